@@ -1,0 +1,56 @@
+# `make` lists the targets. All of them run in .venv, which is made when it is missing and again when the requirements change.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/installed
+MINUTES ?= 5
+
+ifneq ($(AMENT_PREFIX_PATH),)
+# A sourced ROS installation: use its rclpy and messages, through --system-site-packages. PyPI's ROS wheels would be a second,
+# different ROS in one process. The distribution's message libraries are compiled against its NumPy, whose major version must stay.
+VENV_ARGS := --system-site-packages
+EXTRAS := demo,test
+NUMPY = $(shell $(PYTHON) -c 'import numpy; print("numpy<%d" % (int(numpy.__version__.split(".")[0]) + 1))')
+export AMENT_PREFIX_PATH := $(abspath $(VENV)):$(AMENT_PREFIX_PATH)
+NO_ROS := ROS is sourced, but $(PYTHON) cannot import its rclpy: name the Python it was built for, as in make PYTHON=/usr/bin/python3, or use a shell without it
+else
+VENV_ARGS :=
+EXTRAS := demo,test,ros
+NUMPY :=
+NO_ROS := no ROS 2 here: source an installation, or use Linux on x86-64 with PYTHON= a Python 3.10 to 3.13, for which there are wheels
+endif
+
+.PHONY: help demo test clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo            practise on the simulated robot for MINUTES=5 of robot time; SEED=, OUT=, ARGS= are passed on'
+	@echo 'make test            run the tests; ARGS= are passed to pytest'
+	@echo 'make bench-control   ticks beside a learner and weight pushes'
+	@echo 'make bench-learner   updates per second'
+	@echo 'make clean           remove the environment and what builds left; runs/ stays'
+	@echo 'PYTHON=python3       the Python to make the environment with (3.10 or newer)'
+	@echo 'PIP_ARGS=            for pip, as in PIP_ARGS="--extra-index-url URL" with an index of CPU builds of torch, which save gigabytes'
+
+demo: $(READY)
+	$(VENV)/bin/rl_token demo --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+bench-%: $(READY)
+	$(VENV)/bin/python $(firstword $(wildcard benchmark/$*.py benchmark/$*) benchmark/$*.py) $(ARGS)
+
+# Editable: a change in the source needs no second installation.
+$(READY): setup.py package.xml
+	@echo '== making $(VENV) with $(PYTHON)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python %d.%d is too old; set PYTHON= to 3.10 or newer" % sys.version_info[:2])'
+	$(PYTHON) -m venv --clear $(VENV_ARGS) $(VENV)
+	@echo '== installing rl_token_ros[$(EXTRAS)] and what it needs into $(VENV), 1.5 GB: about a minute from a warm cache'
+	$(VENV)/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) -e '.[$(EXTRAS)]' $(if $(NUMPY),'$(NUMPY)')
+	@$(VENV)/bin/python -c 'import rclpy' || { echo '$(NO_ROS)'; exit 1; }
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

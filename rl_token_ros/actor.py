@@ -1,0 +1,63 @@
+"""The residual actor at control rate: onnxruntime, one thread, weights as graph inputs.
+
+Weights are inputs rather than constants because creating a session holds the GIL for milliseconds (PLATFORM.md), while handing
+over other arrays costs nothing: a push is copied aside, tried out, and made current by one assignment between two ticks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from rl_token_ros.weights import ActorWeights, Architecture, WeightsError
+
+GRAPHS = Path(__file__).parent / "models"
+
+
+def session(path: str | Path) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on one CPU thread that does not spin: the robot's other nodes need the cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class ResidualActor:
+    """Runs [token, proprioception, reference window] -> residuals [C, A] in [-1, 1] with the current weights.
+
+    Without weights there is no residual: the base acts alone.
+    """
+
+    def __init__(self, token: int, proprio: int, chunk_length: int, action: int, layers: int) -> None:
+        self.architecture = Architecture(token, proprio, chunk_length, action, hidden=0, layers=layers)
+        self.weights: ActorWeights | None = None
+        self._session = session(GRAPHS / f"actor_{layers}_layers.onnx")
+
+    @property
+    def version(self) -> int:
+        """Version of the current weights; 0 without any."""
+        return self.weights.version if self.weights else 0
+
+    def run(self, observation: np.ndarray, weights: ActorWeights | None = None) -> np.ndarray:
+        """Residuals float32 [C, A] for an observation float32 [inputs], with the current or the given weights."""
+        weights = weights or self.weights
+        (residual,) = self._session.run(None, {"observation": observation[None], **weights.tensors})
+        return residual.reshape(self.architecture.chunk_length, self.architecture.action)
+
+    def prepare(self, weights: ActorWeights, observation: np.ndarray) -> ActorWeights:
+        """A copy of the weights, tried once on an observation float32 [inputs]. Runs off the tick.
+
+        Raises:
+            WeightsError: the output is not finite or larger than 1.
+        """
+        tensors = {name: np.array(tensor, np.float32, order="C") for name, tensor in weights.tensors.items()}
+        ready = ActorWeights(
+            weights.version, weights.updates, weights.architecture, weights.identity, tensors, weights.created_ns
+        )
+        residual = self.run(observation, ready)
+        if not (np.abs(residual) <= 1.0).all():
+            raise WeightsError(f"weights version {weights.version} give residuals that are not finite or beyond 1 on a stored observation")
+        return ready

@@ -1,0 +1,70 @@
+"""The command `rl_token`: every node and tool of the package as a verb. Adding one is a line in VERBS.
+
+`scripts/` holds a link of the verb's name for what `ros2 run` and launch files shall start, too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import sys
+
+# verb -> (module with a `main()`, a line of help). Modules are imported when asked for: nodes need ROS, some tools torch.
+VERBS = {
+    "demo": ("rl_token_ros.demo", "practise on the simulated robot and compare with the base policy"),
+    "up": ("rl_token_ros.up", "run all nodes of a simulation, a robot or a learner in the foreground, without ros2 launch"),
+    "control_node": ("rl_token_ros.nodes.control_node", "encoder, residual actor and safety filter; alone commands the arm"),
+    "vla_node": ("rl_token_ros.nodes.vla_node", "queries the VLA and publishes its action chunks and embeddings"),
+    "learner_node": ("rl_token_ros.nodes.learner_node", "replay, off-policy updates and new weights for the actor"),
+    "sim_node": ("rl_token_ros.nodes.sim_node", "the simulated arm and task on the topics of a real one"),
+}
+
+# Packages that pip installs only with an extra of this package, by what is imported.
+EXTRAS = {"torch": "learner", "mujoco": "sim", "onnx": "train", "matplotlib": "demo"}
+
+
+def usage() -> str:
+    """The text of `rl_token --help`."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:{width}}  {about}" for verb, (_, about) in VERBS.items()]
+    return "\n".join(
+        ["usage: rl_token VERB [arguments]", "", *lines, "", "`rl_token VERB --help` for a tool; nodes take --ros-args."]
+    )
+
+
+def main() -> int:
+    """Run the verb named first on the command line; returns the exit status, 2 for a verb or package that is not there."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    verb = arguments[0]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else "`rl_token --help` lists the verbs"
+        print(f"rl_token: there is no verb '{verb}'; {hint}", file=sys.stderr)
+        return 2
+    try:
+        module = importlib.import_module(VERBS[verb][0])
+    except ModuleNotFoundError as error:
+        print(f"rl_token {verb}: {missing(error.name)}", file=sys.stderr)
+        return 2
+    sys.argv = [f"rl_token {verb}", *arguments[1:]]
+    return module.main()
+
+
+def missing(module: str | None) -> str:
+    """What to do about a module that cannot be imported."""
+    root = (module or "").partition(".")[0]
+    if root == "rclpy" or root.endswith("_msgs"):
+        return (
+            f"no ROS 2 here ('{root}' is not installed). Source a ROS installation, or install its wheels with "
+            "pip install 'rl_token_ros[ros]' (Linux on x86-64, Python 3.10 to 3.13)"
+        )
+    if root in EXTRAS:
+        return f"'{root}' is not installed; pip install 'rl_token_ros[{EXTRAS[root]}]'"
+    return f"module '{module}' is not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

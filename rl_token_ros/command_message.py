@@ -1,0 +1,75 @@
+"""The message on `command`, for each kind of controller that may listen to it."""
+
+from __future__ import annotations
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from rl_token_ros.controller import Command
+from rl_token_ros.proprioception import AXES
+from rl_token_ros.settings import Control
+
+TYPES = {
+    "forward": Float64MultiArray,
+    "trajectory": JointTrajectory,
+    "joint_state": JointState,
+    "twist": TwistStamped,
+    "pose": PoseStamped,
+}
+
+
+class CommandWriter:
+    """Builds command messages. Axes and orientation that are not actions stay as they were when the arm was enabled."""
+
+    def __init__(self, settings: Control) -> None:
+        self.settings = settings
+        self.type = TYPES[settings.command_interface]
+        self._position = np.zeros(3)
+        self._orientation = np.array([0.0, 0.0, 0.0, 1.0])
+        self._axes = [AXES.index(name) for name in settings.action_names] if settings.cartesian else []
+
+    def begin(self, values: dict[str, np.ndarray]) -> None:
+        """The arm is enabled with these measurements (groups of `proprioception`)."""
+        if self.settings.cartesian:
+            self._position = values["ee_position"].copy()
+            self._orientation = np.array(self.settings.tool_orientation) if self.settings.tool_orientation else values["ee_orientation"]
+
+    def message(self, command: Command, stamp: Time):
+        """The message for one command."""
+        return getattr(self, "_" + self.settings.command_interface)(command, stamp)
+
+    def _forward(self, command: Command, stamp: Time) -> Float64MultiArray:
+        return Float64MultiArray(data=command.position.tolist())
+
+    def _trajectory(self, command: Command, stamp: Time) -> JointTrajectory:
+        # A zero stamp means "start now" to the joint trajectory controller; a real one may already be past.
+        period_ns = round(1e9 / self.settings.control_rate)
+        point = JointTrajectoryPoint(
+            positions=command.position.tolist(), velocities=command.velocity.tolist(), time_from_start=Duration(nanosec=period_ns)
+        )
+        return JointTrajectory(joint_names=self.settings.action_names, points=[point])
+
+    def _joint_state(self, command: Command, stamp: Time) -> JointState:
+        message = JointState(name=self.settings.action_names, position=command.position.tolist())
+        message.header.stamp = stamp
+        return message
+
+    def _twist(self, command: Command, stamp: Time) -> TwistStamped:
+        message = TwistStamped()
+        message.header.stamp, message.header.frame_id = stamp, self.settings.base_frame
+        for axis, velocity in zip(self._axes, command.velocity.tolist()):
+            setattr(message.twist.linear, AXES[axis], velocity)
+        return message
+
+    def _pose(self, command: Command, stamp: Time) -> PoseStamped:
+        message = PoseStamped()
+        message.header.stamp, message.header.frame_id = stamp, self.settings.base_frame
+        self._position[self._axes] = command.position
+        position, orientation = message.pose.position, message.pose.orientation
+        position.x, position.y, position.z = self._position.tolist()
+        orientation.x, orientation.y, orientation.z, orientation.w = self._orientation.tolist()
+        return message

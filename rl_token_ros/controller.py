@@ -1,0 +1,310 @@
+"""The control loop without ROS: newest measurements in, one safe command per tick out.
+
+This is the degrade ladder of DESIGN.md section 4: fresh chunk -> remaining steps of the old chunk -> hold the measured position ->
+latched stop. The same object runs live, from a bag and faster than real time; time comes in as an argument.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from rl_token_ros import filter as safety
+from rl_token_ros import replay_record
+from rl_token_ros.actor import ResidualActor
+from rl_token_ros.chunk import Chunk
+from rl_token_ros.episode import Episode
+from rl_token_ros.policy import ResidualPolicy
+from rl_token_ros.proprioception import RobotState, measured_group, size
+from rl_token_ros.settings import Control
+
+
+class Refused(Exception):
+    """An operator's request that cannot be met; the message says what must be done first."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is sent to the arm: position [A] and velocity [A] of each action dimension."""
+
+    position: np.ndarray
+    velocity: np.ndarray
+    holding: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a tick wants to do before the filter."""
+
+    action: np.ndarray
+    source: int
+
+
+class Controller:
+    """State: the newest inputs, whether the arm may move, the running episode.
+
+    Args:
+        settings: parameters of `control_node`.
+        actor: the residual actor; its weights are swapped by the caller between two ticks.
+    """
+
+    def __init__(self, settings: Control, actor: ResidualActor) -> None:
+        self.settings = settings
+        self.period_ns = round(1e9 / settings.control_rate)
+        self.actor = actor
+        self.state = RobotState(settings.joint_names)
+        self.filter = safety.SafetyFilter(
+            safety.Limits(
+                *(
+                    np.array(values, np.float64)
+                    for values in (
+                        settings.position_min,
+                        settings.position_max,
+                        settings.velocity_limit,
+                        settings.acceleration_limit,
+                        settings.lead_limit,
+                    )
+                )
+            ),
+            1.0 / settings.control_rate,
+        )
+        self.policy = ResidualPolicy(
+            actor,
+            np.array(settings.step_residual_scale),
+            settings.exploration_sigma,
+            settings.replan_interval,
+            settings.seed,
+        )
+        proprio = size(settings.proprioception, len(settings.joint_names), settings.action_size)
+        self.row_dtype = replay_record.row_dtype(settings.token_size, proprio, settings.chunk_length, settings.action_size)
+        self.episode = Episode(self.row_dtype, round(settings.episode_time_limit * 1e9))
+        self.enabled = False
+        self.stop_reason = ""
+        self.counts: Counter[str] = Counter()
+        self._chunk: Chunk | None = None
+        self._token: tuple[int, np.ndarray] | None = None
+        self._human: tuple[int, np.ndarray] | None = None
+        self._hold: np.ndarray | None = None
+        self._hold_since_ns = 0
+        self._last_tick_ns = 0
+        self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        measured = measured_group(settings.cartesian)
+        self.needed = list(dict.fromkeys([measured, *settings.proprioception, *(["ee_position"] if settings.workspace_min else [])]))
+
+    # --- inputs -------------------------------------------------------------------------------------------------------
+
+    def set_chunk(self, chunk: Chunk) -> None:
+        """A new chunk replaces the old one unless its observation is older."""
+        if self._chunk is None or chunk.stamp_ns > self._chunk.stamp_ns:
+            self._chunk = chunk
+
+    def set_token(self, stamp_ns: int, token: np.ndarray) -> None:
+        """The token float32 [Dz] of the observation with this stamp."""
+        if self._token is None or stamp_ns > self._token[0]:
+            self._token = (stamp_ns, token)
+
+    def set_intervention(self, stamp_ns: int, action: np.ndarray) -> None:
+        """A human's action [A], in units of the action."""
+        if not np.isfinite(action).all():
+            raise ValueError("'intervention' holds values that are not finite")
+        self._human = (stamp_ns, action)
+
+    def set_critical(self, critical: bool, now_ns: int) -> None:
+        """The critical phase: True begins an episode when the arm is enabled, False aborts one that has no outcome yet."""
+        if not critical:
+            self.end_episode(replay_record.ABORTED)
+        elif self.enabled and not self.stop_reason and not self.episode.active:
+            self.policy.reset()
+            self.episode.begin(now_ns)
+
+    def end_episode(self, code: int) -> None:
+        """The running episode, if any, ends with a code of replay_record.ENDINGS."""
+        self.episode.end(code)
+
+    def change(self, settings: Control) -> None:
+        """Take over changed live parameters: mode, replan_interval, exploration_sigma."""
+        self.settings = settings
+        self.policy.sigma, self.policy.replan_interval = settings.exploration_sigma, settings.replan_interval
+
+    # --- the switch ---------------------------------------------------------------------------------------------------
+
+    def not_ready(self, now_ns: int) -> list[str]:
+        """What keeps the arm from being enabled, a sentence each; empty when it may be."""
+        reasons = []
+        missing = self.state.missing(self.needed)
+        if missing:
+            reasons.append(f"no measurement of {', '.join(missing)} yet; check the topics joint_states, ee_pose and wrench")
+        elif (age := self.state.age_ns(self.needed, now_ns)) > self.settings.state_timeout * 1e9:
+            reasons.append(f"the newest measurement is {age * 1e-9:.2f} s old; state_timeout is {self.settings.state_timeout:g} s")
+        if self._base_action(now_ns) is None:
+            reasons.append("no fresh chunk on 'vla/reference'; is vla_node running and warmed up?")
+        if self.stop_reason:
+            reasons.append(f"stopped: {self.stop_reason}; call ~/reset_stop first")
+        return reasons
+
+    def enable(self, now_ns: int, other_publishers: int = 0) -> None:
+        """Let the arm move, beginning at rest at the measured position.
+
+        Raises:
+            Refused: an input is missing or old, someone else publishes `command`, or the arm is outside its limits.
+        """
+        reasons = self.not_ready(now_ns)
+        if other_publishers:
+            reasons.append(f"{other_publishers} other publisher(s) on 'command'; stop them first")
+        if not reasons:
+            try:
+                self.filter.seed(self.state.measured(self.settings.action_names))
+            except ValueError as error:
+                reasons.append(str(error))
+        if reasons:
+            raise Refused("; ".join(reasons))
+        self.policy.reset()
+        self._hold = None
+        self.enabled = True
+
+    def disable(self) -> None:
+        """Stop commanding. A running episode is aborted."""
+        self.end_episode(replay_record.ABORTED)
+        self.enabled = False
+
+    def stop(self, reason: str) -> None:
+        """Latched: hold the measured position until ~/reset_stop, whatever the inputs say. A running episode is aborted."""
+        self.end_episode(replay_record.ABORTED)
+        self.stop_reason = self.stop_reason or reason
+        self._hold = None
+
+    def reset_stop(self) -> None:
+        """Clear a latched stop. The arm is disabled then: moving again takes an enable."""
+        self.disable()
+        self.stop_reason = ""
+
+    def last_command(self) -> Command | None:
+        """The last word of a controller that goes: zero velocity, a step towards the measured position. None if not enabled."""
+        if not self.enabled:
+            return None
+        measured = self.state.measured(self.settings.action_names) if self.state.values else self.filter.command
+        command, _ = self.filter.step(measured, measured, stop_at_target=True)
+        return Command(command, np.zeros_like(command), holding=True)
+
+    def chunk_age_ns(self, now_ns: int) -> int | None:
+        """Age of the running chunk's observation."""
+        return None if self._chunk is None else self._chunk.age_ns(now_ns)
+
+    # --- the tick -----------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ns: int) -> Command | None:
+        """One control step; None while the arm is disabled."""
+        if now_ns < self._last_tick_ns:
+            self._clock_jumped(self._last_tick_ns - now_ns)
+        self._last_tick_ns = now_ns
+        if not self.enabled:
+            return None
+        if self.episode.over_time(now_ns):
+            self.end_episode(replay_record.TIME_LIMIT)
+        if not self.stop_reason and (reason := self._unsafe(now_ns)):
+            self.stop(reason)
+        measured = self.state.measured(self.settings.action_names) if self.state.values else self.filter.command
+        choice = None if self.stop_reason else self._choose(now_ns, measured)
+        if choice is None:
+            return self._hold_measured(now_ns, measured)
+        self._hold = None
+        return self._execute(now_ns, measured, choice)
+
+    def _choose(self, now_ns: int, measured: np.ndarray) -> Choice | None:
+        """The human while fresh, else base plus residual inside the critical phase, else the base."""
+        self._step_inputs = None
+        rate = self.settings.action_rate
+        if self.episode.active:
+            self._step_inputs = self._observe(now_ns, measured)
+        residual = None
+        if self._step_inputs is not None and self.settings.mode != "vla" and self.actor.weights is not None:
+            residual = self.policy.act(*self._step_inputs)  # in shadow mode computed and reported, not executed
+        if self._human is not None and 0 <= now_ns - self._human[0] <= self.settings.intervention_timeout * 1e9:
+            self.policy.reset()
+            return Choice(self._human[1] * rate, replay_record.SOURCE_HUMAN)
+        if residual is not None and self.settings.mode == "actor":
+            return Choice(residual, replay_record.SOURCE_ACTOR)
+        self.policy.reset()
+        base = self._base_action(now_ns)
+        return None if base is None else Choice(base * rate, replay_record.SOURCE_VLA)
+
+    def _execute(self, now_ns: int, measured: np.ndarray, choice: Choice) -> Command:
+        """Filter, send, and record what was really sent."""
+        before = self.filter.command
+        delta = self.settings.action_type == "delta"
+        target = before + choice.action if delta else choice.action
+        command, clipped = self.filter.step(target, measured, stop_at_target=not delta)
+        self.counts["ticks_" + ("vla", "actor", "human")[choice.source]] += 1
+        for bit, name in safety.REASONS.items():
+            if clipped & bit:
+                self.counts["filter_" + name.replace(" ", "_")] += 1
+        if self.episode.active:
+            if self._step_inputs is None:
+                self.episode.skip()
+            else:
+                token, proprio, window = self._step_inputs
+                self.episode.record(
+                    now_ns,
+                    weights_version=self.actor.version if choice.source == replay_record.SOURCE_ACTOR else 0,
+                    source=choice.source,
+                    clipped=clipped,
+                    token=token,
+                    proprio=proprio,
+                    reference=window,
+                    action=command - before if delta else command,
+                )
+        return Command(command, self.filter.velocity, holding=False)
+
+    def _hold_measured(self, now_ns: int, measured: np.ndarray) -> Command:
+        """Brake to and stay at the position measured when holding began."""
+        if self._hold is None:
+            self._hold, self._hold_since_ns = measured.copy(), now_ns
+            self.policy.reset()
+        elif not self.stop_reason and now_ns - self._hold_since_ns > self.settings.hold_timeout * 1e9:
+            self.stop(f"no usable chunk on 'vla/reference' for {self.settings.hold_timeout:g} s")
+            self._hold = measured.copy()
+        self.counts["ticks_stopped" if self.stop_reason else "ticks_holding"] += 1
+        if self.episode.active:
+            self.episode.skip()
+        command, _ = self.filter.step(self._hold, measured, stop_at_target=True)
+        return Command(command, self.filter.velocity, holding=True)
+
+    def _observe(self, now_ns: int, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Token [Dz], proprioception [P] and reference window [C, A] of this tick, or None while one is missing or old."""
+        settings = self.settings
+        if self._token is None or self._chunk is None or now_ns - self._token[0] > settings.chunk_timeout * 1e9:
+            return None
+        window = self._chunk.window(now_ns, self.period_ns, settings.chunk_length)
+        if window is None:
+            return None
+        lead = self.filter.command - measured
+        return self._token[1], self.state.vector(settings.proprioception, lead), window * settings.action_rate
+
+    def _base_action(self, now_ns: int) -> np.ndarray | None:
+        if self._chunk is None or self._chunk.age_ns(now_ns) > self.settings.chunk_timeout * 1e9:
+            return None
+        return self._chunk.at(now_ns)
+
+    def _unsafe(self, now_ns: int) -> str:
+        """Why the arm must not go on, or nothing."""
+        settings = self.settings
+        if self.state.missing(self.needed):
+            return "measurements were lost"
+        age = self.state.age_ns(self.needed, now_ns)
+        if age > settings.state_timeout * 1e9:
+            return f"the newest measurement is {age * 1e-9:.2f} s old; state_timeout is {settings.state_timeout:g} s"
+        if settings.workspace_min:
+            tool = self.state.values["ee_position"]
+            if (tool < settings.workspace_min).any() or (tool > settings.workspace_max).any():
+                return f"the tool at {np.round(tool, 3).tolist()} m left the box workspace_min to workspace_max"
+        return ""
+
+    def _clock_jumped(self, back_ns: int) -> None:
+        """After a step back, stamps of before mean nothing: forget every input; stop if the arm was moving."""
+        self.counts["clock_jumps"] += 1
+        self._chunk = self._token = self._human = None
+        if self.enabled:
+            self.stop(f"the clock went back by {back_ns * 1e-9:.3f} s")
+        self.state.forget()

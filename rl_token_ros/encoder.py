@@ -1,0 +1,61 @@
+"""The frozen RL-token encoder: VLA embeddings [M, D] -> token [Dz], in onnxruntime on one thread, off the tick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rl_token_ros.actor import session
+from rl_token_ros.parameters import ParameterError
+from rl_token_ros.weights import fingerprint
+
+
+class TokenEncoder:
+    """An ONNX file with input ``embeddings`` [1, M, D], output ``token`` [1, Dz] and the fingerprint of its VLA as metadata.
+
+    Args:
+        path: the file, parameter `token_encoder`.
+        token_size: Dz expected, parameter `token_size`.
+        vla_model: the VLA's file where it is at hand; its fingerprint is then compared.
+
+    Raises:
+        ParameterError: no such file, another shape, or made for another VLA.
+    """
+
+    def __init__(self, path: Path, token_size: int, vla_model: Path | None = None) -> None:
+        if not path.is_file():
+            raise ParameterError(f"parameter 'token_encoder' names '{path}', which does not exist; train one with train_token")
+        self._session = session(path)
+        inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        outputs = {value.name: value.shape for value in self._session.get_outputs()}
+        if len(inputs.get("embeddings", ())) != 3 or len(outputs.get("token", ())) != 2:
+            raise ParameterError(
+                f"parameter 'token_encoder': '{path}' has inputs {inputs} and outputs {outputs}; "
+                "expected embeddings [1, M, D] and token [1, Dz]"
+            )
+        if outputs["token"][1] != token_size:
+            raise ParameterError(
+                f"parameter 'token_size' is {token_size}; write {outputs['token'][1]}, the width of the encoder '{path}'"
+            )
+        self.shape = tuple(inputs["embeddings"][1:])
+        self.sha256 = fingerprint(path)
+        self.vla_sha256 = self._session.get_modelmeta().custom_metadata_map.get("vla_sha256", "")
+        if vla_model is not None and self.vla_sha256 != (found := fingerprint(vla_model)):
+            raise ParameterError(
+                f"parameter 'token_encoder': '{path}' was made for a VLA with SHA-256 {self.vla_sha256[:12] or 'unknown'}..., "
+                f"but '{vla_model}' has {found[:12]}...; train an encoder for this VLA with train_token"
+            )
+
+    def run(self, embeddings: np.ndarray) -> np.ndarray:
+        """Token float32 [Dz] of embeddings float32 [M, D].
+
+        Raises:
+            ValueError: another shape, or not finite.
+        """
+        if embeddings.shape != self.shape:
+            raise ValueError(f"'vla/embedding' is {embeddings.shape}; the token encoder was made for {self.shape}")
+        (token,) = self._session.run(["token"], {"embeddings": embeddings[None]})
+        if not np.isfinite(token).all():
+            raise ValueError("the token of this 'vla/embedding' is not finite")
+        return token[0]

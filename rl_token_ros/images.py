@@ -1,0 +1,64 @@
+"""sensor_msgs/Image to and from numpy, without cv_bridge. Honours `step` and the usual 8-bit encodings."""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+import numpy as np
+
+# channels, and their order as rgb
+ENCODINGS = {"rgb8": (3, (0, 1, 2)), "bgr8": (3, (2, 1, 0)), "rgba8": (4, (0, 1, 2)), "bgra8": (4, (2, 1, 0)), "mono8": (1, (0, 0, 0))}
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message says why."""
+
+
+def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
+    """The picture in an Image, uint8 [height, width, 3], rgb.
+
+    Raises:
+        ImageError: another encoding, or fewer bytes than height * step.
+    """
+    if message.encoding not in ENCODINGS:
+        raise ImageError(f"'{topic}' has encoding '{message.encoding}'; publish one of {', '.join(ENCODINGS)}")
+    channels, order = ENCODINGS[message.encoding]
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    data = np.frombuffer(message.data, np.uint8)
+    if height <= 0 or width <= 0 or step < width * channels or data.size < height * step:
+        raise ImageError(f"'{topic}' says {height} rows of {step} bytes, {width} pixels of {channels} each, and holds {data.size} bytes")
+    pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
+    return np.ascontiguousarray(pixels[:, :, order])
+
+
+def from_rgb(pixels: np.ndarray, message: Any) -> Any:
+    """Fill an Image with a picture uint8 [height, width, 3], rgb."""
+    message.height, message.width = pixels.shape[:2]
+    message.encoding, message.step, message.is_bigendian = "rgb8", pixels.shape[1] * 3, 0
+    message.data = array.array("B", pixels.tobytes())  # an ndarray is a thousand times slower to assign in rclpy
+    return message
+
+
+def to_matrix(message: Any, topic: str) -> np.ndarray:
+    """A 32FC1 Image as float32 [height, width]: the rows of `vla/embedding` are the VLA's tokens.
+
+    Raises:
+        ImageError: another encoding, byte order or size.
+    """
+    if message.encoding != "32FC1" or message.is_bigendian:
+        raise ImageError(f"'{topic}' has encoding '{message.encoding}'; publish little-endian 32FC1, one row per token")
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    data = np.frombuffer(message.data, np.uint8)
+    if height <= 0 or width <= 0 or step < width * 4 or data.size < height * step:
+        raise ImageError(f"'{topic}' says {height} rows of {step} bytes for {width} values and holds {data.size} bytes")
+    rows = np.ascontiguousarray(data[: height * step].reshape(height, step)[:, : width * 4])
+    return rows.view("<f4")
+
+
+def from_matrix(matrix: np.ndarray, message: Any) -> Any:
+    """Fill an Image with a float32 matrix [rows, columns] as 32FC1."""
+    message.height, message.width = matrix.shape
+    message.encoding, message.step, message.is_bigendian = "32FC1", matrix.shape[1] * 4, 0
+    message.data = array.array("B", np.ascontiguousarray(matrix, "<f4").tobytes())
+    return message

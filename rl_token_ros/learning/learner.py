@@ -1,0 +1,245 @@
+"""The learner without ROS and without processes: rows of `replay` in, updates, actor weights and figures out.
+
+    learner.add(rows)                      # as they arrive
+    learner.update(learner.updates_owed)   # UTD: so many updates per control step received, never fewer
+    if learner.push_due:
+        weights = learner.weights()        # the averaged actor, under a new version
+
+Phases: warm-up (rows of the base policy, no update), pretraining (the critic alone, on the warm-up), practice.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from rl_token_ros import replay_record
+from rl_token_ros.learning import checkpoint, figures
+from rl_token_ros.learning.replay import Batch, Replay
+from rl_token_ros.learning.td3 import Td3
+from rl_token_ros.settings import Learner as Settings
+from rl_token_ros.weights import ActorWeights, Architecture, Identity
+
+PAUSE_SECONDS = 60.0  # longer gaps between two rows are pauses, not practice
+BLOCK_BYTES = 4 << 20  # batches are drawn several at a time, as many as stay in cache
+BLOCK_MOST = 16
+
+
+def identity(settings: Settings, encoder_sha256: str, vla_sha256: str) -> Identity:
+    """What this learner's weights are made for."""
+    return Identity(
+        settings.action_names, settings.action_type, settings.proprioception, settings.step_residual_scale,
+        encoder_sha256, vla_sha256,
+    )  # fmt: skip
+
+
+class Learner:
+    """Replay, TD3 and the account of updates.
+
+    Args:
+        settings: parameters of `learner_node`.
+        proprio: P, number of values of the proprioception.
+        encoder_sha256: fingerprint of the token encoder.
+        vla_sha256: fingerprint of the VLA.
+    """
+
+    def __init__(self, settings: Settings, proprio: int, encoder_sha256: str, vla_sha256: str) -> None:
+        self.settings = s = settings
+        self.identity = identity(settings, encoder_sha256, vla_sha256)
+        self.architecture = Architecture(
+            s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
+        )
+        self.row_dtype = replay_record.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
+        self.replay = Replay(
+            self.row_dtype, s.chunk_length, s.step_residual_scale, stride=s.window_stride, gamma=s.gamma,
+            transitions=s.replay_transitions, max_bytes=s.replay_bytes,
+        )  # fmt: skip
+        sizes = (s.token_size, proprio, s.chunk_length, s.action_size)
+        batch_bytes = 8 * s.batch_size * (self.architecture.inputs + self.architecture.outputs)
+        self.blocks = int(np.clip(BLOCK_BYTES // batch_bytes, 1, BLOCK_MOST))
+        self.td3 = Td3(s, self.architecture, self.blocks)
+        self._batches = {count: Batch.empty(count * s.batch_size, *sizes) for count in range(1, self.blocks + 1)}
+        self._random = np.random.default_rng(s.seed)
+        self.version = 0
+        self.pushed_at = 0  # updates at the last push
+        self.warm = False  # warm-up is over
+        self.owed = 0.0
+        self.forgone = 0  # updates that were owed and never made
+        self.steps_practised = 0  # rows since the end of warm-up
+        self.robot_seconds = 0.0  # from the stamps of rows, with the time between episodes
+        self.warm_seconds = 0.0  # robot_seconds at the end of warm-up
+        self._stamp: float | None = None
+        self._busy = 0.0
+        self._measured = (time.perf_counter(), 0.0, 0)
+        self._rates = (0.0, 0.0)
+
+    # ---- in
+
+    def add(self, rows: np.ndarray) -> None:
+        """Rows [n] of `row_dtype`, in the order they came. Each brings `updates_per_step` updates, once warm-up is over."""
+        for row in rows:
+            stamp = float(row["stamp_sec"]) + 1e-9 * float(row["stamp_nanosec"])
+            if self._stamp is not None and 0.0 < stamp - self._stamp < PAUSE_SECONDS:
+                self.robot_seconds += stamp - self._stamp
+            self._stamp = stamp
+        self.replay.add(rows)
+        if self.warm:
+            self.steps_practised += len(rows)
+            self._owe(len(rows) * self.settings.updates_per_step)
+        elif self.replay.counters.episodes >= self.settings.warmup_episodes and self.replay.window_count >= self.settings.batch_size:
+            self._end_warmup()
+
+    def _owe(self, updates: float) -> None:
+        self.owed += updates
+        if self.owed > self.settings.updates_owed_max:
+            self.forgone += int(self.owed - self.settings.updates_owed_max)
+            self.owed = float(self.settings.updates_owed_max)
+
+    def _end_warmup(self) -> None:
+        self.warm, self.warm_seconds = True, self.robot_seconds
+        self.td3.normalise_from(*self.replay.states())
+        self.owed = float(self.settings.pretrain_updates)  # not bounded by updates_owed_max: it was asked for
+
+    # ---- learning
+
+    @property
+    def updates(self) -> int:
+        """Critic updates made so far."""
+        return self.td3.updates
+
+    @property
+    def updates_owed(self) -> int:
+        """Updates to make now."""
+        return int(self.owed)
+
+    @property
+    def phase(self) -> str:
+        """warmup, pretraining or practice."""
+        if not self.warm:
+            return "warmup"
+        return "pretraining" if self.updates < self.settings.pretrain_updates else "practice"
+
+    @property
+    def beta(self) -> float:
+        """Weight of the penalty on the residual: from start to end geometrically over robot time since warm-up."""
+        s = self.settings
+        if s.beta_anneal_seconds <= 0.0:
+            return s.beta_end
+        done = min((self.robot_seconds - self.warm_seconds) / s.beta_anneal_seconds, 1.0) if self.warm else 0.0
+        return s.beta_start * (s.beta_end / s.beta_start) ** done
+
+    def update(self, most: int) -> int:
+        """Make up to ``most`` of the updates owed, each from a fresh batch; returns how many were made."""
+        wanted = min(most, self.updates_owed) if self.replay.window_count else 0
+        begun = time.perf_counter()
+        made = 0
+        while made < wanted:
+            count = min(self.blocks, wanted - made)
+            self.td3.load(self.replay.sample(self._random, self._batches[count]))
+            for index in range(count):
+                self.td3.update(index, self.beta, critic_only=self.phase == "pretraining")
+            made += count
+        self.owed -= made
+        self._busy += time.perf_counter() - begun
+        return made
+
+    # ---- out
+
+    @property
+    def push_due(self) -> bool:
+        """Whether it is time for `weights`: first when pretraining is over, then every `push_updates`."""
+        if self.phase != "practice":
+            return False
+        return self.version == 0 or self.updates - self.pushed_at >= self.settings.push_updates
+
+    def weights(self) -> ActorWeights:
+        """The averaged actor under the next version number."""
+        self.version += 1
+        self.pushed_at = self.updates
+        return ActorWeights(
+            self.version, self.updates, self.architecture, self.identity, self.td3.actor_tensors(), time.time_ns()
+        )
+
+    @property
+    def true_utd(self) -> float:
+        """Updates made per row received since warm-up; `updates_per_step` unless the machine is too slow."""
+        return max(self.updates - self.settings.pretrain_updates, 0) / max(self.steps_practised, 1)
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for diagnostics and logs, all plain numbers and text. Costs about as much as two updates."""
+        now, r = time.perf_counter(), self.replay
+        then, busy, updates = self._measured
+        made = self.updates - updates
+        if now - then > 0.5:
+            self._rates = (made / (now - then), made / (self._busy - busy) if made else 0.0)
+            self._measured = (now, self._busy, self.updates)
+        found = {
+            "phase": self.phase,
+            "updates": self.updates,
+            "updates_per_s": self._rates[0],
+            "updates_per_busy_s": self._rates[1],  # what this machine can do
+            "updates_owed": self.updates_owed,
+            "updates_forgone": self.forgone,
+            "true_utd": self.true_utd,
+            "weights_version": self.version,
+            "beta": self.beta,
+            "robot_seconds": self.robot_seconds,
+            "steps": r.counters.rows,
+            "steps_practised": self.steps_practised,
+            "rows_lost": r.counters.rows_lost,
+            "gaps": r.counters.gaps,
+            "episodes": r.counters.episodes,
+            "successes": r.counters.successes,
+            **{f"steps_{name}": count for name, count in r.counters.sources.items()},
+            "windows": r.window_count,
+            "windows_built": r.counters.windows_built,
+            "windows_dropped": r.counters.windows_dropped,
+            "windows_aborted": r.counters.windows_aborted,
+            "replay_transitions": len(r),
+            "replay_tokens": r.token_count,
+            "replay_bytes": r.bytes,
+        }
+        return found | (figures.measure(self) if self.warm and r.window_count else {})
+
+    # ---- disk
+
+    def save(self, directory: str) -> None:
+        """Write a checkpoint of everything into a folder; whole or not at all."""
+        r = self.replay
+        numbers = {name: getattr(self, name) for name in KEPT}
+        state = {
+            "identity": vars(self.identity),
+            "architecture": vars(self.architecture),
+            "updates": self.updates,
+            "rows": r.counters.rows,
+            "learner": {**numbers, "stamp": self._stamp},
+            "replay": r.numbers(),
+            "random": self._random.bit_generator.state,
+        }
+        checkpoint.save(directory, state, self.td3.state(), r.arrays())
+
+    def restore(self, directory: str) -> bool:
+        """Continue exactly from the newest checkpoint in a folder; False if there is none.
+
+        Raises:
+            ParameterError: it was made for another robot, VLA, encoder or network size.
+        """
+        checkpoint.refuse_mismatch(directory, self.identity, self.architecture)
+        found = checkpoint.load(directory)
+        if found is None:
+            return False
+        state, networks, arrays = found
+        self.td3.restore(networks)
+        self.td3.updates = state["updates"]
+        for name in KEPT:
+            setattr(self, name, state["learner"][name])
+        self._stamp = state["learner"]["stamp"]
+        self.replay.restore(arrays, state["replay"])
+        self._random.bit_generator.state = state["random"]
+        self._measured = (time.perf_counter(), self._busy, self.updates)
+        return True
+
+
+KEPT = ("version", "pushed_at", "warm", "owed", "forgone", "steps_practised", "robot_seconds", "warm_seconds")

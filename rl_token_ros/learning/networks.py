@@ -1,0 +1,191 @@
+"""Residual actor and twin critic with gradients written out by hand.
+
+At these sizes (two layers of 128, batches of 128) most of an autograd update is bookkeeping, not arithmetic. Here every parameter and
+every gradient is a view of one vector, so that Adam, clipping and Polyak averaging are one operation each, and every product
+writes into a buffer that exists already. `test_learning_networks.py` pins each gradient against autograd.
+
+Shapes: B samples, S = Dz + P + C * A inputs, C * A residuals, H hidden units, E = 2 critics.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch.optim.adam import adam  # the function: the class costs twice as much here
+
+from rl_token_ros.weights import Architecture
+
+CRITICS = 2
+LAYER_NORM_EPS = 1e-5
+aten = torch.ops.aten
+
+
+class Parameters:
+    """Named tensors that are views of one vector ``flat``, with their gradients as views of ``grad``."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]], device: torch.device):
+        size = sum(math.prod(shape) for shape in shapes.values())
+        self.flat = torch.zeros(size, device=device)
+        self.grad = torch.zeros(size, device=device)
+        self.shapes = shapes
+        self.values = self._views(self.flat)
+        self.grads = self._views(self.grad)
+
+    def _views(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
+        parts = vector.split([math.prod(shape) for shape in self.shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts)}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.values[name]
+
+
+class Adam:
+    """Adam on one vector, after clipping the norm of its gradient."""
+
+    def __init__(self, parameters: Parameters, learning_rate: float, max_norm: float) -> None:
+        self.flat, self.gradient = parameters.flat, parameters.grad
+        self.learning_rate, self.max_norm = learning_rate, max_norm
+        self.state = {
+            "step": torch.zeros((), device=self.flat.device),
+            "first": torch.zeros_like(self.flat),
+            "second": torch.zeros_like(self.flat),
+        }
+
+    def step(self) -> None:
+        """One step along the gradient that the backward pass left."""
+        self.gradient.mul_((self.max_norm / (torch.linalg.vector_norm(self.gradient) + 1e-6)).clamp_(max=1.0))
+        step, first, second = self.state.values()
+        adam(
+            [self.flat], [self.gradient], [first], [second], [], [step], fused=True, amsgrad=False, beta1=0.9, beta2=0.999,
+            lr=self.learning_rate, weight_decay=0.0, eps=1e-8, maximize=False,
+        )  # fmt: skip
+
+
+def _uniform(tensor: torch.Tensor, fan_in: int, generator: torch.Generator) -> None:
+    """PyTorch's default for linear layers: uniform within 1 / sqrt(fan_in)."""
+    bound = 1.0 / math.sqrt(fan_in)
+    tensor.copy_(torch.rand(tensor.shape, generator=generator, device=tensor.device) * (2 * bound) - bound)
+
+
+class Actor:
+    """MLP with ReLU from normalised inputs [B, S] to residuals [B, C * A] in (-1, 1); its last layer starts at zero.
+
+    So it starts exactly at the base policy (METHOD.md, pitfall 1).
+    """
+
+    def __init__(self, architecture: Architecture, batch: int, device: torch.device, generator: torch.Generator | None = None):
+        self.layers = architecture.layers
+        shapes = {name: shape for name, shape in architecture.shapes().items() if name[0] in "wb"}
+        self.parameters = Parameters(shapes, device)
+        self.hidden = [torch.empty(batch, architecture.hidden, device=device) for _ in range(self.layers)]
+        self.upward = [torch.empty_like(h) for h in self.hidden]
+        self.output = self.result = torch.empty(batch, architecture.outputs, device=device)
+        if generator is not None:
+            for i in range(self.layers):
+                fan_in = shapes[f"w{i}"][0]
+                _uniform(self.parameters[f"w{i}"], fan_in, generator)
+                _uniform(self.parameters[f"b{i}"], fan_in, generator)
+
+    def forward(self, inputs: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Residuals [B, C * A], in ``out`` if given; what `backward` needs stays in this object's buffers."""
+        p, x = self.parameters, inputs
+        for i, h in enumerate(self.hidden):
+            torch.addmm(p[f"b{i}"], x, p[f"w{i}"], out=h)
+            x = h.relu_()
+        last = self.layers
+        self.result = self.output if out is None else out
+        return torch.addmm(p[f"b{last}"], x, p[f"w{last}"], out=self.result).tanh_()
+
+    def backward(self, inputs: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Fill the parameters' gradients from dL / d residuals [B, C * A], for the inputs of the last `forward`."""
+        p, grads = self.parameters, self.parameters.grads
+        delta = aten.tanh_backward(gradient, self.result)
+        for i in range(self.layers, -1, -1):
+            below = self.hidden[i - 1] if i else inputs
+            torch.mm(below.t(), delta, out=grads[f"w{i}"])
+            torch.sum(delta, 0, out=grads[f"b{i}"])
+            if i:
+                torch.mm(delta, p[f"w{i}"].t(), out=self.upward[i - 1])
+                delta = aten.threshold_backward(self.upward[i - 1], below, 0)
+
+
+class Critic:
+    """Q functions of [normalised inputs, residuals in units of the residual scale], B x (S + C * A).
+
+    Each: linear, LayerNorm (without affine part), ReLU per hidden layer, then linear. That the residual, not the action, is the
+    input keeps the critic from ignoring it (METHOD.md, pitfall 3); LayerNorm bounds what it extrapolates (pitfall 9).
+    """
+
+    def __init__(
+        self, inputs: int, hidden: int, layers: int, batch: int, device: torch.device,
+        generator: torch.Generator | None = None, first_of: Critic | None = None,
+    ):  # fmt: skip
+        """Two critics or, with ``first_of``, the first of another object's two, for the actor's gradient."""
+        count = CRITICS if first_of is None else 1
+        self.layers, self.norm, self.count = layers, [hidden], count
+        widths = [inputs, *[hidden] * layers, 1]
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, (rows, columns) in enumerate(zip(widths[:-1], widths[1:])):
+            # The last layer is a row, not a column: multiplying and adding up is three times as fast as products of width 1.
+            shapes[f"w{i}"] = (CRITICS, rows, columns) if i < layers else (CRITICS, columns, rows)
+            shapes[f"b{i}"] = (CRITICS, 1, columns)
+        self.parameters = Parameters(shapes, device) if first_of is None else first_of.parameters
+        p = self.parameters
+        self.weights = [p[f"w{i}"][:count] for i in range(layers + 1)]
+        self.transposed = [w.transpose(1, 2) for w in self.weights]
+        self.biases = [p[f"b{i}"][:count] for i in range(layers + 1)]
+        self.linear = [torch.empty(count, batch, hidden, device=device) for _ in range(layers)]
+        self.upward = [torch.empty_like(h) for h in self.linear]
+        self.hidden: list[torch.Tensor] = [torch.empty(0)] * layers
+        self.moments: list[tuple[torch.Tensor, torch.Tensor]] = [(torch.empty(0), torch.empty(0))] * layers
+        self.output = torch.empty(count, batch, 1, device=device)
+        if generator is not None:
+            for i, fan_in in enumerate(widths[:-1]):
+                _uniform(p[f"w{i}"], fan_in, generator)
+                _uniform(p[f"b{i}"], fan_in, generator)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Q [E, B]; what the backward passes need stays in this object's buffers."""
+        x = inputs.expand(self.count, -1, -1)
+        for i, linear in enumerate(self.linear):
+            torch.baddbmm(self.biases[i], x, self.weights[i], out=linear)
+            x, mean, rstd = torch.native_layer_norm(linear, self.norm, None, None, LAYER_NORM_EPS)
+            self.hidden[i] = x.relu_()
+            self.moments[i] = (mean, rstd)
+        torch.mul(x, self.weights[-1], out=self.upward[-1])
+        torch.sum(self.upward[-1], 2, keepdim=True, out=self.output)
+        return self.output.add_(self.biases[-1]).squeeze(2)
+
+    def _below(self, i: int, delta: torch.Tensor) -> torch.Tensor:
+        """dL / d linear[i - 1] from dL / d linear[i]."""
+        if i == self.layers:
+            gradient = torch.mul(delta, self.weights[i], out=self.upward[i - 1])
+        else:
+            gradient = torch.bmm(delta, self.transposed[i], out=self.upward[i - 1])
+        gradient = aten.threshold_backward(gradient, self.hidden[i - 1], 0)
+        mean, rstd = self.moments[i - 1]
+        return aten.native_layer_norm_backward(
+            gradient, self.linear[i - 1], self.norm, mean, rstd, None, None, [True, False, False]
+        )[0]
+
+    def backward(self, inputs: torch.Tensor, gradient: torch.Tensor) -> None:
+        """Fill the parameters' gradients from dL / dQ [E, B], for the inputs of the last `forward`."""
+        grads = self.parameters.grads
+        delta = gradient.unsqueeze(2)
+        for i in range(self.layers, -1, -1):
+            below = self.hidden[i - 1] if i else inputs.expand(self.count, -1, -1)
+            if i == self.layers:
+                torch.sum(torch.mul(below, delta, out=self.upward[-1]), 1, keepdim=True, out=grads[f"w{i}"])
+            else:
+                torch.bmm(below.transpose(1, 2), delta, out=grads[f"w{i}"])
+            torch.sum(delta, 1, keepdim=True, out=grads[f"b{i}"])
+            if i:
+                delta = self._below(i, delta)
+
+    def residual_gradient(self, gradient: torch.Tensor, residuals: int) -> torch.Tensor:
+        """dL / d residuals (the last inputs) [E, B, residuals] from dL / dQ [E, B] of the last `forward`."""
+        delta = gradient.unsqueeze(2)
+        for i in range(self.layers, 0, -1):
+            delta = self._below(i, delta)
+        return torch.bmm(delta, self.transposed[0][:, :, -residuals:])

@@ -1,0 +1,168 @@
+"""TD3 for the residual actor: losses, targets and updates of METHOD.md, with the gradients of `networks`.
+
+State x = normalised [token, proprioception, reference window]; r = residual chunk in units of residual_scale, C x A values.
+    target    y = clip(sum_k gamma^k reward_k + discount * min(Q1', Q2')(x', mu'(x') + noise)), x' with its own reference
+    critic    mean over the batch of (Q1(x, r) - y)^2 + (Q2(x, r) - y)^2
+    actor     mean over the batch of -Q1(x, mu(x)) + beta * mean over C x A of (mu(x) - b)^2
+b is 0, the base policy, and where a human acted the human's residual, bounded like the actor's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from rl_token_ros.learning.networks import Actor, Adam, Critic
+from rl_token_ros.learning.replay import Batch
+from rl_token_ros.settings import Learner
+from rl_token_ros.weights import Architecture
+
+INPUT_LIMIT = 10.0  # normalised inputs are clipped to this, as in the exported graph
+ACTOR_DELAY = 2  # critic updates per actor update
+
+
+def choose_device(name: str) -> torch.device:
+    """The torch device of the parameter `device`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+class Td3:
+    """Networks, targets and optimisers. A block is a :class:`Batch` of whole batches, one for each update.
+
+    Args:
+        settings: parameters of `learner_node`.
+        architecture: sizes of the actor.
+        blocks: most batches in a block.
+    """
+
+    def __init__(self, settings: Learner, architecture: Architecture, blocks: int) -> None:
+        self.settings, self.architecture = settings, architecture
+        self.device = device = choose_device(settings.device)
+        self.generator = torch.Generator(device).manual_seed(settings.seed)
+        a, n = architecture, settings.batch_size
+        critic = (a.inputs + a.outputs, settings.hidden_size, settings.critic_layers, n, device)
+        self.actor, self.actor_average = Actor(a, n, device, self.generator), Actor(a, n, device)
+        self.critic, self.critic_average = Critic(*critic, self.generator), Critic(*critic)
+        self.first_critic = Critic(*critic, first_of=self.critic)
+        self.actor_average.parameters.flat.copy_(self.actor.parameters.flat)
+        self.critic_average.parameters.flat.copy_(self.critic.parameters.flat)
+        self.actor_adam = Adam(self.actor.parameters, settings.learning_rate, settings.gradient_norm)
+        self.critic_adam = Adam(self.critic.parameters, settings.learning_rate, settings.gradient_norm)
+        self.mean = torch.zeros(a.inputs, device=device)
+        self.scale = torch.ones(a.inputs, device=device)
+        self.updates = 0
+        rows = (blocks * n, a.inputs + a.outputs)
+        self.now, self.after = torch.empty(rows, device=device), torch.empty(rows, device=device)
+        self.seen = torch.empty(n, a.inputs, device=device)
+        self.noise = torch.empty(n, a.outputs, device=device)
+        self.minus = torch.full((1, n), -1.0 / n, device=device)
+
+    def normalise_from(self, token: np.ndarray, proprio: np.ndarray, reference: np.ndarray) -> None:
+        """Fix the normalisation of the inputs from the warm-up; it is never changed again.
+
+        Values that hardly vary are not blown up: a token's to no less than 5 % of the tokens' overall spread, a reference's to
+        no less than a tenth of the residual's bound.
+        """
+        bound = np.tile(np.asarray(self.settings.step_residual_scale), self.architecture.chunk_length)
+        spread = [token.std(0), proprio.std(0), reference.std(0)]
+        floor = [np.sqrt(np.mean(spread[0] ** 2)) * 0.05, 0.0, 0.1 * bound]
+        deviation = np.concatenate([np.maximum(s, f) for s, f in zip(spread, floor)])
+        mean = np.concatenate([token.mean(0), proprio.mean(0), reference.mean(0)])
+        self.mean.copy_(torch.from_numpy(mean.astype(np.float32)))
+        self.scale.copy_(torch.from_numpy((1.0 / np.maximum(deviation, 1e-6)).astype(np.float32)))
+
+    @torch.no_grad()
+    def load(self, block: Batch) -> None:
+        """Bring a block to the device, normalised."""
+        n, width = len(block.length), self.architecture.inputs
+        tokens = self.architecture.token
+        states = [
+            (self.now, block.token, block.proprio, block.reference),
+            (self.after, block.next_token, block.next_proprio, block.next_reference),
+        ]
+        for inputs, token, proprio, reference in states:
+            inputs = inputs[:n]
+            inputs[:, :tokens] = torch.from_numpy(token)
+            inputs[:, tokens : tokens + self.architecture.proprio] = torch.from_numpy(proprio)
+            inputs[:, tokens + self.architecture.proprio : width] = torch.from_numpy(reference)
+            inputs[:, :width].sub_(self.mean).mul_(self.scale).clamp_(-INPUT_LIMIT, INPUT_LIMIT)
+        residual = torch.from_numpy(block.residual).view(n, -1)
+        self.now[:n, width:] = residual
+        self.reward = torch.from_numpy(block.reward).to(self.device)
+        self.discount = torch.from_numpy(block.discount).to(self.device)
+        self.imitated = None
+        if block.human.any():
+            human = torch.from_numpy(np.repeat(block.human, self.architecture.action, axis=1))
+            self.imitated = torch.where(human, residual.clamp(-1.0, 1.0), 0.0).to(self.device)
+
+    @torch.no_grad()
+    def update(self, index: int, beta: float, critic_only: bool = False) -> None:
+        """One critic update from batch ``index`` of the block, and every second time one of the actor and the averages."""
+        n, width = self.settings.batch_size, self.architecture.inputs
+        rows = slice(index * n, (index + 1) * n)
+        now, target = self.now[rows], self.target(rows)
+        error = self.critic.forward(now) - target
+        self.critic.backward(now, error.mul_(2.0 / n))
+        self.critic_adam.step()
+        self.updates += 1
+        if self.updates % ACTOR_DELAY:
+            return
+        if not critic_only:
+            self.update_actor(now, None if self.imitated is None else self.imitated[rows], beta)
+            self.actor_average.parameters.flat.lerp_(self.actor.parameters.flat, self.settings.polyak)
+        self.critic_average.parameters.flat.lerp_(self.critic.parameters.flat, self.settings.polyak)
+
+    def target(self, rows: slice) -> torch.Tensor:
+        """y [B] for rows of the block; fills the residuals of ``after``."""
+        s, width = self.settings, self.architecture.inputs
+        after = self.after[rows]
+        residual = self.actor_average.forward(after[:, :width], out=after[:, width:])
+        if s.target_noise:
+            self.noise.normal_(0.0, s.target_noise, generator=self.generator)
+            residual.add_(self.noise.clamp_(-2 * s.target_noise, 2 * s.target_noise)).clamp_(-1.0, 1.0)
+        value = self.critic_average.forward(after).amin(0)
+        return torch.addcmul(self.reward[rows], self.discount[rows], value).clamp_(s.return_min, s.return_max)
+
+    def update_actor(self, now: torch.Tensor, imitated: torch.Tensor | None, beta: float) -> None:
+        """One actor update; overwrites the residuals in ``now``, which this update's critic has already learned from."""
+        width, outputs = self.architecture.inputs, self.architecture.outputs
+        self.seen.copy_(now[:, :width])
+        if self.settings.reference_dropout:
+            chance = torch.rand(len(now), 1, generator=self.generator, device=self.device)
+            self.seen[:, width - outputs :].mul_(chance >= self.settings.reference_dropout)
+        residual = self.actor.forward(self.seen, out=now[:, width:])
+        self.first_critic.forward(now)
+        gradient = self.first_critic.residual_gradient(self.minus, outputs)[0]
+        apart = residual if imitated is None else residual - imitated
+        gradient.add_(apart, alpha=2.0 * beta / (len(now) * outputs))
+        self.actor.backward(self.seen, gradient)
+        self.actor_adam.step()
+
+    # ---- what is exported and kept
+
+    def actor_tensors(self) -> dict[str, np.ndarray]:
+        """The averaged actor, with the normalisation, under the names of :meth:`Architecture.shapes`."""
+        tensors = {"input_mean": self.mean, "input_scale": self.scale, **self.actor_average.parameters.values}
+        return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
+
+    def _state(self) -> dict[str, torch.Tensor]:
+        networks = dict(actor=self.actor, actor_average=self.actor_average, critic=self.critic, critic_average=self.critic_average)
+        state = {name: network.parameters.flat for name, network in networks.items()}
+        for name, adam in (("actor", self.actor_adam), ("critic", self.critic_adam)):
+            state.update({f"{name}.{key}": value for key, value in adam.state.items()})
+        return {**state, "mean": self.mean, "scale": self.scale}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that an exact continuation needs, but `updates`."""
+        found = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self._state().items()}
+        return {**found, "generator": self.generator.get_state().numpy()}
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` gave, bit for bit."""
+        for name, tensor in self._state().items():
+            tensor.copy_(torch.from_numpy(np.array(state[name])))
+        if len(state["generator"]) == len(self.generator.get_state()):  # a CPU's and a GPU's differ; then exactness ends here
+            self.generator.set_state(torch.from_numpy(np.array(state["generator"])))

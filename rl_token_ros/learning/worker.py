@@ -1,0 +1,238 @@
+"""The learner in a process of its own, seen from the node: rows go in without waiting, weights and figures come out.
+
+One thread journals the rows and feeds the process, and starts it again from its checkpoint when it has died; another takes what
+it says. What travels is raw bytes after one letter: R rows, S stop; W weights, D figures (JSON), L a line for the log, E a
+parameter that cannot be used. No pickle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import queue
+import socket
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from rl_token_ros import weights as wire
+from rl_token_ros.learning import checkpoint
+from rl_token_ros.learning.journal import Journal
+from rl_token_ros.parameters import ParameterError
+from rl_token_ros.settings import Learner as Settings
+from rl_token_ros.weights import Architecture, Identity, WeightsError
+
+JOURNAL = "rows.journal"
+NEWEST_ACTOR = "actor.safetensors"
+QUEUE_MESSAGES = 10_000  # over three minutes at 50 Hz
+FLUSH_SECONDS = 1.0
+STOP_SECONDS = 60.0  # for the last checkpoint
+FIRST_BACK_OFF, LONGEST_BACK_OFF = 0.5, 30.0
+GOOD_RUN_SECONDS = 60.0  # a process that ran so long earns its restarts back
+
+
+class Worker:
+    """Starts at once; `close` ends it with a checkpoint.
+
+    Args:
+        settings: parameters of `learner_node`.
+        row: columns of the rows.
+        identity: what the weights are made for.
+        architecture: sizes of the actor.
+        on_weights: called with each blob, on a thread of the worker's.
+        log: called with (level, text), level one of info, warn, error; on a thread of the worker's.
+
+    Raises:
+        ParameterError: the run directory holds a run of another robot, VLA or encoder.
+    """
+
+    def __init__(
+        self, settings: Settings, row: np.dtype, identity: Identity, architecture: Architecture, *,
+        on_weights: Callable[[bytes], None], log: Callable[[str, str], None],
+    ) -> None:  # fmt: skip
+        self.settings, self.identity, self.architecture = settings, identity, architecture
+        self.directory = Path(settings.run_directory).expanduser()
+        self.stats: dict[str, Any] = {}
+        self.stats_at = 0.0  # time.monotonic of the last figures
+        self.state = "starting"
+        self.failed = ""  # a parameter that the process refused: no restart will help
+        self.rows_lost = self.restarts = 0
+        self.process: subprocess.Popen | None = None
+        self._row, self._on_weights, self._log = row, on_weights, log
+        checkpoint.refuse_mismatch(self.directory, identity, architecture)
+        self.newest = self._stored_weights()
+        self._journal = Journal(self.directory / JOURNAL, row)
+        self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUE_MESSAGES)
+        self._connection: Connection | None = None
+        self._reader: threading.Thread | None = None
+        self._started_at = self._next_start = 0.0
+        self._in_a_row = 0  # deaths without a good run between
+        self._feeder = threading.Thread(target=self._feed, name="learner_feeder", daemon=True)
+        self._feeder.start()
+
+    def send(self, rows: np.ndarray) -> None:
+        """Hand over rows [n]; never waits. What does not fit is counted in ``rows_lost``."""
+        try:
+            self._queue.put_nowait(rows)
+        except queue.Full:
+            self.rows_lost += len(rows)
+
+    def close(self) -> None:
+        """Learn nothing more, write a checkpoint, end."""
+        self._queue.put(None)
+        self._feeder.join(STOP_SECONDS + 10.0)
+        if self._feeder.is_alive() and (process := self.process) is not None:  # it hangs, and the feeder with it
+            process.kill()
+            self._feeder.join()
+
+    # ---- the feeding thread
+
+    def _feed(self) -> None:
+        flushed = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if self._connection is None and not self.failed and self.state != "given up" and now >= self._next_start:
+                self._start()
+            if self.process is not None and self.process.poll() is not None:
+                self._died()
+            if now - flushed > FLUSH_SECONDS:
+                self._try_disk(self._journal.flush)
+                flushed = now
+            try:
+                rows = self._queue.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if rows is None:
+                break
+            self._try_disk(lambda: self._journal.append(rows))
+            self._send(b"R" + rows.tobytes())
+        self._stop()
+        self._try_disk(self._journal.close)
+
+    def _try_disk(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:  # a full disk must not stop practice
+            self._log("error", f"rows cannot be written to '{self._journal.path}': {error}")
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "rl_token_ros.learning.worker_process", str(theirs.fileno())]
+        self.process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=_environment(self.settings.torch_threads)
+        )
+        theirs.close()
+        self._connection = Connection(ours.detach())
+        self._started_at = time.monotonic()
+        self.state = "starting"
+        self._reader = threading.Thread(target=self._read, args=(self._connection,), name="learner_reader", daemon=True)
+        self._reader.start()
+        proprio = self.architecture.proprio
+        config = {
+            "settings": dataclasses.asdict(self.settings) | {"run_directory": str(self.directory)},
+            "proprio": proprio,
+            "encoder_sha256": self.identity.encoder_sha256,
+            "vla_sha256": self.identity.vla_sha256,
+            "journal": str(self._journal.path),
+            "journal_rows": self._journal.rows,  # what comes after these, comes through the connection
+            "version": self._newest_version(),
+        }
+        self._send(json.dumps(config).encode())
+
+    def _send(self, data: bytes) -> None:
+        if self._connection is None:
+            return  # it is in the journal: the next process reads it there
+        try:
+            self._connection.send_bytes(data)
+        except OSError:
+            self._died()
+
+    def _died(self) -> None:
+        """Tidy up after the process and plan the next one."""
+        status = self._tidy()
+        if self.failed:
+            self.state = "failed"
+            return
+        self._in_a_row = 1 if time.monotonic() - self._started_at > GOOD_RUN_SECONDS else self._in_a_row + 1
+        if self._in_a_row > self.settings.worker_restarts:
+            self.state = "given up"
+            self._log("error", f"the learner's process ended with status {status} for the {self._in_a_row}th time; giving up. "
+                      "Rows are still written to disk; restart learner_node to go on")  # fmt: skip
+            return
+        wait = min(FIRST_BACK_OFF * 2 ** (self._in_a_row - 1), LONGEST_BACK_OFF)
+        self.restarts += 1
+        self.state = "restarting"
+        self._next_start = time.monotonic() + wait
+        self._log("error", f"the learner's process ended with status {status}; starting it again from its checkpoint in {wait:g} s")
+
+    def _stop(self) -> None:
+        if self.process is None:
+            return
+        self._send(b"S")
+        if self.process is not None:
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._log("error", f"the learner's process did not end within {STOP_SECONDS:g} s; killed, without a last checkpoint")
+            self._tidy()
+        self.state = "stopped"
+
+    def _tidy(self) -> int:
+        """End the process if it still lives, and take everything it said; returns its status."""
+        process, connection, reader = self.process, self._connection, self._reader
+        self.process = self._connection = None
+        if process.poll() is None:
+            process.kill()
+        status = process.wait()
+        reader.join()  # ends at the end of the connection
+        connection.close()
+        return status
+
+    # ---- the reading thread
+
+    def _read(self, connection: Connection) -> None:
+        while True:
+            try:
+                data = connection.recv_bytes()
+            except (EOFError, OSError):
+                return
+            kind, body = data[:1], data[1:]
+            if kind == b"W":
+                self.newest = body
+                self._on_weights(body)
+            elif kind == b"D":
+                self.stats, self.stats_at, self.state = json.loads(body), time.monotonic(), "running"
+            elif kind == b"L":
+                self._log("info", body.decode())
+            elif kind == b"E":
+                self.failed = body.decode()
+
+    # ---- versions survive whatever happens to the process
+
+    def _stored_weights(self) -> bytes | None:
+        path = self.directory / NEWEST_ACTOR
+        if not path.exists():
+            return None
+        blob = path.read_bytes()
+        try:
+            wire.refuse_mismatch(wire.decode(blob), self.architecture, self.identity)
+        except WeightsError as error:
+            raise ParameterError(f"parameter 'run_directory': '{path}': {error}; write another run_directory") from None
+        return blob
+
+    def _newest_version(self) -> int:
+        return wire.decode(self.newest).version if self.newest else 0
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """The child finds this very package, and takes no more threads than it may."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}

@@ -1,0 +1,128 @@
+"""The learner's own process: takes rows, updates, says what it has. Started by `worker`, as ``-m ... FILE_DESCRIPTOR``.
+
+It ends with a checkpoint when told to, on SIGTERM, and when the node is gone (the connection ends). SIGINT is the node's business.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from rl_token_ros.learning.journal import read
+from rl_token_ros.learning.worker import NEWEST_ACTOR
+from rl_token_ros.parameters import ParameterError, build
+from rl_token_ros.settings import Learner as Settings
+from rl_token_ros.weights import encode
+
+SLICE = 16  # updates between two looks at the connection
+STATS_SECONDS = 1.0
+IDLE_SECONDS = 0.05
+
+
+class WorkerProcess:
+    """The loop and what it talks to."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.ended = False
+        signal.signal(signal.SIGTERM, self._end)
+        config = json.loads(connection.recv_bytes())
+        self.settings = settings = build(Settings, config["settings"])
+        os.nice(settings.worker_nice)
+        import torch
+
+        from rl_token_ros.learning.learner import Learner
+
+        torch.set_num_threads(settings.torch_threads)
+        self.directory, self.journal = Path(settings.run_directory), Path(config["journal"])
+        self.learner = Learner(settings, config["proprio"], config["encoder_sha256"], config["vla_sha256"])
+        restored = self.learner.restore(settings.run_directory)
+        self.learner.version = max(self.learner.version, config["version"])
+        seen = self.learner.replay.counters.rows
+        if seen > config["journal_rows"]:
+            raise ParameterError(
+                f"parameter 'run_directory': '{self.journal}' has {config['journal_rows']} rows, the checkpoint beside it has seen {seen}; "
+                "bring the file back or write another run_directory"
+            )
+        for rows in read(self.journal, self.learner.row_dtype, seen, config["journal_rows"]):
+            self.learner.add(rows)
+        if restored or config["journal_rows"]:
+            self._say(b"L", f"continuing with {len(self.learner.replay)} steps, {self.learner.updates} updates, "
+                      f"weights version {self.learner.version}")  # fmt: skip
+
+    def _end(self, *_: object) -> None:
+        self.ended = True
+
+    def _say(self, kind: bytes, body: bytes | str) -> None:
+        try:
+            self.connection.send_bytes(kind + (body if isinstance(body, bytes) else body.encode()))
+        except OSError:
+            self.ended = True
+
+    def run(self) -> None:
+        """Until told to stop; then a last checkpoint."""
+        next_stats = 0.0
+        next_save = time.monotonic() + self.settings.checkpoint_seconds
+        while not self.ended:
+            self._take_rows(0.0 if self.learner.updates_owed else IDLE_SECONDS)
+            self.learner.update(SLICE)
+            if self.learner.push_due:
+                self._push()
+            now = time.monotonic()
+            if now >= next_stats:
+                self._say(b"D", json.dumps(self.learner.stats()))
+                next_stats = now + STATS_SECONDS
+            if now >= next_save:
+                self._save()
+                next_save = time.monotonic() + self.settings.checkpoint_seconds
+        self._save()
+
+    def _take_rows(self, wait: float) -> None:
+        try:
+            while not self.ended and self.connection.poll(wait):
+                data = self.connection.recv_bytes()
+                if data[:1] == b"S":
+                    self.ended = True
+                    return
+                self.learner.add(np.frombuffer(data, self.learner.row_dtype, offset=1))
+                wait = 0.0
+        except (EOFError, OSError):  # the node is gone
+            self.ended = True
+
+    def _push(self) -> None:
+        blob = encode(self.learner.weights())
+        self._say(b"W", blob)
+        draft = self.directory / f".{NEWEST_ACTOR}"
+        draft.write_bytes(blob)
+        draft.rename(self.directory / NEWEST_ACTOR)
+
+    def _save(self) -> None:
+        descriptor = os.open(self.journal, os.O_RDONLY)
+        os.fsync(descriptor)  # a checkpoint never knows more rows than the disk holds
+        os.close(descriptor)
+        self.learner.save(self.settings.run_directory)
+
+
+def main() -> int:
+    """0 after a clean end, 2 after a parameter that cannot be used."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = Connection(int(sys.argv[1]))
+    try:
+        WorkerProcess(connection).run()
+    except (ParameterError, OSError) as error:
+        connection.send_bytes(b"E" + str(error).encode())
+        return 2
+    except EOFError:  # the node went before it said anything
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""learner_node: takes `replay`, lets a process of its own learn from it, and sends `actor/weights`."""
+
+from __future__ import annotations
+
+import array
+import sys
+import time
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import UInt8MultiArray
+
+from rl_token_ros import diagnostics, replay_record
+from rl_token_ros.encoder import TokenEncoder
+from rl_token_ros.learning.worker import Worker
+from rl_token_ros.nodes.ros_parameters import declare
+from rl_token_ros.nodes.running import run
+from rl_token_ros.nodes.state_topics import LATCHED
+from rl_token_ros.parameters import ParameterError, resolve_path
+from rl_token_ros.proprioception import StateError, size
+from rl_token_ros.replay_record import ReplayError
+from rl_token_ros.settings import Learner
+from rl_token_ros.weights import Architecture, Identity
+
+STALE_SECONDS = 15.0  # without figures from the process
+
+
+class LearnerNode(Node):
+    """Callbacks decode and hand over; they never wait for the learner."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("learner_node", **options)
+        self.settings = s = declare(self, Learner)
+        try:
+            proprio = size(s.proprioception, len(s.joint_names), s.action_size)
+        except StateError as error:
+            raise ParameterError(str(error)) from None
+        self.row_dtype = replay_record.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
+        architecture = Architecture(
+            s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
+        )
+        self.received = self.refused = self.pushes = 0
+        self.pushed_ns = 0
+        self._weights = self.create_publisher(UInt8MultiArray, "actor/weights", LATCHED)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.worker = Worker(
+            s, self.row_dtype, identity(s), architecture, on_weights=self._push, log=self._log
+        )
+        self.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000))
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._report, clock=steady)
+        self.create_timer(s.repeat_seconds, self._repeat, clock=steady)
+        self._repeat()
+
+    def _on_replay(self, message: PointCloud2) -> None:
+        try:
+            rows = replay_record.decode(message, self.row_dtype)
+        except ReplayError as error:
+            self.refused += 1
+            self.get_logger().error(str(error), throttle_duration_sec=1.0)
+            return
+        self.received += len(rows)
+        self.worker.send(rows)
+
+    def _push(self, blob: bytes) -> None:
+        """New weights, at once; runs on a thread of the worker's."""
+        self.pushes += 1
+        self.pushed_ns = time.time_ns()
+        self._weights.publish(UInt8MultiArray(data=array.array("B", blob)))
+
+    def _repeat(self) -> None:
+        """The newest weights again: a late joiner may have missed them."""
+        if self.worker.newest is not None:
+            self._weights.publish(UInt8MultiArray(data=array.array("B", self.worker.newest)))
+
+    def _log(self, level: str, text: str) -> None:
+        getattr(self.get_logger(), level)(text)
+
+    def _report(self) -> None:
+        worker = self.worker
+        if worker.failed:
+            raise ParameterError(worker.failed)
+        age = time.monotonic() - worker.stats_at
+        level, message = "ok", worker.stats.get("phase", "")
+        if worker.state != "running":
+            level, message = ("error" if worker.state == "given up" else "warn"), f"learner process: {worker.state}"
+        elif age > STALE_SECONDS:
+            level, message = "warn", f"no figures from the learner process for {age:.0f} s"
+        elif worker.rows_lost:
+            level, message = "warn", f"{worker.rows_lost} rows lost: the learner process does not keep up"
+        values = {
+            **worker.stats,
+            "state": worker.state,
+            "restarts": worker.restarts,
+            "rows_received": self.received,
+            "rows_refused": self.refused,
+            "rows_not_taken": worker.rows_lost,
+            "pushes": self.pushes,
+            "pushed_ns": self.pushed_ns,
+        }
+        status = diagnostics.status(self.get_fully_qualified_name(), level, message, values)
+        self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
+
+    def close(self) -> None:
+        """End the process with a checkpoint while its last weights can still be published."""
+        self.worker.close()
+
+
+def identity(settings: Learner) -> Identity:
+    """What weights are made for: fingerprints from the files where they are at hand, else from parameters.
+
+    Raises:
+        ParameterError: neither, or they contradict each other.
+    """
+    encoder_sha256, vla_sha256 = settings.encoder_sha256, settings.vla_sha256
+    path = resolve_path(settings.token_encoder)
+    if settings.token_encoder and path.is_file():
+        vla_model = resolve_path(settings.vla_model) if settings.vla_model else None
+        encoder = TokenEncoder(path, settings.token_size, vla_model if vla_model and vla_model.is_file() else None)
+        for name, given, found in (
+            ("encoder_sha256", encoder_sha256, encoder.sha256),
+            ("vla_sha256", vla_sha256, encoder.vla_sha256),
+        ):
+            if given and given != found:
+                raise ParameterError(
+                    f"parameter '{name}' is {given[:12]}..., but '{path}' says {found[:12] or 'nothing'}...; leave '{name}' empty "
+                    "or name the right token_encoder"
+                )
+        encoder_sha256, vla_sha256 = encoder.sha256, encoder.vla_sha256
+    elif not (encoder_sha256 and vla_sha256):
+        raise ParameterError(
+            f"parameter 'token_encoder' names '{settings.token_encoder}', which is not on this machine; copy it here, "
+            "or write the sha256sum of encoder and VLA in 'encoder_sha256' and 'vla_sha256'"
+        )
+    return Identity(
+        settings.action_names, settings.action_type, settings.proprioception, settings.step_residual_scale,
+        encoder_sha256, vla_sha256,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Entry point of `learner_node`."""
+    sys.exit(run(LearnerNode))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Watches a run from outside: episodes from `replay`, figures from `/diagnostics`."""
+
+from __future__ import annotations
+
+import time
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import PointCloud2
+
+from rl_token_ros import replay_record
+from rl_token_ros.demo_report import Run
+from rl_token_ros.proprioception import size
+from rl_token_ros.scoring import EpisodeScorer
+from rl_token_ros.settings import Control
+
+
+class Monitor:
+    """A context manager that fills a Run while :meth:`spin` is called.
+
+    Args:
+        run: what is filled.
+        control: parameters of the `control_node` that is watched; they give the shape of its `replay`.
+    """
+
+    def __init__(self, run: Run, control: Control) -> None:
+        self.run = run
+        self._scorer = EpisodeScorer(control.control_rate)
+        proprio = size(control.proprioception, len(control.joint_names), control.action_size)
+        self._dtype = replay_record.row_dtype(control.token_size, proprio, control.chunk_length, control.action_size)
+        self._newest = 0.0
+        self._messages: dict[str, str] = {}
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Monitor:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node("monitor")
+        self._node.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000))
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown()
+        self._node.destroy_node()
+        rclpy.try_shutdown()
+
+    @property
+    def waited(self) -> float:
+        """Wall time since the start, s."""
+        return time.monotonic() - self._started
+
+    def spin(self, seconds: float) -> None:
+        """Handle messages for this long (wall time)."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+
+    def seconds_left(self) -> float:
+        """Robot time until the run is over."""
+        gone = 0.0 if self.run.begun is None else self._newest - self.run.begun
+        return 60.0 * self.run.minutes - gone
+
+    def complaints(self) -> str:
+        """What the nodes say is wrong."""
+        return "; ".join(f"{name}: {message}" for name, message in self._messages.items() if message)
+
+    def _on_replay(self, message: PointCloud2) -> None:
+        rows = replay_record.decode(message, self._dtype)
+        stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+        self._newest = max(self._newest, stamp)
+        if self.run.begun is None:
+            self.run.begun = stamp
+        for episode in self._scorer.add(rows):
+            self.run.add(episode)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            name = status.name.rsplit("/", 1)[-1]
+            values = {pair.key: pair.value for pair in status.values}
+            if name == "control_node":
+                self.run.control = values
+                self._newest = max(self._newest, message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
+            elif name == "learner_node":
+                self.run.learner = values
+            self._messages[name] = "" if status.level == DiagnosticStatus.OK else status.message

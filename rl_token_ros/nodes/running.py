@@ -1,0 +1,61 @@
+"""Starts a node, spins it, and ends it so that its last words still go out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Callable
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from rl_token_ros.parameters import ParameterError
+
+EXIT_BAD_INPUT = 2
+
+
+def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
+    """Run a node until SIGINT or SIGTERM; returns the exit status.
+
+    rclpy's own signal handlers are off: with them the context is dead before a last command could be sent (PLATFORM.md).
+    A node may have ``close()``, which is called while publishing still works.
+    """
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except rclpy_implementation.RCLError as error:  # a parameter file that rcl cannot parse
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_BAD_INPUT
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    node = None
+    try:
+        node = make()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        wake = node.create_timer(0.1, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))  # a signal alone does not end a wait
+        while rclpy.ok() and not ended:
+            executor.spin_once(timeout_sec=1.0)
+        node.destroy_timer(wake)
+        return 0
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return EXIT_BAD_INPUT
+    except ExternalShutdownException:
+        return 0
+    finally:
+        if node is not None:
+            if hasattr(node, "close"):
+                node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+

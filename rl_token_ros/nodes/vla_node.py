@@ -1,0 +1,149 @@
+"""vla_node: queries the VLA with synchronised cameras and joints; publishes its chunk and embeddings under the observation's stamp."""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from builtin_interfaces.msg import Duration, Time
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from rl_token_ros import diagnostics, images, proprioception
+from rl_token_ros.chunk import stamp_to_ns
+from rl_token_ros.nodes.ros_parameters import declare
+from rl_token_ros.nodes.running import run
+from rl_token_ros.nodes.state_topics import LATCHED, StateTopics
+from rl_token_ros.observation import Synchroniser
+from rl_token_ros.settings import Vla
+from rl_token_ros.timing import Percentiles
+from rl_token_ros.vla.backend import Answer, BackendError, Observation
+from rl_token_ros.vla.onnx import OnnxBackend
+
+
+class VlaNode(Node):
+    """One query at a time, in a thread of its own, so that callbacks never wait for the model."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("vla_node", **options)
+        self.settings = declare(self, Vla)
+        groups = self.settings.vla_proprioception
+        self.backend = OnnxBackend(
+            self.settings, proprioception.size(groups, len(self.settings.joint_names), self.settings.action_size)
+        )
+        self.synchroniser = Synchroniser(self.settings)
+        self.latency = Percentiles()
+        self.queries = self.failures = self.bad_images = 0
+        self._message = "no query yet"
+        self._asked = 0.0
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="vla")
+        self._busy = False
+
+        self._reference = self.create_publisher(JointTrajectory, "vla/reference", QoSProfile(depth=1))
+        self._embedding = self.create_publisher(Image, "vla/embedding", QoSProfile(depth=1))
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        for camera in self.settings.cameras:
+            self.create_subscription(
+                Image,
+                f"camera/{camera}/image_raw",
+                lambda message, camera=camera: self._image(camera, message),
+                qos_profile_sensor_data,
+            )
+        self._state_topics = StateTopics(self, self.synchroniser.state, groups)
+        self.create_subscription(String, "task", self._task, LATCHED)
+        self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _task(self, message: String) -> None:
+        self.synchroniser.task = message.data
+
+    def _image(self, camera: str, message: Image) -> None:
+        topic = f"camera/{camera}/image_raw"
+        try:
+            picture = images.to_rgb(message, topic)
+        except images.ImageError as error:
+            self.bad_images += 1
+            self.get_logger().error(str(error), throttle_duration_sec=1.0)
+            return
+        stamp = stamp_to_ns(message.header.stamp) or self.get_clock().now().nanoseconds
+        self.synchroniser.set_image(camera, stamp, picture)
+        self._query_if_idle()
+
+    def _query_if_idle(self) -> None:
+        """A new query as soon as the last is answered and `query_rate` allows; cameras jitter, hence the tenth."""
+        now = time.monotonic()
+        if self._busy or now - self._asked < 0.9 / self.settings.query_rate:
+            return
+        observation, why = self.synchroniser.observation(self.get_clock().now().nanoseconds)
+        if observation is None:
+            self._message = why or self._message
+            return
+        self._asked, self._busy = now, True
+        self._worker.submit(self._query, observation)
+
+    def _query(self, observation: Observation) -> None:
+        """Runs in the worker; both messages are complete before the first goes out."""
+        begun = time.perf_counter()
+        try:
+            answer = self.backend.query(observation)
+            reference, embedding = self._messages(observation.stamp_ns, answer)
+            self._embedding.publish(embedding)
+            self._reference.publish(reference)
+            self.latency.add(time.perf_counter() - begun)
+            self.queries += 1
+            self._message = "answering"
+        except BackendError as error:
+            self.failures += 1
+            self._message = str(error)
+            self.get_logger().error(str(error), throttle_duration_sec=1.0)
+        except Exception as error:  # a dead thread would be silent
+            self.failures += 1
+            self._message = f"query failed: {error}"
+            self.get_logger().error(self._message, throttle_duration_sec=1.0)
+        finally:
+            self._busy = False
+
+    def _messages(self, stamp_ns: int, answer: Answer) -> tuple[JointTrajectory, Image]:
+        stamp = Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+        reference = JointTrajectory(joint_names=self.settings.action_names)
+        reference.header.stamp, reference.header.frame_id = stamp, self.settings.base_frame
+        dt_ns = round(self.settings.chunk_dt * 1e9)
+        reference.points = [
+            JointTrajectoryPoint(
+                positions=action, time_from_start=Duration(sec=i * dt_ns // 1_000_000_000, nanosec=i * dt_ns % 1_000_000_000)
+            )
+            for i, action in enumerate(answer.actions.astype(float).tolist())
+        ]
+        embedding = images.from_matrix(answer.embeddings, Image())
+        embedding.header.stamp = stamp
+        return reference, embedding
+
+    def _report(self) -> None:
+        ok = self._message == "answering"
+        values = {
+            "queries": self.queries,
+            "failures": self.failures,
+            "bad_images": self.bad_images,
+            "bad_states": self._state_topics.refused,
+            **self.latency.report("query_ms", 1e3),
+        }
+        status = diagnostics.status(self.get_fully_qualified_name(), "ok" if ok else "warn", self._message, values)
+        self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
+
+    def close(self) -> None:
+        """Wait for the query under way."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+
+def main() -> None:
+    """Entry point of `vla_node`."""
+    sys.exit(run(VlaNode))
+
+
+if __name__ == "__main__":
+    main()

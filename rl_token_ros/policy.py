@@ -1,0 +1,55 @@
+"""Base plus residual over a chunk: which residual chunk is running, and which of its steps is next."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl_token_ros.actor import ResidualActor
+
+
+class ResidualPolicy:
+    """Executes chunks of reference plus bounded residual.
+
+    The actor runs at every tick; its newest chunk replaces the running one after ``replan_interval`` executed steps. Exploration
+    noise is drawn once per chunk and held over it: independent noise per step averages out over a chunk and moves nothing.
+
+    Args:
+        actor: the network.
+        scale: bound of the residual per control step, float [A].
+        sigma: standard deviation of the noise as a share of the bound.
+        replan_interval: executed steps per chunk, 1 to C.
+        seed: of the noise.
+    """
+
+    def __init__(self, actor: ResidualActor, scale: np.ndarray, sigma: float, replan_interval: int, seed: int) -> None:
+        self.actor = actor
+        self.scale = np.asarray(scale, np.float64)
+        self.sigma = sigma
+        self.replan_interval = replan_interval
+        self.observation = np.zeros(actor.architecture.inputs, np.float32)
+        self.residual = np.zeros((actor.architecture.chunk_length, actor.architecture.action), np.float32)
+        self._random = np.random.default_rng(seed)
+        self._plan: np.ndarray | None = None
+        self._executed = 0
+
+    def reset(self) -> None:
+        """Forget the running chunk: the next action begins a new one."""
+        self._plan = None
+
+    def act(self, token: np.ndarray, proprio: np.ndarray, window: np.ndarray) -> np.ndarray:
+        """The action float64 [A] for this step.
+
+        Args:
+            token: float32 [Dz].
+            proprio: float32 [P].
+            window: reference actions [C, A] of this and the next steps.
+        """
+        np.concatenate([token, proprio, window.ravel()], out=self.observation, casting="same_kind")
+        self.residual = self.actor.run(self.observation)
+        if self._plan is None or self._executed >= self.replan_interval:
+            noise = self._random.normal(0.0, self.sigma, self.scale.shape) if self.sigma else 0.0
+            self._plan = window + self.scale * np.clip(self.residual + noise, -1.0, 1.0)
+            self._executed = 0
+        action = self._plan[self._executed]
+        self._executed += 1
+        return action

@@ -1,0 +1,111 @@
+"""Which nodes make up a simulation, a robot and a learner, and how each is started. Launch files and `runner.py` both read this."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "rl_token_ros"
+
+# Nodes in the order in which they are started: control_node comes last, and thus ends first when they are stopped in reverse,
+# so that its last command finds the arm and its last replay rows find the learner.
+COMPOSITIONS = {
+    "sim": ("sim_node", "learner_node", "vla_node", "control_node"),
+    "robot": ("vla_node", "control_node"),
+    "learner": ("learner_node",),
+}
+
+
+@dataclass(frozen=True)
+class NodeProcess:
+    """One node in a process of its own.
+
+    ``use_sim_time`` None and ``log_level`` "" leave the parameter file's or ROS's own choice.
+    """
+
+    executable: str
+    parameter_files: tuple[Path, ...] = ()
+    namespace: str = ""
+    use_sim_time: bool | None = None
+    log_level: str = ""
+    remappings: tuple[tuple[str, str], ...] = ()
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Parameters that win over the files'."""
+        sim_time = {} if self.use_sim_time is None else {"use_sim_time": self.use_sim_time}
+        return {**self.overrides, **sim_time}
+
+    @property
+    def ros_namespace(self) -> str:
+        """The namespace as ROS wants it: absolute, or empty."""
+        return f"/{self.namespace.strip('/')}" if self.namespace.strip("/") else ""
+
+    def command(self) -> list[str]:
+        """The command line that starts the node in this Python."""
+        arguments = []
+        for path in self.parameter_files:
+            arguments += ["--params-file", str(path)]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={json.dumps(value)}"]  # JSON is YAML, which ROS reads here
+        if self.ros_namespace:
+            arguments += ["-r", f"__ns:={self.ros_namespace}"]
+        for old, new in self.remappings:
+            arguments += ["-r", f"{old}:={new}"]
+        if self.log_level:
+            arguments += ["--log-level", self.log_level]
+        return [sys.executable, "-m", f"{PACKAGE}.cli", self.executable, *(["--ros-args", *arguments] if arguments else [])]
+
+
+def compose(composition: str, config: str | Path, **common: Any) -> list[NodeProcess]:
+    """The nodes of a composition, all with the same parameter file.
+
+    Args:
+        composition: a key of COMPOSITIONS.
+        config: name or path of a parameter file, see :func:`config_file`.
+        common: further fields of :class:`NodeProcess`, the same for every node.
+
+    Raises:
+        FileNotFoundError: there is no such parameter file.
+    """
+    path = config_file(config)
+    return [NodeProcess(executable, (path,), **common) for executable in COMPOSITIONS[composition]]
+
+
+def config_file(name: str | Path) -> Path:
+    """The parameter file of a robot: a path to it, or the name of one in this package's `config` folder, with or without .yaml.
+
+    Raises:
+        FileNotFoundError: neither exists; the message lists the names that do.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path.resolve()
+    folder = share_folder() / "config"
+    known = {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    stem = str(name).removesuffix(".yaml")
+    if stem in known:
+        return known[stem]
+    near = difflib.get_close_matches(stem, known, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"write the path of a file or one of: {', '.join(known) or '(none installed)'}"
+    raise FileNotFoundError(f"no parameter file '{name}' here or in {folder}; {hint}")
+
+
+def share_folder() -> Path:
+    """The folder that holds `config` and `launch`: the source tree if this runs from one, else the installation's `share`.
+
+    Raises:
+        FileNotFoundError: the package was copied without its share folder.
+    """
+    here = Path(__file__).resolve()
+    if (here.parents[1] / "package.xml").is_file():  # a source tree or an editable installation: what the user edits counts
+        return here.parents[1]
+    for prefix in (*here.parents, Path(sys.prefix)):  # <prefix>/lib/pythonX.Y/site-packages/rl_token_ros/processes.py
+        if (prefix / "share" / PACKAGE / "package.xml").is_file():
+            return prefix / "share" / PACKAGE
+    raise FileNotFoundError(f"no share/{PACKAGE} above {here}; install the package with pip or colcon")

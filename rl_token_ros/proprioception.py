@@ -1,0 +1,121 @@
+"""What the robot measures, by name and with stamps, and the proprioception vector made from it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Groups of `proprioception` and the source whose stamp dates them. command_lead comes from control_node itself.
+GROUPS = {
+    "joint_position": "joint_states",
+    "joint_velocity": "joint_states",
+    "joint_effort": "joint_states",
+    "ee_position": "ee_pose",
+    "ee_orientation": "ee_pose",
+    "wrench_force": "wrench",
+    "wrench_torque": "wrench",
+    "command_lead": None,
+}
+FIXED_SIZES = {"ee_position": 3, "ee_orientation": 4, "wrench_force": 3, "wrench_torque": 3}
+AXES = ("x", "y", "z")
+
+
+class StateError(ValueError):
+    """A measurement that cannot be used; the message names the topic and says why."""
+
+
+def size(groups: list[str], joints: int, actions: int) -> int:
+    """P: number of values in the groups.
+
+    Raises:
+        StateError: a group that does not exist.
+    """
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown:
+        raise StateError(f"parameter 'proprioception' names '{unknown[0]}'; write some of {', '.join(GROUPS)}")
+    return sum(FIXED_SIZES.get(group, actions if group == "command_lead" else joints) for group in groups)
+
+
+class RobotState:
+    """The newest measurement of each topic, checked.
+
+    A message is refused whole (:class:`StateError`) when a joint is missing or a value is not finite, and ignored when its stamp
+    is not newer than the one held: a bag that loops or a driver that reorders must not move time backwards.
+    """
+
+    def __init__(self, joint_names: list[str]) -> None:
+        self.joint_names = joint_names
+        self.values: dict[str, np.ndarray] = {}
+        self.stamps: dict[str, int] = {}
+        self.out_of_order = 0
+
+    def update_joints(self, stamp_ns: int, names: list[str], position, velocity=(), effort=()) -> None:
+        """A `joint_states` message: values by name; extra joints are ignored, missing ones refused."""
+        index = {name: i for i, name in enumerate(names)}
+        missing = [name for name in self.joint_names if name not in index]
+        if missing:
+            raise StateError(
+                f"'joint_states' has no {', '.join(missing)}; it has {', '.join(names)}: write its names in 'joint_names'"
+            )
+        columns = [index[name] for name in self.joint_names]
+        groups = {}
+        for group, sent in (("joint_position", position), ("joint_velocity", velocity), ("joint_effort", effort)):
+            if len(sent) == 0:
+                continue  # JointState leaves out what a driver does not measure
+            if len(sent) != len(names):
+                raise StateError(f"'joint_states' has {len(names)} names and {len(sent)} values of {group}")
+            groups[group] = np.asarray(sent, np.float64)[columns]
+        if "joint_position" not in groups:
+            raise StateError("'joint_states' has no positions")
+        self._accept("joint_states", stamp_ns, groups)
+
+    def update_pose(self, stamp_ns: int, position, orientation) -> None:
+        """An `ee_pose`: position x, y, z in m and orientation x, y, z, w of the tool in the base frame."""
+        groups = {"ee_position": np.asarray(position, np.float64), "ee_orientation": np.asarray(orientation, np.float64)}
+        if not 0.99 < np.linalg.norm(groups["ee_orientation"]) < 1.01:
+            raise StateError("'ee_pose' has an orientation that is no unit quaternion")
+        self._accept("ee_pose", stamp_ns, groups)
+
+    def update_wrench(self, stamp_ns: int, force, torque) -> None:
+        """A `wrench`: force in N and torque in N m."""
+        self._accept(
+            "wrench", stamp_ns, {"wrench_force": np.asarray(force, np.float64), "wrench_torque": np.asarray(torque, np.float64)}
+        )
+
+    def _accept(self, topic: str, stamp_ns: int, groups: dict[str, np.ndarray]) -> None:
+        for group, values in groups.items():
+            if not np.isfinite(values).all():
+                raise StateError(f"'{topic}' holds a {group} that is not finite")
+        if stamp_ns <= self.stamps.get(topic, -1):
+            self.out_of_order += 1
+            return
+        self.values.update(groups)
+        self.stamps[topic] = stamp_ns
+
+    def forget(self) -> None:
+        """Drop everything, as after a jump of the clock."""
+        self.values.clear()
+        self.stamps.clear()
+
+    def missing(self, groups: list[str]) -> list[str]:
+        """The groups that no message has brought yet (command_lead excepted)."""
+        return [group for group in groups if GROUPS[group] and group not in self.values]
+
+    def age_ns(self, groups: list[str], now_ns: int) -> int:
+        """Age of the oldest of these groups, none of which is missing."""
+        return max((now_ns - self.stamps[GROUPS[group]] for group in groups if GROUPS[group]), default=0)
+
+    def vector(self, groups: list[str], command_lead: np.ndarray | None = None) -> np.ndarray:
+        """Proprioception float32 [P], groups in the given order."""
+        parts = [command_lead if group == "command_lead" else self.values[group] for group in groups]
+        return np.concatenate(parts).astype(np.float32)
+
+    def measured(self, action_names: list[str]) -> np.ndarray:
+        """The measured position [A] of each action dimension: joints by name, or x, y, z of the tool."""
+        if set(action_names) <= set(AXES):
+            return self.values["ee_position"][[AXES.index(name) for name in action_names]]
+        return self.values["joint_position"][[self.joint_names.index(name) for name in action_names]]
+
+
+def measured_group(cartesian: bool) -> str:
+    """The group that :meth:`RobotState.measured` reads."""
+    return "ee_position" if cartesian else "joint_position"

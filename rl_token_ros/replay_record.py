@@ -1,0 +1,115 @@
+"""One control step as a row of `replay`: a numpy record, and the sensor_msgs/PointCloud2 that carries it.
+
+The message is a table of typed, named columns, so a bag of `replay` is the data set and every ROS tool decodes it.
+Decoding is by column name and never trusts the sender: the network can say anything.
+"""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+import numpy as np
+
+SOURCE_VLA, SOURCE_ACTOR, SOURCE_HUMAN = 0, 1, 2
+NOT_ENDED, SUCCESS, FAILURE, TIME_LIMIT, ABORTED = 0, 1, 2, 3, 4
+ENDINGS = ("running", "success", "failure", "time limit", "aborted")
+
+# sensor_msgs/PointField datatypes.
+POINT_FIELD = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 8}
+NUMPY_TYPE = {number: f"<{name}" for name, number in POINT_FIELD.items()}
+
+
+class ReplayError(ValueError):
+    """A `replay` message that cannot be used; the message says why."""
+
+
+def row_dtype(token: int, proprio: int, chunk_length: int, action: int) -> np.dtype:
+    """The columns of `replay` for a token of ``token`` values, ``proprio`` values of proprioception and C x A actions."""
+    return np.dtype(
+        [
+            ("seq", "<u4"),
+            ("episode", "<u4"),
+            ("step", "<u4"),
+            ("stamp_sec", "<i4"),
+            ("stamp_nanosec", "<u4"),
+            ("weights_version", "<u4"),
+            ("source", "u1"),
+            ("critical", "u1"),
+            ("clipped", "u1"),
+            ("ended", "u1"),
+            ("reward", "<f4"),
+            ("token", "<f4", (token,)),
+            ("proprio", "<f4", (proprio,)),
+            ("reference", "<f4", (chunk_length * action,)),
+            ("action", "<f4", (action,)),
+        ]
+    )
+
+
+def encode(rows: np.ndarray, message: Any, point_field: type, frame_id: str = "") -> Any:
+    """Fill a PointCloud2 with rows; its stamp is that of the last row.
+
+    Args:
+        rows: structured array [n] of :func:`row_dtype`.
+        message: an empty sensor_msgs/PointCloud2.
+        point_field: the class sensor_msgs/PointField.
+    """
+    dtype = rows.dtype
+    message.header.frame_id = frame_id
+    message.header.stamp.sec = int(rows["stamp_sec"][-1])
+    message.header.stamp.nanosec = int(rows["stamp_nanosec"][-1])
+    message.height, message.width = 1, len(rows)
+    message.point_step, message.row_step = dtype.itemsize, dtype.itemsize * len(rows)
+    message.is_bigendian, message.is_dense = False, True
+    message.fields = [
+        point_field(
+            name=name,
+            offset=dtype.fields[name][1],
+            datatype=POINT_FIELD[dtype[name].base.str.lstrip("<|")],
+            count=int(np.prod(dtype[name].shape)),
+        )
+        for name in dtype.names
+    ]
+    message.data = array.array("B", rows.tobytes())  # not bytes or ndarray: slow to assign in rclpy
+    return message
+
+
+def decode(message: Any, expected: np.dtype) -> np.ndarray:
+    """The rows of a PointCloud2 as a structured array [n] of ``expected``, whatever the order or offsets of its columns.
+
+    Raises:
+        ReplayError: a column is missing, of another type or size, or the data are too short or not finite.
+    """
+    data = np.frombuffer(message.data, np.uint8) if not isinstance(message.data, np.ndarray) else message.data.view(np.uint8)
+    count = int(message.width) * int(message.height)
+    step = int(message.point_step)
+    if message.is_bigendian:
+        raise ReplayError("'replay' is big-endian; send little-endian")
+    if step <= 0 or count <= 0 or data.size < count * step:
+        raise ReplayError(f"'replay' says {count} rows of {step} bytes and holds {data.size} bytes")
+    sent = {field.name: field for field in message.fields}
+    table = data[: count * step].reshape(count, step)
+    rows = np.zeros(count, expected)
+    for name in expected.names:
+        base, shape = expected[name].base, expected[name].shape
+        size = int(np.prod(shape))
+        field = sent.get(name)
+        if field is None:
+            raise ReplayError(f"'replay' has no column '{name}'; it has {', '.join(sent)}")
+        if NUMPY_TYPE.get(field.datatype, "?").lstrip("<|") != base.str.lstrip("<|") or field.count != size:
+            raise ReplayError(
+                f"column '{name}' of 'replay' holds {field.count} values of PointField type {field.datatype}; expected {size} of "
+                f"type {POINT_FIELD[base.str.lstrip('<|')]}: do control_node and this node use the same parameter file?"
+            )
+        end = field.offset + size * base.itemsize
+        if end > step:
+            raise ReplayError(f"column '{name}' of 'replay' ends at byte {end} of a row of {step}")
+        values = np.ascontiguousarray(table[:, field.offset:end]).view(base)
+        rows[name] = values.reshape((count, *shape))
+    for name in ("reward", "token", "proprio", "reference", "action"):
+        if not np.isfinite(rows[name]).all():
+            raise ReplayError(f"column '{name}' of 'replay' is not finite")
+    if (rows["ended"] >= len(ENDINGS)).any() or (rows["source"] > SOURCE_HUMAN).any():
+        raise ReplayError("columns 'ended' and 'source' of 'replay' hold unknown codes")
+    return rows

@@ -1,0 +1,1 @@
+"""The simulated robot and task: MuJoCo, cameras, demonstrations, and the scripts that make the shipped models. No rclpy."""

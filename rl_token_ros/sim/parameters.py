@@ -1,0 +1,48 @@
+"""Parameters of the simulated robot and task (those of its topics and clock are `sim_node`'s own)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rl_token_ros.parameters import ParameterError, parameter
+
+
+@dataclass(frozen=True)
+class SimParameters:
+    """What the simulated arm, socket and cameras are like."""
+
+    seed: int = parameter(0, "Seed of hole poses, peg offsets and starts.", low=0)
+    render_backend: str = parameter(
+        "auto", "Renderer of the cameras: egl, osmesa, raycast (no GL needed), or auto: the first that works.",
+        choices=("auto", "egl", "osmesa", "raycast"),
+    )
+    image_size: int = parameter(84, "Width and height of the camera images.", unit="pixels", low=16, high=480)
+    clearance: float = parameter(0.0004, "Gap between peg and hole on each side, when centred.", unit="m", low=0.0001, high=0.003)
+    friction: float = parameter(0.7, "Sliding friction between peg and socket.", low=0.0, high=3.0)
+    force_limit: float = parameter(
+        8.0, "Force at the wrist (low-passed, gravity removed) above which the fragile socket breaks and the episode fails.",
+        unit="N", low=1.0, high=200.0,
+    )
+    hole_range: float = parameter(0.02, "The hole lies up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.03)
+    peg_offset_min: float = parameter(0.0008, "Smallest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
+    peg_offset_max: float = parameter(0.0022, "Largest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
+    start_range: float = parameter(0.03, "An episode starts up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.04)
+    start_height: float = parameter(0.06, "Mean height of the peg above the socket at the start.", unit="m", low=0.03, high=0.09)
+    critical_height: float = parameter(
+        0.025, "The critical phase begins when the peg is this close above the socket.", unit="m", low=0.002, high=0.05
+    )
+    success_depth: float = parameter(0.01, "Depth of the peg in the hole at which the task is done.", unit="m", low=0.002, high=0.018)
+    reset_time: float = parameter(3.0, "Time in which the arm returns to a new start between episodes.", unit="s", low=1.0, high=60.0)
+    stiffness: float = parameter(1200.0, "Stiffness of the tool's position control.", unit="N/m", low=100.0, high=3000.0)
+    rotation_stiffness: float = parameter(80.0, "Stiffness of the tool's orientation control.", unit="N m/rad", low=5.0, high=300.0)
+    force_cutoff: float = parameter(30.0, "Cut-off frequency of the force sensor's low-pass.", unit="Hz", low=1.0, high=200.0)
+    camera_jitter: float = parameter(
+        0.0, "Random displacement of each camera, drawn each episode (standard deviation; its aim moves as far).", unit="m", low=0.0, high=0.02
+    )
+
+    def __post_init__(self) -> None:
+        if self.peg_offset_min > self.peg_offset_max:
+            raise ParameterError(
+                f"parameter 'peg_offset_min' is {self.peg_offset_min:g}, 'peg_offset_max' {self.peg_offset_max:g}; "
+                "write the smaller one first"
+            )

@@ -1,0 +1,100 @@
+"""Practice and evaluation in one process, faster than real time, with the nodes' own controller, gate, replay and learner."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+
+from rl_token_ros import replay_record, settings, weights
+from rl_token_ros.learning.learner import Learner, identity
+from rl_token_ros.scoring import EpisodeScorer, ScoredEpisode
+from rl_token_ros.sim.rollout import Rollout
+from rl_token_ros.weights_gate import WeightsGate
+
+EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a practice
+
+
+@dataclasses.dataclass
+class Practice:
+    """What a practice left: its scored episodes, the last weights, the learner's figures, robot seconds used."""
+
+    episodes: list[ScoredEpisode]
+    blob: bytes
+    stats: dict
+    robot_seconds: float
+
+
+def practise(
+    parameter_file: str | Path,
+    seed: int,
+    robot_seconds: float,
+    overrides: dict[str, dict] | None = None,
+    progress: Callable[[float, list[ScoredEpisode]], None] | None = None,
+) -> Practice:
+    """Practise for ``robot_seconds`` of robot time: approaches, critical phases and resets all count.
+
+    Args:
+        parameter_file: of the simulated robot.
+        seed: of scene, exploration and learner.
+        overrides: ``{node: {parameter: value}}``.
+        progress: called after every episode with the robot time and the episodes so far.
+    """
+    overrides = {node: {"seed": seed, **(overrides or {}).get(node, {})} for node in ("sim_node", "control_node", "learner_node")}
+    rollout = Rollout(parameter_file, overrides=overrides)
+    learner_settings = settings.load("learner_node", parameter_file, **overrides["learner_node"])
+    controller, encoder = rollout.controller, rollout.encoder
+    proprio = controller.row_dtype["proprio"].shape[0]
+    learner = Learner(learner_settings, proprio, encoder.sha256, encoder.vla_sha256)
+    gate = WeightsGate(controller.actor, identity(learner_settings, encoder.sha256, encoder.vla_sha256))
+    scorer = EpisodeScorer(controller.settings.control_rate)
+    episodes: list[ScoredEpisode] = []
+    blob = b""
+
+    def learn(rows: np.ndarray) -> None:
+        nonlocal blob
+        learner.add(rows)
+        while learner.updates_owed and learner.update(learner.updates_owed):
+            pass
+        if learner.push_due:
+            blob = weights.encode(learner.weights())
+            gate.install(gate.admit(blob, controller.policy.observation.copy()))
+
+    begun = rollout.now_ns
+    while (gone := (rollout.now_ns - begun) * 1e-9) < robot_seconds:
+        result = rollout.episode(on_rows=learn)
+        episodes += scorer.add(result.rows)
+        if progress:
+            progress(gone, episodes)
+    rollout.simulation.close()
+    return Practice(episodes, blob, learner.stats(), (rollout.now_ns - begun) * 1e-9)
+
+
+def evaluate(
+    parameter_file: str | Path, seed: int, episodes: int, blob: bytes = b"", overrides: dict[str, dict] | None = None
+) -> tuple[list[ScoredEpisode], float]:
+    """Score weights (none: the base alone) on scenes that depend on ``seed`` only; also the share that reached the critical phase."""
+    given = overrides or {}
+    merged = {
+        **given,
+        "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
+        "control_node": {**given.get("control_node", {}), "seed": seed},
+    }
+    rollout = Rollout(parameter_file, overrides=merged)
+    controller, encoder = rollout.controller, rollout.encoder
+    if blob:
+        ready = weights.decode(blob)
+        gate = WeightsGate(controller.actor, ready.identity)
+        gate.install(gate.admit(blob, controller.policy.observation.copy()))
+    scorer = EpisodeScorer(controller.settings.control_rate)
+    scored: list[ScoredEpisode] = []
+    reached = 0
+    for _ in range(episodes):
+        result = rollout.episode()
+        reached += result.reached
+        if result.ended != replay_record.ABORTED:
+            scored += scorer.add(result.rows)
+    rollout.simulation.close()
+    return scored, reached / episodes

@@ -1,0 +1,290 @@
+"""The simulated robot and its task: put a square peg into a hole that is somewhere else each time.
+
+The arm is held at a Cartesian target by an impedance controller, as a torque-controlled robot does: a spring and a damper between tool
+and target, so that contact forces follow from the distance between them. The socket is fragile: above `force_limit` the episode
+fails. The peg has slipped sideways in the gripper by a millimetre or two, which the arm's own pose does not show and the cameras do.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from rl_token_ros.sim import arm, camera
+from rl_token_ros.sim.parameters import SimParameters
+
+CAMERAS = ("base", "wrist")
+TIMESTEP = 0.002
+# Where the tool may be, in metres from the middle of the socket's surface; outside it the episode fails.
+WANDER = 0.07
+CEILING = 0.13
+MISSED_DEPTH = 0.004  # a peg this far below the surface, but not in the hole, fell beside the socket
+LIFT_SHARE = 0.4  # of the reset time: straight up; the rest: to the new start
+DOWN = np.array([0.0, 1.0, 0.0, 0.0])  # w, x, y, z: the tool's z axis points down
+HOME = np.array([0.0, 0.93, 1.51, 0.70, 0.0, 0.0])
+
+
+class Simulation:
+    """The arm, the socket and an episode. Lengths in m, forces in N, times in s, all in `base_link`; one thread only.
+
+    Same parameters and same calls give the same numbers.
+    """
+
+    joint_names = arm.JOINTS
+
+    def __init__(self, parameters: SimParameters | None = None) -> None:
+        """Raises: camera.RenderError when `render_backend` does not work on this machine (found at the first image)."""
+        self.parameters = p = parameters or SimParameters()
+        self._model = mujoco.MjModel.from_xml_string(arm.mjcf(p.clearance, p.friction, p.image_size))
+        self._data = mujoco.MjData(self._model)
+        self._tcp = self._model.site("tcp").id
+        self._sensor = self._model.site("sensor").id
+        self._peg, self._socket = self._model.body("peg").id, self._model.body("socket").id
+        self._peg_geom = self._model.geom("peg").id
+        self._cameras = {name: self._model.camera(name).id for name in CAMERAS}
+        self._camera_home = {name: self._model.cam_pos[i].copy() for name, i in self._cameras.items()}
+        self._camera_quat = {name: self._model.cam_quat[i].copy() for name, i in self._cameras.items()}
+        self._renderer = None
+        # The sensor carries everything from `tool` on.
+        tool = self._model.body("tool").id
+        self._carried = float(self._model.body_subtreemass[tool]) * -self._model.opt.gravity[2]
+        # Views and work space, made once: a step costs 40 us, most of it Python.
+        self._tip, self._tip_frame = self._data.site_xpos[self._tcp], self._data.site_xmat[self._tcp]
+        self._sensor_frame = self._data.site_xmat[self._sensor].reshape(3, 3)
+        self._sensed = self._data.sensordata.reshape(2, 3)
+        self._jacobian = np.zeros((6, 6))
+        self._moving, self._turning = self._jacobian[:3], self._jacobian[3:]
+        self._error = np.zeros(6)
+        self._shift, self._tilt = self._error[:3], self._error[3:]
+        self._quat, self._turn = np.zeros(4), np.zeros(3)
+        self._smoothing = 1.0 - np.exp(-2.0 * np.pi * p.force_cutoff * TIMESTEP)
+        self._random = np.random.default_rng(p.seed)
+        self.reset()
+        self._stiffness = np.array([p.stiffness] * 3 + [p.rotation_stiffness] * 3)
+        self._damping = 2.0 * np.sqrt(self._stiffness * self._felt_inertia())
+        self.reset(p.seed)
+
+    # Episodes -------------------------------------------------------------------------------------------------------------
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin a new episode at once: new hole, new peg offset, new start, arm at rest. A seed restarts the random numbers."""
+        if seed is not None:
+            self._random = np.random.default_rng(seed)
+            self._data.time = 0.0
+        start = self._draw_start()
+        self._draw_scene()
+        self._data.qpos[:] = self._solve_joints(start)
+        self._data.qvel[:] = 0.0
+        self._data.qacc_warmstart[:] = 0.0
+        self._data.qfrc_applied[:] = 0.0
+        mujoco.mj_forward(self._model, self._data)
+        self._wrench = np.zeros((2, 3))
+        self._target = start
+        self._reset_path = None
+        self._open_episode()
+
+    def begin_reset(self) -> None:
+        """Let the arm return by itself: straight up, then to a new start; targets are ignored until `resetting` is False."""
+        here = self.ee_position
+        top = np.array([here[0], here[1], max(here[2], arm.SURFACE + self.parameters.start_height)])
+        self._reset_path = (self._data.time, here, top, self._draw_start())
+        self._scene_is_old = True
+        self._open_episode()
+
+    def _open_episode(self) -> None:
+        self.outcome: bool | None = None
+        self.critical = False
+        self.failure = ""
+
+    def _draw_start(self) -> np.ndarray:
+        p, r = self.parameters, self._random
+        x, y = r.uniform(-p.start_range, p.start_range, 2)
+        return np.array([arm.CENTRE[0] + x, arm.CENTRE[1] + y, arm.SURFACE + p.start_height + r.uniform(-0.008, 0.008)])
+
+    def _draw_scene(self) -> None:
+        """New hole, new peg offset, cameras displaced."""
+        p, r = self.parameters, self._random
+        self._model.body_pos[self._socket, :2] = np.array(arm.CENTRE) + r.uniform(-p.hole_range, p.hole_range, 2)
+        length, angle = r.uniform(p.peg_offset_min, p.peg_offset_max), r.uniform(-np.pi, np.pi)
+        self._model.body_pos[self._peg, :2] = length * np.cos(angle), length * np.sin(angle)
+        for name, i in self._cameras.items():
+            shift, turn = r.normal(0.0, 1.0, 3), r.normal(0.0, 1.0, 3)
+            distance = (arm.WRIST_CAMERA if name == "wrist" else arm.BASE_CAMERA)["distance"]
+            self._model.cam_pos[i] = self._camera_home[name] + p.camera_jitter * shift
+            quat = self._camera_quat[name].copy()
+            mujoco.mju_quatIntegrate(quat, turn, p.camera_jitter / distance)
+            self._model.cam_quat[i] = quat
+
+    # Physics --------------------------------------------------------------------------------------------------------------
+
+    def step(self, target: np.ndarray, dt: float) -> None:
+        """Advance `dt` seconds (a multiple of 2 ms) with the tool held at `target` (x, y, z of the TCP)."""
+        self._target = np.array(target, dtype=float)
+        if self._target.shape != (3,) or not np.isfinite(self._target).all():
+            raise ValueError(f"target is {target!r}; give three finite numbers: x, y, z of the tool in metres")
+        for _ in range(max(1, round(dt / TIMESTEP))):
+            if self._reset_path is not None:
+                self._follow_reset()
+            mujoco.mj_step1(self._model, self._data)
+            self._hold()
+            mujoco.mj_step2(self._model, self._data)
+            self._feel()
+        if self._reset_path is None:
+            self._judge()
+
+    def _hold(self) -> None:
+        """Torques of the impedance controller: J' (K e - D v), plus what gravity and motion need."""
+        data = self._data
+        mujoco.mj_jacSite(self._model, data, self._moving, self._turning, self._tcp)
+        self._measure_error(self._target)
+        force = self._stiffness * self._error - self._damping * (self._jacobian @ data.qvel)
+        data.qfrc_applied[:] = self._jacobian.T @ force + data.qfrc_bias
+
+    def _measure_error(self, position: np.ndarray) -> None:
+        """Into `_error`: shift (m) and rotation vector (rad), in `base_link`, from the tool to `position`, pointing down."""
+        np.subtract(position, self._tip, out=self._shift)
+        mujoco.mju_mat2Quat(self._quat, self._tip_frame)
+        mujoco.mju_subQuat(self._turn, DOWN, self._quat)
+        mujoco.mju_rotVecQuat(self._tilt, self._turn, self._quat)
+
+    def _felt_inertia(self) -> np.ndarray:
+        """Mass (3) and moment of inertia (3) that the tool feels along each axis at the start."""
+        mujoco.mj_jacSite(self._model, self._data, self._moving, self._turning, self._tcp)
+        inertia = np.zeros((6, 6))
+        mujoco.mj_fullM(self._model, inertia, self._data.qM)
+        return np.diag(np.linalg.inv(self._jacobian @ np.linalg.solve(inertia, self._jacobian.T)))
+
+    def _solve_joints(self, position: np.ndarray) -> np.ndarray:
+        """Joint angles that put the tool at `position`, pointing down (Gauss-Newton from one pose, so always the same branch)."""
+        data = self._data
+        data.qpos[:] = HOME
+        for _ in range(20):
+            mujoco.mj_kinematics(self._model, data)
+            mujoco.mj_comPos(self._model, data)
+            self._measure_error(position)
+            if np.abs(self._error).max() < 1e-9:
+                break
+            mujoco.mj_jacSite(self._model, data, self._moving, self._turning, self._tcp)
+            data.qpos += np.linalg.solve(self._jacobian, self._error)
+        return data.qpos.copy()
+
+    def _feel(self) -> None:
+        """Low-passed force and torque that the surroundings exert on the tool, weight removed."""
+        # Force and torque in the sensor's frame, as rows; the sensor gives what the tool exerts on the arm.
+        raw = self._sensed @ self._sensor_frame.T
+        raw[0, 2] -= self._carried
+        self._wrench -= self._smoothing * (raw + self._wrench)
+        x, y, z = self._wrench[0].tolist()
+        if self.outcome is None and self._reset_path is None and x * x + y * y + z * z > self.parameters.force_limit**2:
+            self.outcome, self.failure = False, "force"
+
+    def _judge(self) -> None:
+        """Critical phase and outcome, from the true state of the scene."""
+        tip = self.peg_position - self.hole_position
+        side = max(abs(tip[0]), abs(tip[1]))
+        if tip[2] < self.parameters.critical_height:
+            self.critical = True
+        if self.outcome is not None:
+            return
+        if tip[2] < -self.parameters.success_depth and side < 0.003:
+            self.outcome = True
+        elif tip[2] < -MISSED_DEPTH and side > 0.003:
+            self.outcome, self.failure = False, "missed"
+        elif np.abs(self.ee_position[:2] - arm.CENTRE).max() > WANDER or self.ee_position[2] > arm.SURFACE + CEILING:
+            self.outcome, self.failure = False, "wandered"
+
+    def _follow_reset(self) -> None:
+        begun, here, top, start = self._reset_path
+        share = (self._data.time - begun) / self.parameters.reset_time
+        if share >= LIFT_SHARE and self._scene_is_old:
+            self._draw_scene()
+            self._scene_is_old = False
+        if share >= 1.0:
+            self._reset_path = None
+            self._target = start
+        elif share < LIFT_SHARE:
+            self._target = here + _smooth(share / LIFT_SHARE) * (top - here)
+        else:
+            self._target = top + _smooth((share - LIFT_SHARE) / (1.0 - LIFT_SHARE)) * (start - top)
+
+    # What is measured -----------------------------------------------------------------------------------------------------
+
+    @property
+    def time_ns(self) -> int:
+        """Time since the simulation began, in nanoseconds."""
+        return round(self._data.time / TIMESTEP) * round(TIMESTEP * 1e9)
+
+    @property
+    def resetting(self) -> bool:
+        """Whether the arm is on its way to a new start and ignores targets."""
+        return self._reset_path is not None
+
+    @property
+    def joint_positions(self) -> np.ndarray:
+        """[6] rad."""
+        return self._data.qpos.copy()
+
+    @property
+    def joint_velocities(self) -> np.ndarray:
+        """[6] rad/s."""
+        return self._data.qvel.copy()
+
+    @property
+    def joint_efforts(self) -> np.ndarray:
+        """[6] N m."""
+        return self._data.qfrc_applied.copy()
+
+    @property
+    def ee_position(self) -> np.ndarray:
+        """[3] m: the tool centre point, where the peg's tip would be had it not slipped."""
+        return self._tip.copy()
+
+    @property
+    def ee_orientation(self) -> np.ndarray:
+        """[4] quaternion x, y, z, w of the tool; its z axis points out of the tool."""
+        quat = np.zeros(4)
+        mujoco.mju_mat2Quat(quat, self._tip_frame)
+        return quat[[1, 2, 3, 0]]
+
+    @property
+    def wrench(self) -> np.ndarray:
+        """[6] N and N m: force and torque of the surroundings on the tool at the wrist sensor, low-passed, weight removed."""
+        return self._wrench.ravel().copy()
+
+    def images(self) -> dict[str, np.ndarray]:
+        """uint8 [image_size, image_size, 3] rgb of each camera. Call it from one thread always."""
+        if self._renderer is None:
+            self.render_backend = camera.choose(self.parameters.render_backend)
+            self._renderer = camera.make_renderer(self.render_backend, self._model, self.parameters.image_size)
+        # Positions as of now: mj_step leaves those of the step's beginning.
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        return {name: self._renderer.render(self._data, name) for name in CAMERAS}
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    # The truth, for the demonstrator and for probes -----------------------------------------------------------------------
+
+    @property
+    def peg_position(self) -> np.ndarray:
+        """[3] m: middle of the peg's lower face."""
+        return self._data.xpos[self._peg].copy()
+
+    @property
+    def hole_position(self) -> np.ndarray:
+        """[3] m: middle of the hole at the socket's surface."""
+        return self._data.xpos[self._socket].copy()
+
+    @property
+    def lateral_offset(self) -> np.ndarray:
+        """[2] m: x, y of the peg minus those of the hole. No policy may see it."""
+        return (self.peg_position - self.hole_position)[:2]
+
+
+def _smooth(share: float) -> float:
+    """Minimum-jerk progress from 0 to 1."""
+    return share**3 * (10.0 - 15.0 * share + 6.0 * share**2)

@@ -1,0 +1,89 @@
+"""The stand-in VLA as a network: two views and the tool's position -> an action chunk, and the patch embeddings it came from."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+EMBEDDING = 128  # D
+PATCHES = 7  # per side and camera; M = 2 * 49
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, written out so that it exports as plain matrix products."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        n, m, d = x.shape
+        q, k, v = self.qkv(x).reshape(n, m, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        score = q @ k.transpose(-1, -2) * (d // self.heads) ** -0.5
+        if mask is not None:
+            score = score + mask
+        return self.out((score.softmax(-1) @ v).transpose(1, 2).reshape(n, m, d))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer layer."""
+
+    def __init__(self, width: int, heads: int = 4, grow: int = 2) -> None:
+        super().__init__()
+        self.norm_1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm_2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, grow * width), nn.GELU(), nn.Linear(grow * width, width))
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        x = x + self.attention(self.norm_1(x), mask)
+        return x + self.mlp(self.norm_2(x))
+
+
+class VisionPolicy(nn.Module):
+    """A small convolutional network per camera, one transformer layer over the patches of both, one head.
+
+    The head sees the embeddings only through their means over each camera's patches and through a narrow view of each patch: what
+    the actions need has to be in the embeddings.
+    """
+
+    def __init__(self, horizon: int, proprio_mean: torch.Tensor, proprio_scale: torch.Tensor, action_scale: torch.Tensor) -> None:
+        super().__init__()
+        self.horizon = horizon
+        self.register_buffer("proprio_mean", proprio_mean)
+        self.register_buffer("proprio_scale", proprio_scale)
+        self.register_buffer("action_scale", action_scale)
+        self.eyes = nn.ModuleList(self._eye() for _ in range(2))
+        self.place = nn.Parameter(0.02 * torch.randn(2 * PATCHES**2, EMBEDDING))
+        self.mix = Block(EMBEDDING)
+        self.norm = nn.LayerNorm(EMBEDDING)
+        self.narrow = nn.Linear(EMBEDDING, 8)
+        self.head = nn.Sequential(
+            nn.Linear(2 * EMBEDDING + 8 * 2 * PATCHES**2 + 3, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, horizon * 3)
+        )
+
+    @staticmethod
+    def _eye() -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(3, 24, 4, 2, 1), nn.ReLU(), nn.Conv2d(24, 48, 3, 2, 1), nn.ReLU(), nn.Conv2d(48, EMBEDDING, 3, 3), nn.ReLU(),
+            nn.Conv2d(EMBEDDING, EMBEDDING, 1),
+        )  # fmt: skip
+
+    def forward(self, image_base: torch.Tensor, image_wrist: torch.Tensor, proprio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Args:
+            image_base, image_wrist: uint8 or float [N, 84, 84, 3], 0..255.
+            proprio: float [N, 3], ee_position, m.
+
+        Returns:
+            actions [N, H, 3], m per step; embeddings [N, M, D].
+        """
+        seen = []
+        for eye, image in zip(self.eyes, (image_base, image_wrist)):
+            x = image.permute(0, 3, 1, 2).to(torch.float32) * (1 / 127.5) - 1.0
+            seen.append(eye(x).flatten(2).transpose(1, 2))
+        embeddings = self.norm(self.mix(torch.cat(seen, 1) + self.place))
+        base, wrist = embeddings[:, : PATCHES**2].mean(1), embeddings[:, PATCHES**2 :].mean(1)
+        here = (proprio - self.proprio_mean) / self.proprio_scale
+        steps = self.head(torch.cat([base, wrist, self.narrow(embeddings).flatten(1), here], 1))
+        return steps.reshape(-1, self.horizon, 3) * self.action_scale, embeddings

@@ -1,0 +1,85 @@
+"""The `onnx` backend: a VLA in a local ONNX file, run on one CPU thread.
+
+Inputs ``image_<camera>`` uint8 [1, h, w, 3] and ``proprio`` float32 [1, P]; outputs ``actions`` [1, H, A] and ``embeddings``
+[1, M, D]. Metadata says what it was trained for: ``action_names``, ``proprioception`` (JSON lists), ``dt`` (s).
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from rl_token_ros.actor import session
+from rl_token_ros.parameters import ParameterError, resolve_path
+from rl_token_ros.settings import Vla
+from rl_token_ros.vla.backend import Answer, BackendError, Observation
+
+
+class OnnxBackend:
+    """Loads the file and refuses one that does not fit the parameters.
+
+    Raises:
+        ParameterError: the file is missing, or its cameras, actions, proprioception or dt are not those of the parameters.
+    """
+
+    def __init__(self, settings: Vla, proprio_size: int) -> None:
+        path = resolve_path(settings.vla_model)
+        if not path.is_file():
+            raise ParameterError(f"parameter 'vla_model' names '{path}', which does not exist; write the path of an ONNX file")
+        self.path = path
+        try:
+            self._session = session(path)
+        except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
+            raise ParameterError(f"parameter 'vla_model': '{path}' cannot be loaded: {error}") from None
+        self._cameras = settings.cameras
+        self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        self._refuse_misfit(settings, proprio_size)
+
+    def _refuse_misfit(self, settings: Vla, proprio_size: int) -> None:
+        expected = {f"image_{camera}" for camera in settings.cameras} | {"proprio"}
+        if expected != set(self._inputs):
+            takes = [name.removeprefix("image_") for name in self._inputs if name.startswith("image_")]
+            raise ParameterError(
+                f"parameter 'cameras' is {settings.cameras}, but '{self.path}' takes the cameras {takes} "
+                f"(inputs {', '.join(self._inputs)}); write its cameras and remap their topics"
+            )
+        if self._inputs["proprio"][-1] != proprio_size:
+            raise ParameterError(
+                f"parameter 'vla_proprioception' {settings.vla_proprioception} has {proprio_size} values, but '{self.path}' takes "
+                f"{self._inputs['proprio'][-1]}; write the groups it was trained with"
+            )
+        outputs = {value.name: value.shape for value in self._session.get_outputs()}
+        if not {"actions", "embeddings"} <= set(outputs):
+            raise ParameterError(f"'{self.path}' has outputs {', '.join(outputs)}; expected actions [1, H, A] and embeddings [1, M, D]")
+        if outputs["actions"][-1] != settings.action_size:
+            raise ParameterError(
+                f"parameter 'action_names' has {settings.action_size} names, but '{self.path}' gives {outputs['actions'][-1]} actions"
+            )
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        for key, mine in (
+            ("action_names", settings.action_names),
+            ("vla_proprioception", settings.vla_proprioception),
+            ("chunk_dt", settings.chunk_dt),
+        ):
+            theirs = metadata.get(key.removeprefix("vla_").removeprefix("chunk_"))
+            if theirs is not None and json.loads(theirs) != mine:
+                raise ParameterError(f"parameter '{key}' is {mine}, but '{self.path}' was trained with {theirs}; write that")
+        horizon = outputs["actions"][1]
+        if isinstance(horizon, int) and horizon < settings.chunk_length:
+            raise ParameterError(
+                f"parameter 'chunk_length' is {settings.chunk_length}, but '{self.path}' gives {horizon} steps; write at most that"
+            )
+
+    def query(self, observation: Observation) -> Answer:
+        """Runs the model; a picture of another size than it takes is an error, not a silent resize."""
+        feed = {"proprio": observation.proprio[None]}
+        for camera in self._cameras:
+            picture, wanted = observation.images[camera], self._inputs[f"image_{camera}"][1:]
+            if any(isinstance(w, int) and w != have for w, have in zip(wanted, picture.shape)):
+                raise BackendError(f"'camera/{camera}/image_raw' is {picture.shape[:2]}, the VLA takes {wanted[:2]} (height, width)")
+            feed[f"image_{camera}"] = picture[None]
+        actions, embeddings = self._session.run(["actions", "embeddings"], feed)
+        if not (np.isfinite(actions).all() and np.isfinite(embeddings).all()):
+            raise BackendError("the VLA's answer is not finite")
+        return Answer(actions[0], embeddings[0])
