@@ -26,8 +26,7 @@ endif
 help:
 	@echo 'make demo            practise on the simulated robot for MINUTES=5 of robot time; SEED=, OUT=, ARGS= are passed on'
 	@echo 'make test            run the tests; ARGS= are passed to pytest'
-	@echo 'make bench-control   ticks beside a learner and weight pushes'
-	@echo 'make bench-learner   updates per second'
+	@echo 'make bench-NAME      a benchmark: $(patsubst benchmark/%.py,%,$(wildcard benchmark/*.py))'
 	@echo 'make clean           remove the environment and what builds left; runs/ stays'
 	@echo 'PYTHON=python3       the Python to make the environment with (3.10 or newer)'
 	@echo 'PIP_ARGS=            for pip, as in PIP_ARGS="--extra-index-url URL" with an index of CPU builds of torch, which save gigabytes'
@@ -39,7 +38,7 @@ test: $(READY)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 bench-%: $(READY)
-	$(VENV)/bin/python $(firstword $(wildcard benchmark/$*.py benchmark/$*) benchmark/$*.py) $(ARGS)
+	$(VENV)/bin/python benchmark/$*.py $(ARGS)
 
 # Editable: a change in the source needs no second installation.
 $(READY): setup.py package.xml

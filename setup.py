@@ -43,6 +43,8 @@ demo = learner + sim + ["matplotlib"]
 test = [
     "pytest<8.4",  # launch_pytest, where it is installed, breaks the collection of 8.4
     "hypothesis",
+    "onnx",  # tests make models that do not fit
+    "onnx",  # small models are built on the spot
     "setuptools>=70.1",  # the first that builds a wheel without the package `wheel`
 ]
 

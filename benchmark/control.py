@@ -104,14 +104,14 @@ class Feeder:
 
         from rl_token_ros import settings
         from rl_token_ros.encoder import TokenEncoder
-        from rl_token_ros.nodes.control_node import identity
         from rl_token_ros.nodes.state_topics import LATCHED
         from rl_token_ros.parameters import resolve_path
         from rl_token_ros.proprioception import size
+        from rl_token_ros.weights import Identity
 
         self.control = settings.load("control_node", CONFIG)
         self.encoder = TokenEncoder(resolve_path(self.control.token_encoder), self.control.token_size)
-        self.identity = identity(self.control, self.encoder)
+        self.identity = Identity.of(self.control, self.encoder.sha256, self.encoder.vla_sha256)
         self.proprio = size(self.control.proprioception, len(self.control.joint_names), self.control.action_size)
         self.random = np.random.default_rng(0)
         self.push = push

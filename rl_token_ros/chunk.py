@@ -62,18 +62,19 @@ def from_trajectory(message, action_names: list[str], dt: float) -> Chunk:
     if not message.points:
         raise ChunkError("'vla/reference' has no points")
     columns = [list(message.joint_names).index(name) for name in action_names]
-    try:
-        actions = np.array([point.positions for point in message.points], np.float64)[:, columns]
-    except (ValueError, IndexError):
-        raise ChunkError(f"'vla/reference' has points without {len(message.joint_names)} positions") from None
+    if any(len(point.positions) != len(message.joint_names) for point in message.points):
+        raise ChunkError(f"'vla/reference' has points without {len(message.joint_names)} positions")
+    actions = np.array([point.positions for point in message.points], np.float64)[:, columns]
     if not np.isfinite(actions).all():
         raise ChunkError("'vla/reference' holds values that are not finite")
-    if len(message.points) > 1:
-        start = message.points[1].time_from_start
-        sent = start.sec + start.nanosec * 1e-9
-        if abs(sent - dt) > 1e-6:
-            raise ChunkError(f"'vla/reference' has steps of {sent:g} s; parameter 'chunk_dt' is {dt:g}: write the same")
-    return Chunk(stamp_to_ns(message.header.stamp), round(dt * 1e9), actions)
+    dt_ns = round(dt * 1e9)
+    for i, point in enumerate(message.points):
+        sent_ns = stamp_to_ns(point.time_from_start)
+        if abs(sent_ns - i * dt_ns) > 1000:
+            raise ChunkError(
+                f"'vla/reference' has point {i} at {sent_ns * 1e-9:g} s; parameter 'chunk_dt' is {dt:g}: write the same for both nodes"
+            )
+    return Chunk(stamp_to_ns(message.header.stamp), dt_ns, actions)
 
 
 def stamp_to_ns(stamp) -> int:

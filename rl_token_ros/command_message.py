@@ -47,9 +47,11 @@ class CommandWriter:
 
     def _trajectory(self, command: Command, stamp: Time) -> JointTrajectory:
         # A zero stamp means "start now" to the joint trajectory controller; a real one may already be past.
-        period_ns = round(1e9 / self.settings.control_rate)
+        seconds, nanoseconds = divmod(round(1e9 / self.settings.control_rate), 1_000_000_000)
         point = JointTrajectoryPoint(
-            positions=command.position.tolist(), velocities=command.velocity.tolist(), time_from_start=Duration(nanosec=period_ns)
+            positions=command.position.tolist(),
+            velocities=command.velocity.tolist(),
+            time_from_start=Duration(sec=seconds, nanosec=nanoseconds),
         )
         return JointTrajectory(joint_names=self.settings.action_names, points=[point])
 

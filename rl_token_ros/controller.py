@@ -14,11 +14,14 @@ import numpy as np
 from rl_token_ros import filter as safety
 from rl_token_ros import replay_record
 from rl_token_ros.actor import ResidualActor
-from rl_token_ros.chunk import Chunk
+from rl_token_ros.chunk import Chunk, ChunkError
 from rl_token_ros.episode import Episode
 from rl_token_ros.policy import ResidualPolicy
 from rl_token_ros.proprioception import RobotState, measured_group, size
 from rl_token_ros.settings import Control
+from rl_token_ros.timing import from_future
+
+TURN_LIMIT = 0.1  # rad, of the first command; orientations do not pass through the filter
 
 
 class Refused(Exception):
@@ -54,7 +57,9 @@ class Controller:
         self.settings = settings
         self.period_ns = round(1e9 / settings.control_rate)
         self.actor = actor
-        self.state = RobotState(settings.joint_names)
+        measured = measured_group(settings.cartesian)
+        self.needed = list(dict.fromkeys([measured, *settings.proprioception, *(["ee_position"] if settings.workspace_min else [])]))
+        self.state = RobotState(settings.joint_names, self.needed)
         self.filter = safety.SafetyFilter(
             safety.Limits(
                 *(
@@ -90,18 +95,28 @@ class Controller:
         self._hold_since_ns = 0
         self._last_tick_ns = 0
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-        measured = measured_group(settings.cartesian)
-        self.needed = list(dict.fromkeys([measured, *settings.proprioception, *(["ee_position"] if settings.workspace_min else [])]))
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
-    def set_chunk(self, chunk: Chunk) -> None:
-        """A new chunk replaces the old one unless its observation is older."""
+    def set_chunk(self, chunk: Chunk, now_ns: int) -> None:
+        """A new chunk replaces the old one unless its observation is older.
+
+        Raises:
+            ChunkError: its stamp lies in the future.
+        """
+        if from_future(chunk.stamp_ns, now_ns):
+            raise ChunkError(f"'vla/reference' is stamped {-chunk.age_ns(now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
         if self._chunk is None or chunk.stamp_ns > self._chunk.stamp_ns:
             self._chunk = chunk
 
-    def set_token(self, stamp_ns: int, token: np.ndarray) -> None:
-        """The token float32 [Dz] of the observation with this stamp."""
+    def set_token(self, stamp_ns: int, token: np.ndarray, now_ns: int) -> None:
+        """The token float32 [Dz] of the observation with this stamp; may be called from another thread.
+
+        Raises:
+            ValueError: the stamp lies in the future.
+        """
+        if from_future(stamp_ns, now_ns):
+            raise ValueError(f"'vla/embedding' is stamped {(stamp_ns - now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
         if self._token is None or stamp_ns > self._token[0]:
             self._token = (stamp_ns, token)
 
@@ -138,6 +153,8 @@ class Controller:
             reasons.append(f"no measurement of {', '.join(missing)} yet; check the topics joint_states, ee_pose and wrench")
         elif (age := self.state.age_ns(self.needed, now_ns)) > self.settings.state_timeout * 1e9:
             reasons.append(f"the newest measurement is {age * 1e-9:.2f} s old; state_timeout is {self.settings.state_timeout:g} s")
+        elif self.settings.workspace_min and (outside := self._outside_workspace()):
+            reasons.append(outside)
         if self._base_action(now_ns) is None:
             reasons.append("no fresh chunk on 'vla/reference'; is vla_node running and warmed up?")
         if self.stop_reason:
@@ -145,11 +162,13 @@ class Controller:
         return reasons
 
     def enable(self, now_ns: int, other_publishers: int = 0) -> None:
-        """Let the arm move, beginning at rest at the measured position.
+        """Let the arm move, beginning at rest at the measured position. Nothing changes if it may already: it could be moving.
 
         Raises:
             Refused: an input is missing or old, someone else publishes `command`, or the arm is outside its limits.
         """
+        if self.enabled and not self.stop_reason:
+            return
         reasons = self.not_ready(now_ns)
         if other_publishers:
             reasons.append(f"{other_publishers} other publisher(s) on 'command'; stop them first")
@@ -158,11 +177,21 @@ class Controller:
                 self.filter.seed(self.state.measured(self.settings.action_names))
             except ValueError as error:
                 reasons.append(str(error))
+            if self.settings.cartesian and (turn := self._turn_to_tool_orientation()) > TURN_LIMIT:
+                reasons.append(f"the tool is turned by {turn:.2f} rad from tool_orientation; turn it to within {TURN_LIMIT:g} rad, or leave that empty")
         if reasons:
             raise Refused("; ".join(reasons))
         self.policy.reset()
         self._hold = None
         self.enabled = True
+
+    def _turn_to_tool_orientation(self) -> float:
+        """Angle in rad between the measured orientation and `tool_orientation`, 0 without one: the first command turns the tool by it."""
+        if not self.settings.tool_orientation:
+            return 0.0
+        wanted, measured = np.array(self.settings.tool_orientation), self.state.values["ee_orientation"]
+        cosine = abs(wanted @ measured) / (np.linalg.norm(wanted) * np.linalg.norm(measured))
+        return 2.0 * float(np.arccos(min(cosine, 1.0)))
 
     def disable(self) -> None:
         """Stop commanding. A running episode is aborted."""
@@ -184,7 +213,7 @@ class Controller:
         """The last word of a controller that goes: zero velocity, a step towards the measured position. None if not enabled."""
         if not self.enabled:
             return None
-        measured = self.state.measured(self.settings.action_names) if self.state.values else self.filter.command
+        measured = self._measured()
         command, _ = self.filter.step(measured, measured, stop_at_target=True)
         return Command(command, np.zeros_like(command), holding=True)
 
@@ -205,12 +234,18 @@ class Controller:
             self.end_episode(replay_record.TIME_LIMIT)
         if not self.stop_reason and (reason := self._unsafe(now_ns)):
             self.stop(reason)
-        measured = self.state.measured(self.settings.action_names) if self.state.values else self.filter.command
+        measured = self._measured()
         choice = None if self.stop_reason else self._choose(now_ns, measured)
         if choice is None:
             return self._hold_measured(now_ns, measured)
         self._hold = None
         return self._execute(now_ns, measured, choice)
+
+    def _measured(self) -> np.ndarray:
+        """The measured position [A]; the last command after a jump of the clock, until the next measurement."""
+        if self.state.missing([measured_group(self.settings.cartesian)]):
+            return self.filter.command
+        return self.state.measured(self.settings.action_names)
 
     def _choose(self, now_ns: int, measured: np.ndarray) -> Choice | None:
         """The human while fresh, else base plus residual inside the critical phase, else the base."""
@@ -221,7 +256,7 @@ class Controller:
         residual = None
         if self._step_inputs is not None and self.settings.mode != "vla" and self.actor.weights is not None:
             residual = self.policy.act(*self._step_inputs)  # in shadow mode computed and reported, not executed
-        if self._human is not None and 0 <= now_ns - self._human[0] <= self.settings.intervention_timeout * 1e9:
+        if self._human is not None and abs(now_ns - self._human[0]) <= self.settings.intervention_timeout * 1e9:
             self.policy.reset()
             return Choice(self._human[1] * rate, replay_record.SOURCE_HUMAN)
         if residual is not None and self.settings.mode == "actor":
@@ -247,7 +282,7 @@ class Controller:
                 token, proprio, window = self._step_inputs
                 self.episode.record(
                     now_ns,
-                    weights_version=self.actor.version if choice.source == replay_record.SOURCE_ACTOR else 0,
+                    weights_version=self.policy.version if choice.source == replay_record.SOURCE_ACTOR else 0,
                     source=choice.source,
                     clipped=clipped,
                     token=token,
@@ -296,9 +331,13 @@ class Controller:
         if age > settings.state_timeout * 1e9:
             return f"the newest measurement is {age * 1e-9:.2f} s old; state_timeout is {settings.state_timeout:g} s"
         if settings.workspace_min:
-            tool = self.state.values["ee_position"]
-            if (tool < settings.workspace_min).any() or (tool > settings.workspace_max).any():
-                return f"the tool at {np.round(tool, 3).tolist()} m left the box workspace_min to workspace_max"
+            return self._outside_workspace()
+        return ""
+
+    def _outside_workspace(self) -> str:
+        tool = self.state.values["ee_position"]
+        if (tool < self.settings.workspace_min).any() or (tool > self.settings.workspace_max).any():
+            return f"the tool at {np.round(tool, 3).tolist()} m is outside the box workspace_min to workspace_max"
         return ""
 
     def _clock_jumped(self, back_ns: int) -> None:

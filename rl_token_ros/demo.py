@@ -48,7 +48,8 @@ def main() -> int:
         signal.signal(number, interrupt)
     failure = ""
     control = settings.load("control_node", options.config_path)
-    with Monitor(run, control) as monitor, Runner({p.executable: p.command() for p in processes}, options.out / "logs") as runner:
+    # The runner first: it forks, which must not happen once ROS has started its threads.
+    with Runner({p.executable: p.command() for p in processes}, options.out / "logs") as runner, Monitor(run, control) as monitor:
         line = _StatusLine()
         while not interrupted and not failure:
             monitor.spin(0.5)

@@ -26,13 +26,18 @@ class TokenEncoder:
     def __init__(self, path: Path, token_size: int, vla_model: Path | None = None) -> None:
         if not path.is_file():
             raise ParameterError(f"parameter 'token_encoder' names '{path}', which does not exist; train one with train_token")
-        self._session = session(path)
+        try:
+            self._session = session(path)
+        except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
+            raise ParameterError(f"parameter 'token_encoder': '{path}' cannot be loaded: {error}") from None
         inputs = {value.name: value.shape for value in self._session.get_inputs()}
         outputs = {value.name: value.shape for value in self._session.get_outputs()}
-        if len(inputs.get("embeddings", ())) != 3 or len(outputs.get("token", ())) != 2:
+        fixed = all(isinstance(n, int) for n in inputs.get("embeddings", ())[1:])
+        floats = all(value.type == "tensor(float)" for value in self._session.get_inputs())
+        if set(inputs) != {"embeddings"} or len(inputs["embeddings"]) != 3 or not fixed or not floats or len(outputs.get("token", ())) != 2:
             raise ParameterError(
                 f"parameter 'token_encoder': '{path}' has inputs {inputs} and outputs {outputs}; "
-                "expected embeddings [1, M, D] and token [1, Dz]"
+                "expected float32 embeddings [1, M, D] of fixed size and token [1, Dz]"
             )
         if outputs["token"][1] != token_size:
             raise ParameterError(
@@ -41,6 +46,8 @@ class TokenEncoder:
         self.shape = tuple(inputs["embeddings"][1:])
         self.sha256 = fingerprint(path)
         self.vla_sha256 = self._session.get_modelmeta().custom_metadata_map.get("vla_sha256", "")
+        if vla_model is not None and not vla_model.is_file():
+            raise ParameterError(f"parameter 'vla_model' names '{vla_model}', which does not exist; write the VLA's file, or nothing if it is elsewhere")
         if vla_model is not None and self.vla_sha256 != (found := fingerprint(vla_model)):
             raise ParameterError(
                 f"parameter 'token_encoder': '{path}' was made for a VLA with SHA-256 {self.vla_sha256[:12] or 'unknown'}..., "

@@ -10,7 +10,8 @@ from rl_token_ros import replay_record
 class Episode:
     """Numbers episodes and steps and turns control steps into rows of `replay`.
 
-    A row is held back for one step, so that an ending that comes after it (an outcome, the time limit) is written into it.
+    A row is held back until the next one, so that an ending that comes after it (an outcome, the time limit) is written into it:
+    an episode that has rows has its ending in the last of them, even if it could not be recorded to the end.
 
     Args:
         dtype: columns of the rows, :func:`replay_record.row_dtype`.
@@ -63,7 +64,6 @@ class Episode:
 
     def skip(self) -> None:
         """A control step that cannot be learned from (no chunk, no token): leaves a gap in `step`."""
-        self._release()
         self._step += 1
 
     def end(self, code: int) -> None:

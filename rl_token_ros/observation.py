@@ -14,7 +14,7 @@ class Synchroniser:
 
     def __init__(self, settings: Vla) -> None:
         self.settings = settings
-        self.state = RobotState(settings.joint_names)
+        self.state = RobotState(settings.joint_names, settings.vla_proprioception)
         self.task = settings.task
         self._images: dict[str, tuple[int, np.ndarray]] = {}
         self._asked_ns = -1

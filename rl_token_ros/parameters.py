@@ -80,9 +80,10 @@ def check(name: str, kind: Any, metadata: dict, value: Any) -> Any:
         raise ParameterError(f"parameter '{name}' is {value!r}, a {type(value).__name__}; write a {TYPES[kind]}")
     if kind in (int, float):
         low, high = metadata.get("low", -math.inf), metadata.get("high", math.inf)
-        if not (low <= value <= high):  # also refuses NaN
+        if not (low <= value <= high and math.isfinite(value)):  # also refuses NaN
             unit = f" {metadata['unit']}" if metadata.get("unit") else ""
-            raise ParameterError(f"parameter '{name}' is {value:g}; write a {TYPES[kind]} from {low:g} to {high:g}{unit}")
+            bounds = f" from {low:g} to {high:g}" if math.isfinite(low) or math.isfinite(high) else ""
+            raise ParameterError(f"parameter '{name}' is {value:g}; write a finite {TYPES[kind]}{bounds}{unit}")
     choices = metadata.get("choices", ())
     if choices and value not in choices:
         raise ParameterError(f"parameter '{name}' is '{value}'; write one of {', '.join(choices)}")
@@ -107,7 +108,7 @@ def refuse_unknown(names: list[str], known: set[str], where: str) -> None:
     for name in names:
         if name in known:
             continue
-        near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+        near = difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=0.7)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ParameterError(f"{where}: unknown parameter '{name}'{hint}")
 
@@ -125,7 +126,9 @@ def read_file(path: str | Path, node: str, namespace: str = "/") -> dict[str, An
         document = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise ParameterError(f"parameter file '{path}' does not exist") from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ParameterError(f"parameter file '{path}' cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParameterError(f"parameter file '{path}' is no YAML: {error}") from None
     if not isinstance(document, dict):
         raise ParameterError(f"parameter file '{path}' is empty; write '/**: {{ros__parameters: {{...}}}}'")
@@ -134,7 +137,7 @@ def read_file(path: str | Path, node: str, namespace: str = "/") -> dict[str, An
     values: dict[str, Any] = {}
     for section in sorted((s for s in document if s in sections), key=lambda s: sections[s]):
         body = document[section]
-        if not isinstance(body, dict) or "ros__parameters" not in body:
+        if not isinstance(body, dict) or not isinstance(body.get("ros__parameters"), (dict, type(None))) or "ros__parameters" not in body:
             raise ParameterError(f"{path}: section '{section}' has no 'ros__parameters'; indent the parameters below it")
         values.update(body["ros__parameters"] or {})
     return values

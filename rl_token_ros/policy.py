@@ -28,6 +28,7 @@ class ResidualPolicy:
         self.replan_interval = replan_interval
         self.observation = np.zeros(actor.architecture.inputs, np.float32)
         self.residual = np.zeros((actor.architecture.chunk_length, actor.architecture.action), np.float32)
+        self.version = 0  # of the weights that made the running chunk
         self._random = np.random.default_rng(seed)
         self._plan: np.ndarray | None = None
         self._executed = 0
@@ -49,7 +50,7 @@ class ResidualPolicy:
         if self._plan is None or self._executed >= self.replan_interval:
             noise = self._random.normal(0.0, self.sigma, self.scale.shape) if self.sigma else 0.0
             self._plan = window + self.scale * np.clip(self.residual + noise, -1.0, 1.0)
-            self._executed = 0
+            self._executed, self.version = 0, self.actor.version
         action = self._plan[self._executed]
         self._executed += 1
         return action

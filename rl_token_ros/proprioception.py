@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rl_token_ros.parameters import ParameterError
+
 # Groups of `proprioception` and the source whose stamp dates them. command_lead comes from control_node itself.
 GROUPS = {
     "joint_position": "joint_states",
@@ -27,11 +29,11 @@ def size(groups: list[str], joints: int, actions: int) -> int:
     """P: number of values in the groups.
 
     Raises:
-        StateError: a group that does not exist.
+        ParameterError: a group that does not exist.
     """
     unknown = [group for group in groups if group not in GROUPS]
     if unknown:
-        raise StateError(f"parameter 'proprioception' names '{unknown[0]}'; write some of {', '.join(GROUPS)}")
+        raise ParameterError(f"parameter 'proprioception' names '{unknown[0]}'; write some of {', '.join(GROUPS)}")
     return sum(FIXED_SIZES.get(group, actions if group == "command_lead" else joints) for group in groups)
 
 
@@ -40,10 +42,15 @@ class RobotState:
 
     A message is refused whole (:class:`StateError`) when a joint is missing or a value is not finite, and ignored when its stamp
     is not newer than the one held: a bag that loops or a driver that reorders must not move time backwards.
+
+    Args:
+        joint_names: joints read from `joint_states`.
+        groups: what is needed. Of `joint_states` the rest is ignored: ros2_control fills what an arm does not measure with NaN.
     """
 
-    def __init__(self, joint_names: list[str]) -> None:
+    def __init__(self, joint_names: list[str], groups: list[str]) -> None:
         self.joint_names = joint_names
+        self._joint_groups = [group for group in groups if GROUPS[group] == "joint_states"]
         self.values: dict[str, np.ndarray] = {}
         self.stamps: dict[str, int] = {}
         self.out_of_order = 0
@@ -59,13 +66,11 @@ class RobotState:
         columns = [index[name] for name in self.joint_names]
         groups = {}
         for group, sent in (("joint_position", position), ("joint_velocity", velocity), ("joint_effort", effort)):
-            if len(sent) == 0:
-                continue  # JointState leaves out what a driver does not measure
+            if group not in self._joint_groups:
+                continue
             if len(sent) != len(names):
                 raise StateError(f"'joint_states' has {len(names)} names and {len(sent)} values of {group}")
             groups[group] = np.asarray(sent, np.float64)[columns]
-        if "joint_position" not in groups:
-            raise StateError("'joint_states' has no positions")
         self._accept("joint_states", stamp_ns, groups)
 
     def update_pose(self, stamp_ns: int, position, orientation) -> None:

@@ -88,10 +88,12 @@ def decode(message: Any, expected: np.dtype) -> np.ndarray:
         raise ReplayError("'replay' is big-endian; send little-endian")
     if step <= 0 or count <= 0 or data.size < count * step:
         raise ReplayError(f"'replay' says {count} rows of {step} bytes and holds {data.size} bytes")
+    if message.height != 1 and message.row_step != message.width * step:
+        raise ReplayError(f"'replay' has gaps between its {message.height} lines; send height 1")
     sent = {field.name: field for field in message.fields}
     table = data[: count * step].reshape(count, step)
-    rows = np.zeros(count, expected)
-    for name in expected.names:
+    columns = {}
+    for name in expected.names:  # all of them before room is made for the rows: their number is the sender's
         base, shape = expected[name].base, expected[name].shape
         size = int(np.prod(shape))
         field = sent.get(name)
@@ -105,8 +107,11 @@ def decode(message: Any, expected: np.dtype) -> np.ndarray:
         end = field.offset + size * base.itemsize
         if end > step:
             raise ReplayError(f"column '{name}' of 'replay' ends at byte {end} of a row of {step}")
-        values = np.ascontiguousarray(table[:, field.offset:end]).view(base)
-        rows[name] = values.reshape((count, *shape))
+        columns[name] = table[:, field.offset:end]
+    rows = np.zeros(count, expected)
+    for name, column in columns.items():
+        base, shape = expected[name].base, expected[name].shape
+        rows[name] = np.ascontiguousarray(column).view(base).reshape((count, *shape))
     for name in ("reward", "token", "proprio", "reference", "action"):
         if not np.isfinite(rows[name]).all():
             raise ReplayError(f"column '{name}' of 'replay' is not finite")

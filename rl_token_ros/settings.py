@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rl_token_ros import parameters
+from rl_token_ros import parameters, proprioception
 from rl_token_ros.parameters import ParameterError, parameter
 from rl_token_ros.sim.parameters import SimParameters
 
@@ -53,6 +54,7 @@ class Robot:
             if twice:
                 raise ParameterError(f"parameter '{name}' names {', '.join(twice)} twice; write each name once")
         per_action(self, "residual_scale")
+        known_groups(self, "proprioception")
         if not self.cartesian:
             missing = [name for name in self.action_names if name not in self.joint_names]
             if missing:
@@ -91,6 +93,15 @@ def per_action(group: Any, *names: str) -> None:
                 f"parameter '{name}' has {len(values)} numbers; write {len(group.action_names)}, "
                 f"one for each of action_names [{', '.join(group.action_names)}]"
             )
+
+
+def known_groups(group: Any, name: str) -> None:
+    """Refuse groups of proprioception that do not exist or that have no joints to be measured."""
+    for value in getattr(group, name):
+        if value not in proprioception.GROUPS:
+            raise ParameterError(f"parameter '{name}' names '{value}'; write some of {', '.join(proprioception.GROUPS)}")
+        if proprioception.GROUPS[value] == "joint_states" and not group.joint_names:
+            raise ParameterError(f"parameter 'joint_names' is empty but '{name}' has {value}; write the joints to be measured")
 
 
 @dataclass(frozen=True)
@@ -167,8 +178,13 @@ class Control(Robot):
             )
         if len(self.workspace_min) not in (0, 3) or len(self.workspace_min) != len(self.workspace_max):
             raise ParameterError("parameters 'workspace_min' and 'workspace_max': write x, y, z for both, or neither")
-        if len(self.tool_orientation) not in (0, 4):
-            raise ParameterError("parameter 'tool_orientation': write a quaternion x, y, z, w, or nothing")
+        for axis, low, high in zip(CARTESIAN, self.workspace_min, self.workspace_max):
+            if not low < high:
+                raise ParameterError(f"parameter 'workspace_min' of {axis} is {low:g}, 'workspace_max' {high:g}; write the smaller one first")
+        if self.tool_orientation and (len(self.tool_orientation) != 4 or abs(math.hypot(*self.tool_orientation) - 1.0) > 0.01):
+            raise ParameterError(
+                f"parameter 'tool_orientation' is {self.tool_orientation}; write a quaternion x, y, z, w of length 1, or nothing"
+            )
         if self.cartesian != (self.command_interface in POSE_INTERFACES):
             raise ParameterError(
                 f"parameter 'command_interface' is {self.command_interface} but action_names are "
@@ -188,6 +204,14 @@ class Vla(Robot):
     )
     image_timeout: float = parameter(0.5, "Largest age of an image or state in an observation.", unit="s", low=0.01, high=10.0)
     sync_slop: float = parameter(0.05, "Largest difference of the stamps within one observation.", unit="s", low=0.0, high=1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.cameras:
+            raise ParameterError("parameter 'cameras' is empty; write the names of the cameras that the VLA sees, as in [base, wrist]")
+        known_groups(self, "vla_proprioception")
+        if "command_lead" in self.vla_proprioception:
+            raise ParameterError("parameter 'vla_proprioception' has command_lead, which only control_node knows; leave it out")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,15 @@
-"""Percentiles of the last few thousand measurements, for `/diagnostics`."""
+"""Stamps that lie in the future, and percentiles of the last few thousand measurements for `/diagnostics`."""
 
 from __future__ import annotations
 
 import numpy as np
+
+AHEAD_NS = 200_000_000  # clocks of two machines differ, and /clock arrives after the messages of its moment
+
+
+def from_future(stamp_ns: int, now_ns: int) -> bool:
+    """Whether a stamp cannot be true. Taken for the newest, it would look fresh and keep all later ones out until its time came."""
+    return stamp_ns - now_ns > AHEAD_NS
 
 
 class Percentiles:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
+
+from rl_token_ros.settings import Robot
 
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 1 << 20
@@ -69,6 +72,18 @@ class Identity:
     encoder_sha256: str
     vla_sha256: str
 
+    @staticmethod
+    def of(robot: Robot, encoder_sha256: str, vla_sha256: str) -> Identity:
+        """For a robot's parameters, with the fingerprints of its token encoder and of the VLA that one was made for."""
+        return Identity(
+            robot.action_names,
+            robot.action_type,
+            robot.proprioception,
+            robot.step_residual_scale,
+            encoder_sha256,
+            vla_sha256,
+        )
+
 
 @dataclass(frozen=True)
 class ActorWeights:
@@ -114,9 +129,10 @@ def decode(blob: bytes) -> ActorWeights:
         raise
     except KeyError as error:
         raise WeightsError(f"weights have no {error} in their metadata") from None
-    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(f"weights are not readable: {error}") from None
-    shapes = architecture.shapes() if 0 < architecture.layers <= 8 else {}
+    _refuse_nonsense(version, updates, created_ns, identity)
+    shapes = architecture.shapes() if 0 < architecture.layers <= 8 and min(asdict(architecture).values()) > 0 else {}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise WeightsError("tensors of the weights do not have the names and shapes their metadata says")
     for name, tensor in tensors.items():
@@ -127,12 +143,28 @@ def decode(blob: bytes) -> ActorWeights:
     return ActorWeights(version, updates, architecture, identity, tensors, created_ns)
 
 
+def _refuse_nonsense(version: int, updates: int, created_ns: int, identity: Identity) -> None:
+    """Numbers that `replay` and `/diagnostics` cannot hold, and names that are none."""
+    for name, number, low, high in (("version", version, 1, 2**32), ("updates", updates, 0, 2**63), ("created_ns", created_ns, 0, 2**63)):
+        if not low <= number < high:
+            raise WeightsError(f"weights have a {name} outside {low} to {high - 1}")
+    for name in ("action_names", "proprioception", "residual_scale"):
+        values = getattr(identity, name)
+        fits = _is_number if name == "residual_scale" else lambda value: isinstance(value, str)
+        if not isinstance(values, list) or not all(map(fits, values)):
+            raise WeightsError(f"weights have a {name} that is no list of {'numbers' if name == 'residual_scale' else 'names'}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < 1e30
+
+
 def refuse_mismatch(weights: ActorWeights, architecture: Architecture, identity: Identity) -> None:
     """Raise unless the weights were made for this robot, VLA and encoder. The hidden width is the learner's own choice."""
     for name, mine in asdict(identity).items():
         theirs = getattr(weights.identity, name)
-        same = np.allclose(theirs, mine, rtol=1e-6) if name == "residual_scale" and len(theirs) == len(mine) else theirs == mine
-        if not same:
+        close = name == "residual_scale" and len(theirs) == len(mine)
+        if not (all(math.isclose(t, m, rel_tol=1e-6) for t, m in zip(theirs, mine)) if close else theirs == mine):
             raise WeightsError(f"weights were made for {name} {theirs}, this node has {mine}")
     for name in ("token", "proprio", "chunk_length", "action", "layers"):
         theirs, mine = getattr(weights.architecture, name), getattr(architecture, name)

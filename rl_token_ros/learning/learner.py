@@ -27,14 +27,6 @@ BLOCK_BYTES = 4 << 20  # batches are drawn several at a time, as many as stay in
 BLOCK_MOST = 16
 
 
-def identity(settings: Settings, encoder_sha256: str, vla_sha256: str) -> Identity:
-    """What this learner's weights are made for."""
-    return Identity(
-        settings.action_names, settings.action_type, settings.proprioception, settings.step_residual_scale,
-        encoder_sha256, vla_sha256,
-    )  # fmt: skip
-
-
 class Learner:
     """Replay, TD3 and the account of updates.
 
@@ -47,7 +39,7 @@ class Learner:
 
     def __init__(self, settings: Settings, proprio: int, encoder_sha256: str, vla_sha256: str) -> None:
         self.settings = s = settings
-        self.identity = identity(settings, encoder_sha256, vla_sha256)
+        self.identity = Identity.of(settings, encoder_sha256, vla_sha256)
         self.architecture = Architecture(
             s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
         )

@@ -8,6 +8,7 @@ parameter that cannot be used. No pickle.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import queue
@@ -50,13 +51,15 @@ class Worker:
         log: called with (level, text), level one of info, warn, error; on a thread of the worker's.
 
     Raises:
-        ParameterError: the run directory holds a run of another robot, VLA or encoder.
+        ParameterError: no torch, or the run directory holds a run of another robot, VLA or encoder.
     """
 
     def __init__(
         self, settings: Settings, row: np.dtype, identity: Identity, architecture: Architecture, *,
         on_weights: Callable[[bytes], None], log: Callable[[str, str], None],
     ) -> None:  # fmt: skip
+        if importlib.util.find_spec("torch") is None:
+            raise ParameterError("learner_node needs torch, which is not installed here; pip install 'rl_token_ros[learner]'")
         self.settings, self.identity, self.architecture = settings, identity, architecture
         self.directory = Path(settings.run_directory).expanduser()
         self.stats: dict[str, Any] = {}

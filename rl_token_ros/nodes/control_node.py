@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -46,12 +47,15 @@ class ControlNode(Node):
             settings.token_size, proprio, settings.chunk_length, settings.action_size, settings.actor_layers
         )
         self.controller = Controller(settings, actor)
-        self.gate = WeightsGate(actor, identity(settings, self.encoder))
+        self.gate = WeightsGate(actor, Identity.of(settings, self.encoder.sha256, self.encoder.vla_sha256))
         self.writer = CommandWriter(settings)
         self.ticks = TickClock(self.controller.period_ns)
         self.compute, self.encode, self.push_to_use, self.age = (Percentiles() for _ in range(4))
         self.refused_inputs = 0
-        self._ready: ActorWeights | None = None
+        # Newest only; one thread appends, one other pops, each in one atomic operation.
+        self._embeddings: deque[Image] = deque(maxlen=1)
+        self._blobs: deque[bytes] = deque(maxlen=1)
+        self._ready: deque[ActorWeights] = deque(maxlen=1)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="control_worker")
         self._enable_when_ready = settings.enable_on_start
 
@@ -73,7 +77,7 @@ class ControlNode(Node):
         self._serve("~/discard", lambda: self._end_episode(replay_record.ABORTED))
         self._serve("~/stop", lambda: self.controller.stop("~/stop was called"))
         self._serve("~/reset_stop", self.controller.reset_stop)
-        self._serve("~/rollback", self.gate.rollback)
+        self._serve("~/rollback", self._rollback)
         on_change(self, settings, self._change)
 
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -90,21 +94,25 @@ class ControlNode(Node):
 
     def _on_reference(self, message: JointTrajectory) -> None:
         try:
-            self.controller.set_chunk(chunk.from_trajectory(message, self.settings.action_names, self.settings.chunk_dt))
+            newest = chunk.from_trajectory(message, self.settings.action_names, self.settings.chunk_dt)
+            self.controller.set_chunk(newest, self._now())
         except chunk.ChunkError as error:
             self._refuse(error)
 
     def _on_embedding(self, message: Image) -> None:
-        self._worker.submit(self._encode, message)
+        self._embeddings.append(message)
+        self._worker.submit(self._encode)
 
-    def _encode(self, message: Image) -> None:
-        begun = time.perf_counter()
+    def _encode(self) -> None:
+        if not self._embeddings:
+            return  # a newer one took its place, and has been encoded
+        message, begun = self._embeddings.pop(), time.perf_counter()
         try:
             token = self.encoder.run(images.to_matrix(message, "vla/embedding"))
-        except ValueError as error:
+            self.controller.set_token(stamp_to_ns(message.header.stamp), token, self._now())
+        except Exception as error:  # of any kind: a dead job would be silent
             self._refuse(error)
             return
-        self.controller.set_token(stamp_to_ns(message.header.stamp), token)
         self.encode.add(time.perf_counter() - begun)
 
     def _on_intervention(self, message: JointState) -> None:
@@ -118,16 +126,19 @@ class ControlNode(Node):
             self._refuse(error)
 
     def _on_weights(self, message: UInt8MultiArray) -> None:
-        self._worker.submit(self._admit, bytes(message.data))
+        self._blobs.append(bytes(message.data))
+        self._worker.submit(self._admit)
 
-    def _admit(self, blob: bytes) -> None:
+    def _admit(self) -> None:
+        if not self._blobs:
+            return
         try:
-            ready = self.gate.admit(blob, self.controller.policy.observation.copy())
-        except WeightsError as error:
+            ready = self.gate.admit(self._blobs.pop(), self.controller.policy.observation.copy())
+        except Exception as error:  # of any kind: a dead job would be silent
             self.get_logger().error(f"'actor/weights' refused: {error}", throttle_duration_sec=1.0)
             return
         if ready is not None:
-            self._ready = ready
+            self._ready.append(ready)
 
     def _refuse(self, error: Exception) -> None:
         self.refused_inputs += 1
@@ -160,7 +171,14 @@ class ControlNode(Node):
         self._publish_rows()
         return response
 
+    def _rollback(self) -> str:
+        told = self.gate.rollback()
+        self.controller.policy.reset()  # what is left of a chunk of the weights left behind is not executed
+        return told
+
     def _enable(self) -> None:
+        if self.controller.enabled and not self.controller.stop_reason:
+            return  # moving already: the pose it was enabled at must not change
         self.controller.enable(self._now(), self._other_publishers())
         self.writer.begin(self.controller.state.values)
         self.get_logger().info("enabled: the arm may move")
@@ -196,8 +214,8 @@ class ControlNode(Node):
         if now == 0:
             return  # simulated time before the first /clock
         self.ticks.tick(now if self._simulated_time else begun)
-        if self._ready is not None:
-            ready, self._ready = self._ready, None
+        if self._ready:
+            ready = self._ready.pop()
             self.gate.install(ready)
             self.push_to_use.add((time.time_ns() - ready.created_ns) * 1e-9)
         if self._enable_when_ready:
@@ -273,18 +291,6 @@ class ControlNode(Node):
         self.controller.disable()
         self._publish_rows()
         self._worker.shutdown(wait=True, cancel_futures=True)
-
-
-def identity(settings: Control, encoder: TokenEncoder) -> Identity:
-    """What weights must have been trained for to run on this robot."""
-    return Identity(
-        settings.action_names,
-        settings.action_type,
-        settings.proprioception,
-        settings.step_residual_scale,
-        encoder.sha256,
-        encoder.vla_sha256,
-    )
 
 
 def main() -> None:

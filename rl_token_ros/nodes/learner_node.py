@@ -14,16 +14,16 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import UInt8MultiArray
 
 from rl_token_ros import diagnostics, replay_record
-from rl_token_ros.encoder import TokenEncoder
+from rl_token_ros.learning.identity import find_identity
 from rl_token_ros.learning.worker import Worker
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
 from rl_token_ros.nodes.state_topics import LATCHED
-from rl_token_ros.parameters import ParameterError, resolve_path
-from rl_token_ros.proprioception import StateError, size
+from rl_token_ros.parameters import ParameterError
+from rl_token_ros.proprioception import size
 from rl_token_ros.replay_record import ReplayError
 from rl_token_ros.settings import Learner
-from rl_token_ros.weights import Architecture, Identity
+from rl_token_ros.weights import Architecture
 
 STALE_SECONDS = 15.0  # without figures from the process
 
@@ -34,10 +34,7 @@ class LearnerNode(Node):
     def __init__(self, **options) -> None:
         super().__init__("learner_node", **options)
         self.settings = s = declare(self, Learner)
-        try:
-            proprio = size(s.proprioception, len(s.joint_names), s.action_size)
-        except StateError as error:
-            raise ParameterError(str(error)) from None
+        proprio = size(s.proprioception, len(s.joint_names), s.action_size)
         self.row_dtype = replay_record.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
         architecture = Architecture(
             s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
@@ -47,7 +44,7 @@ class LearnerNode(Node):
         self._weights = self.create_publisher(UInt8MultiArray, "actor/weights", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.worker = Worker(
-            s, self.row_dtype, identity(s), architecture, on_weights=self._push, log=self._log
+            s, self.row_dtype, find_identity(s), architecture, on_weights=self._push, log=self._log
         )
         self.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -107,38 +104,6 @@ class LearnerNode(Node):
     def close(self) -> None:
         """End the process with a checkpoint while its last weights can still be published."""
         self.worker.close()
-
-
-def identity(settings: Learner) -> Identity:
-    """What weights are made for: fingerprints from the files where they are at hand, else from parameters.
-
-    Raises:
-        ParameterError: neither, or they contradict each other.
-    """
-    encoder_sha256, vla_sha256 = settings.encoder_sha256, settings.vla_sha256
-    path = resolve_path(settings.token_encoder)
-    if settings.token_encoder and path.is_file():
-        vla_model = resolve_path(settings.vla_model) if settings.vla_model else None
-        encoder = TokenEncoder(path, settings.token_size, vla_model if vla_model and vla_model.is_file() else None)
-        for name, given, found in (
-            ("encoder_sha256", encoder_sha256, encoder.sha256),
-            ("vla_sha256", vla_sha256, encoder.vla_sha256),
-        ):
-            if given and given != found:
-                raise ParameterError(
-                    f"parameter '{name}' is {given[:12]}..., but '{path}' says {found[:12] or 'nothing'}...; leave '{name}' empty "
-                    "or name the right token_encoder"
-                )
-        encoder_sha256, vla_sha256 = encoder.sha256, encoder.vla_sha256
-    elif not (encoder_sha256 and vla_sha256):
-        raise ParameterError(
-            f"parameter 'token_encoder' names '{settings.token_encoder}', which is not on this machine; copy it here, "
-            "or write the sha256sum of encoder and VLA in 'encoder_sha256' and 'vla_sha256'"
-        )
-    return Identity(
-        settings.action_names, settings.action_type, settings.proprioception, settings.step_residual_scale,
-        encoder_sha256, vla_sha256,
-    )  # fmt: skip
 
 
 def main() -> None:

@@ -43,6 +43,8 @@ def on_change(node: Node, current: Group, apply: Callable[[Group], None]) -> Non
         values = dataclasses.asdict(held)
         try:
             for change in changes:
+                if change.name == "use_sim_time":
+                    raise ParameterError("parameter 'use_sim_time' is read when the node starts; write it in its parameter file")
                 if change.name in declared:
                     values[change.name] = change.value
             held = parameters.build(type(held), values)

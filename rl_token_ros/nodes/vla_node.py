@@ -22,7 +22,7 @@ from rl_token_ros.nodes.running import run
 from rl_token_ros.nodes.state_topics import LATCHED, StateTopics
 from rl_token_ros.observation import Synchroniser
 from rl_token_ros.settings import Vla
-from rl_token_ros.timing import Percentiles
+from rl_token_ros.timing import Percentiles, from_future
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 from rl_token_ros.vla.onnx import OnnxBackend
 
@@ -42,6 +42,7 @@ class VlaNode(Node):
         self.queries = self.failures = self.bad_images = 0
         self._message = "no query yet"
         self._asked = 0.0
+        self._newest_ns = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="vla")
         self._busy = False
 
@@ -70,7 +71,17 @@ class VlaNode(Node):
             self.bad_images += 1
             self.get_logger().error(str(error), throttle_duration_sec=1.0)
             return
-        stamp = stamp_to_ns(message.header.stamp) or self.get_clock().now().nanoseconds
+        now = self.get_clock().now().nanoseconds
+        if now < self._newest_ns:
+            self.synchroniser.forget()  # the clock went back: stamps of before would keep new ones out
+        self._newest_ns = now
+        stamp = stamp_to_ns(message.header.stamp) or now
+        if from_future(stamp, now):
+            self.bad_images += 1
+            self.get_logger().error(
+                f"'{topic}' is stamped {(stamp - now) * 1e-9:.2f} s in the future; do the clocks agree?", throttle_duration_sec=1.0
+            )
+            return
         self.synchroniser.set_image(camera, stamp, picture)
         self._query_if_idle()
 

@@ -18,8 +18,8 @@ STEP = 0.02  # s, between two actions
 FRAME_STEPS = 5  # steps between two recorded frames
 
 HOVER = 0.004  # height at which the demonstrator lines up, m
-FUNNEL = 0.7  # further above the hole the further to the side
-APPROACH_SPEED, CRITICAL_SPEED, RISE_SPEED, INSERT_SPEED = 0.030, 0.012, 0.007, 0.006  # m/s
+NEARBY, FUNNEL, TRANSIT = 0.002, 4.0, 0.028  # further than NEARBY to the side, it stays higher, up to TRANSIT, m
+APPROACH_SPEED, CRITICAL_SPEED, RISE_SPEED, INSERT_SPEED = 0.030, 0.010, 0.007, 0.005  # m/s
 GAIN = 2.5  # 1/s
 ALIGNED, ASTRAY = 0.00060, 0.00110  # sideways error below which it inserts, above which it lines up, m
 
@@ -40,7 +40,8 @@ def velocity(side: np.ndarray, height: np.ndarray) -> np.ndarray:
     lined_up = np.clip((ASTRAY - distance) / (ASTRAY - ALIGNED), 0.0, 1.0)
     inside = height < -0.001
     down = np.where(inside, 1.0, lined_up) * -INSERT_SPEED
-    above = np.clip(GAIN * (HOVER + FUNNEL * distance - height), -fastest, RISE_SPEED)
+    wanted = np.minimum(HOVER + FUNNEL * np.maximum(distance - NEARBY, 0.0), TRANSIT)
+    above = np.clip(GAIN * (wanted - height), -fastest, RISE_SPEED)
     high = height > HOVER + 0.001
     up = np.where(high, above, down + (1.0 - lined_up) * above)
     return np.concatenate([sideways, np.where(inside, -INSERT_SPEED, up)[..., None]], axis=-1)

@@ -9,9 +9,9 @@ from typing import Callable
 import numpy as np
 
 from rl_token_ros import replay_record, settings, weights
-from rl_token_ros.learning.learner import Learner, identity
+from rl_token_ros.learning.learner import Learner
 from rl_token_ros.scoring import EpisodeScorer, ScoredEpisode
-from rl_token_ros.sim.rollout import Rollout
+from rl_token_ros.sim.closed_loop import ClosedLoop
 from rl_token_ros.weights_gate import WeightsGate
 
 EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a practice
@@ -42,13 +42,15 @@ def practise(
         overrides: ``{node: {parameter: value}}``.
         progress: called after every episode with the robot time and the episodes so far.
     """
-    overrides = {node: {"seed": seed, **(overrides or {}).get(node, {})} for node in ("sim_node", "control_node", "learner_node")}
-    rollout = Rollout(parameter_file, overrides=overrides)
+    given = overrides or {}
+    seeded = {node: {"seed": seed, **given.get(node, {})} for node in ("sim_node", "control_node", "learner_node")}
+    overrides = {**given, **seeded}
+    loop = ClosedLoop(parameter_file, overrides=overrides)
     learner_settings = settings.load("learner_node", parameter_file, **overrides["learner_node"])
-    controller, encoder = rollout.controller, rollout.encoder
+    controller, encoder = loop.controller, loop.encoder
     proprio = controller.row_dtype["proprio"].shape[0]
     learner = Learner(learner_settings, proprio, encoder.sha256, encoder.vla_sha256)
-    gate = WeightsGate(controller.actor, identity(learner_settings, encoder.sha256, encoder.vla_sha256))
+    gate = WeightsGate(controller.actor, learner.identity)
     scorer = EpisodeScorer(controller.settings.control_rate)
     episodes: list[ScoredEpisode] = []
     blob = b""
@@ -62,14 +64,14 @@ def practise(
             blob = weights.encode(learner.weights())
             gate.install(gate.admit(blob, controller.policy.observation.copy()))
 
-    begun = rollout.now_ns
-    while (gone := (rollout.now_ns - begun) * 1e-9) < robot_seconds:
-        result = rollout.episode(on_rows=learn)
+    begun = loop.now_ns
+    while (gone := (loop.now_ns - begun) * 1e-9) < robot_seconds:
+        result = loop.episode(on_rows=learn)
         episodes += scorer.add(result.rows)
         if progress:
             progress(gone, episodes)
-    rollout.simulation.close()
-    return Practice(episodes, blob, learner.stats(), (rollout.now_ns - begun) * 1e-9)
+    loop.simulation.close()
+    return Practice(episodes, blob, learner.stats(), (loop.now_ns - begun) * 1e-9)
 
 
 def evaluate(
@@ -82,8 +84,8 @@ def evaluate(
         "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
         "control_node": {**given.get("control_node", {}), "seed": seed},
     }
-    rollout = Rollout(parameter_file, overrides=merged)
-    controller, encoder = rollout.controller, rollout.encoder
+    loop = ClosedLoop(parameter_file, overrides=merged)
+    controller, encoder = loop.controller, loop.encoder
     if blob:
         ready = weights.decode(blob)
         gate = WeightsGate(controller.actor, ready.identity)
@@ -92,9 +94,9 @@ def evaluate(
     scored: list[ScoredEpisode] = []
     reached = 0
     for _ in range(episodes):
-        result = rollout.episode()
+        result = loop.episode()
         reached += result.reached
         if result.ended != replay_record.ABORTED:
             scored += scorer.add(result.rows)
-    rollout.simulation.close()
+    loop.simulation.close()
     return scored, reached / episodes

@@ -8,6 +8,39 @@ from torch import nn
 from rl_token_ros.sim.vla_model import Block
 
 
+class Placed(nn.Module):
+    """Tells a transformer where each of its inputs is: a learned gain and a learned offset per position.
+
+    The gain is what an offset alone lacks: with it, attention can read another mixture of channels at every position.
+    """
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(1.0 + 0.5 * torch.randn(tokens, width))
+        self.offset = nn.Parameter(0.02 * torch.randn(tokens, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gain + self.offset
+
+
+class Readout(nn.Module):
+    """The last transformer layer at the query's position, the only one that is used: attention of e_rl to all, then its MLP."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Parameter(torch.randn(heads, 1, width // heads))
+        self.kv, self.out = nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, m, d = x.shape
+        k, v = self.kv(x).reshape(n, m, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        score = self.query @ k.transpose(-1, -2) * (d // self.heads) ** -0.5
+        z = self.out((score.softmax(-1) @ v).reshape(n, d))
+        return z + self.mlp(z)
+
+
 class TokenEncoder(nn.Module):
     """A light transformer over [e_1 .. e_M, e_rl]; the token is its output at the learned query e_rl.
 
@@ -15,17 +48,17 @@ class TokenEncoder(nn.Module):
     channel is scaled to unit variance. `settle` scales the token itself once training is over.
     """
 
-    def __init__(self, tokens: int, channels: int, size: int, width: int = 128, layers: int = 2) -> None:
+    def __init__(self, tokens: int, channels: int, size: int, width: int = 128, layers: int = 1) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(tokens, channels))
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("token_mean", torch.zeros(size))
         self.register_buffer("token_scale", torch.ones(size))
         self.enter = nn.Linear(channels, width)
-        self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
-        self.query = nn.Parameter(0.02 * torch.randn(1, 1, width))
+        self.place = Placed(tokens, width)
         self.layers = nn.ModuleList(Block(width) for _ in range(layers))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, size))
+        self.readout = Readout(width, heads=16)
+        self.leave = nn.Linear(width, size)
 
     def whiten(self, embeddings: torch.Tensor) -> torch.Tensor:
         """[N, M, D] -> [N, M, D]."""
@@ -33,10 +66,10 @@ class TokenEncoder(nn.Module):
 
     def encode(self, white: torch.Tensor) -> torch.Tensor:
         """Whitened embeddings [N, M, D] -> z [N, Dz]."""
-        x = torch.cat([self.enter(white) + self.place, self.query.expand(len(white), -1, -1)], 1)
+        x = self.place(self.enter(white))
         for layer in self.layers:
             x = layer(x)
-        return self.leave(x[:, -1])
+        return self.leave(self.readout(x))
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings [N, M, D] -> token [N, Dz], about unit variance."""
@@ -64,10 +97,10 @@ class TokenDecoder(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.enter, self.seed = nn.Linear(channels, width), nn.Linear(size, width)
-        self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
+        self.place = Placed(tokens, width)
         self.missing = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(Block(width) for _ in range(layers))
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, channels))
+        self.leave = nn.Linear(width, channels)
         self.register_buffer("mask", torch.full((tokens, tokens), float("-inf")).triu(1))
 
     def forward(self, z: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
@@ -77,7 +110,7 @@ class TokenDecoder(nn.Module):
         drop = (torch.rand(seen.shape[:2]) < self.dropout)[..., None]
         seen = torch.where(drop, self.missing, seen)
         # z is added everywhere, so that a position far from the first need not fetch it.
-        x = torch.cat([torch.zeros_like(seed), seen], 1) + seed + self.place
+        x = torch.cat([torch.zeros_like(seed), seen], 1) + self.place(seed)
         for layer in self.layers:
             x = layer(x, self.mask)
         return self.leave(x)

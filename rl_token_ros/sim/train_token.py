@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rl_token_ros.sim import onnx_file
 from rl_token_ros.sim.parameters import SimParameters
 from rl_token_ros.sim.probe import ridge_rmse
 from rl_token_ros.sim.progress import Progress
 from rl_token_ros.sim.rollout import Recording, roll_out
 from rl_token_ros.sim.simulation import Simulation
 from rl_token_ros.sim.token_model import TokenDecoder, TokenEncoder
-from rl_token_ros.sim.train_vla import MODELS, stamp
+from rl_token_ros.sim.train_vla import MODELS
 from rl_token_ros.weights import fingerprint
 
 FIRST_SEED = 100_000  # of the rollouts; far from those of demonstrations and evaluations
@@ -103,14 +104,8 @@ def report(recording: Recording, tokens: np.ndarray, embeddings: np.ndarray, hel
 
 def export(encoder: TokenEncoder, vla: Path, path: Path) -> None:
     """Write the ONNX file, with the fingerprint of the VLA it was made for."""
-    import onnx
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.onnx.export(
-        encoder, (torch.zeros(1, *encoder.mean.shape),), str(path), input_names=["embeddings"], output_names=["token"],
-        opset_version=17, dynamo=False,
-    )  # fmt: skip
-    stamp(path, onnx, vla_sha256=fingerprint(vla), token_size=len(encoder.token_mean))
+    example = {"embeddings": torch.zeros(1, *encoder.mean.shape)}
+    onnx_file.write(encoder, example, ["token"], path, vla_sha256=fingerprint(vla), token_size=len(encoder.token_mean))
 
 
 def main() -> None:
@@ -118,9 +113,9 @@ def main() -> None:
     parser.add_argument("--vla", type=Path, default=MODELS / "sim_vla.onnx")
     parser.add_argument("--episodes", type=int, default=80, help="base rollouts; a fifth is held out for the probe")
     parser.add_argument("--size", type=int, default=128, help="Dz, width of the token")
-    parser.add_argument("--steps", type=int, default=1500, help="gradient steps")
-    parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--steps", type=int, default=1200, help="gradient steps")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
     parser.add_argument("--dropout", type=float, default=0.9, help="share of the embeddings kept from the decoder; 1: parallel decoder")
     parser.add_argument("--wrist-weight", type=float, default=1.0, help="weight of the wrist camera's embeddings in the loss")
     parser.add_argument("--backend", default="auto", help="renderer")

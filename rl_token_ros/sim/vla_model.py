@@ -19,7 +19,7 @@ class Attention(nn.Module):
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         n, m, d = x.shape
-        q, k, v = self.qkv(x).reshape(n, m, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).reshape(n, m, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         score = q @ k.transpose(-1, -2) * (d // self.heads) ** -0.5
         if mask is not None:
             score = score + mask

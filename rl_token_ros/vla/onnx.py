@@ -34,6 +34,7 @@ class OnnxBackend:
             raise ParameterError(f"parameter 'vla_model': '{path}' cannot be loaded: {error}") from None
         self._cameras = settings.cameras
         self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
+        self._types = {value.name: value.type for value in self._session.get_inputs()}
         self._refuse_misfit(settings, proprio_size)
 
     def _refuse_misfit(self, settings: Vla, proprio_size: int) -> None:
@@ -49,8 +50,12 @@ class OnnxBackend:
                 f"parameter 'vla_proprioception' {settings.vla_proprioception} has {proprio_size} values, but '{self.path}' takes "
                 f"{self._inputs['proprio'][-1]}; write the groups it was trained with"
             )
+        for name, kind in self._types.items():
+            wanted = "tensor(float)" if name == "proprio" else "tensor(uint8)"
+            if kind != wanted:
+                raise ParameterError(f"'{self.path}' has an input {name} of type {kind}; expected {wanted}: export it again")
         outputs = {value.name: value.shape for value in self._session.get_outputs()}
-        if not {"actions", "embeddings"} <= set(outputs):
+        if len(outputs.get("actions", ())) != 3 or len(outputs.get("embeddings", ())) != 3:
             raise ParameterError(f"'{self.path}' has outputs {', '.join(outputs)}; expected actions [1, H, A] and embeddings [1, M, D]")
         if outputs["actions"][-1] != settings.action_size:
             raise ParameterError(
@@ -63,7 +68,7 @@ class OnnxBackend:
             ("chunk_dt", settings.chunk_dt),
         ):
             theirs = metadata.get(key.removeprefix("vla_").removeprefix("chunk_"))
-            if theirs is not None and json.loads(theirs) != mine:
+            if theirs is not None and not _says(theirs, mine):
                 raise ParameterError(f"parameter '{key}' is {mine}, but '{self.path}' was trained with {theirs}; write that")
         horizon = outputs["actions"][1]
         if isinstance(horizon, int) and horizon < settings.chunk_length:
@@ -83,3 +88,11 @@ class OnnxBackend:
         if not (np.isfinite(actions).all() and np.isfinite(embeddings).all()):
             raise BackendError("the VLA's answer is not finite")
         return Answer(actions[0], embeddings[0])
+
+
+def _says(text: str, value: object) -> bool:
+    """Whether a metadata entry is the JSON of a value."""
+    try:
+        return json.loads(text) == value
+    except ValueError:
+        return False

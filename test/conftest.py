@@ -1,0 +1,46 @@
+"""Fixtures of the tests of logic and nodes: an own ROS domain per file, and small but real ONNX models."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_robot
+
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"  # before any rclpy.init
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
+_numbers = itertools.count(os.getpid() * 13)
+
+
+@pytest.fixture(scope="module")
+def domain() -> int:
+    """A ROS domain that no other file of this run uses."""
+    return 1 + next(_numbers) % 101
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory) -> dict[str, Path]:
+    """Files: ``vla``, ``encoder`` made for it, ``stranger``, an encoder made for another VLA."""
+    folder = tmp_path_factory.mktemp("models")
+    vla = small_robot.write_vla(folder / "vla.onnx")
+    return {
+        "vla": vla,
+        "encoder": small_robot.write_encoder(folder / "encoder.onnx", vla),
+        "stranger": small_robot.write_encoder(folder / "stranger.onnx", None),
+    }
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """A random generator with a fixed seed."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def graph(domain):
+    """A ROS context of its own with an executor, see :class:`small_robot.Graph`."""
+    with small_robot.Graph(domain) as made:
+        yield made

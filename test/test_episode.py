@@ -1,0 +1,103 @@
+"""Episodes: every ending reaches the last row, sequence numbers have no gaps, steps show where nothing was recorded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rl_token_ros import replay_record
+from rl_token_ros.episode import Episode
+
+DTYPE = replay_record.row_dtype(2, 2, 2, 1)
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def episode() -> Episode:
+    return Episode(DTYPE, 10 * SECOND)
+
+
+def record(episode: Episode, now: int = 0) -> None:
+    episode.record(
+        now, weights_version=3, source=1, clipped=0, token=np.ones(2), proprio=np.ones(2), reference=np.ones((2, 1)), action=np.ones(1)
+    )
+
+
+def table(rows: list[np.ndarray], *names: str) -> list[tuple]:
+    return [tuple(row[name][0].item() for name in names) for row in rows]
+
+
+@pytest.mark.parametrize("code", [replay_record.SUCCESS, replay_record.FAILURE, replay_record.TIME_LIMIT, replay_record.ABORTED])
+def test_the_ending_is_in_the_last_row_and_only_success_is_rewarded(episode, code):
+    episode.begin(0)
+    for _ in range(3):
+        record(episode)
+    episode.end(code)
+    rows, endings = episode.take()
+    assert table(rows, "ended", "reward") == [(0, 0.0), (0, 0.0), (code, float(code == replay_record.SUCCESS))]
+    assert endings == [code]
+
+
+def test_the_ending_reaches_the_last_row_although_later_steps_could_not_be_recorded(episode):
+    episode.begin(0)
+    record(episode)
+    record(episode)
+    episode.skip()
+    episode.skip()
+    episode.end(replay_record.ABORTED)
+    assert table(episode.take()[0], "step", "ended") == [(0, 0), (1, replay_record.ABORTED)]
+
+
+def test_sequence_numbers_have_no_gaps_where_steps_have_one(episode):
+    for _ in range(2):
+        episode.begin(0)
+        record(episode)
+        episode.skip()
+        record(episode)
+        episode.end(replay_record.FAILURE)
+    assert table(episode.take()[0], "seq", "episode", "step") == [(0, 1, 0), (1, 1, 2), (2, 2, 0), (3, 2, 2)]
+
+
+def test_a_row_is_handed_out_once_and_not_before_its_successor(episode):
+    episode.begin(0)
+    record(episode)
+    assert episode.take() == ([], [])
+    record(episode)
+    assert len(episode.take()[0]) == 1
+    assert episode.take() == ([], [])
+
+
+def test_an_episode_without_rows_still_tells_its_ending(episode):
+    episode.begin(0)
+    episode.end(replay_record.FAILURE)
+    assert episode.take() == ([], [replay_record.FAILURE])
+
+
+def test_an_ending_without_an_episode_is_none(episode):
+    episode.end(replay_record.SUCCESS)
+    episode.begin(0)
+    episode.end(replay_record.FAILURE)
+    episode.end(replay_record.SUCCESS)
+    assert episode.take()[1] == [replay_record.FAILURE]
+
+
+def test_a_second_beginning_changes_nothing(episode):
+    episode.begin(0)
+    record(episode)
+    episode.begin(5 * SECOND)
+    assert episode.number == 1
+    assert episode.over_time(10 * SECOND)
+
+
+def test_the_time_limit_is_reached_exactly(episode):
+    assert not episode.over_time(100 * SECOND)
+    episode.begin(SECOND)
+    assert not episode.over_time(11 * SECOND - 1)
+    assert episode.over_time(11 * SECOND)
+
+
+def test_stamps_are_kept_to_the_nanosecond(episode):
+    episode.begin(0)
+    record(episode, 1_700_000_000_123_456_789)
+    episode.end(replay_record.SUCCESS)
+    assert table(episode.take()[0], "stamp_sec", "stamp_nanosec") == [(1_700_000_000, 123_456_789)]

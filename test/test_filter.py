@@ -1,0 +1,148 @@
+"""The safety filter keeps every limit, whatever it is asked for and wherever the arm is measured."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rl_token_ros import filter as safety
+from rl_token_ros.filter import Limits, SafetyFilter
+
+LIMITS = Limits(
+    position_min=np.array([-0.1, 0.0, 0.35]),
+    position_max=np.array([0.1, 0.02, 3.5]),
+    velocity=np.array([0.12, 0.5, 2.0]),
+    acceleration=np.array([2.0, 1.0, 30.0]),
+    lead=np.array([0.008, 1.0, 0.2]),
+)
+WIDE = Limits(np.full(1, -10.0), np.full(1, 10.0), np.full(1, 1.0), np.full(1, 2.0), np.full(1, 20.0))
+anything = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+inside = st.floats(0.0, 1.0)
+
+
+def vector(elements):
+    return st.tuples(elements, elements, elements).map(np.array)
+
+
+def within_limits(before: np.ndarray, command: np.ndarray, velocity: np.ndarray, limits: Limits, period: float) -> np.ndarray:
+    """Asserts every limit between two commands; returns the velocity between them."""
+    rounding = 1e-9 * limits.velocity
+    assert np.isfinite(command).all()
+    assert (command >= limits.position_min).all() and (command <= limits.position_max).all()
+    now = (command - before) / period
+    assert (np.abs(now) <= limits.velocity + rounding).all()
+    assert (np.abs(now - velocity) <= limits.acceleration * period + rounding).all()
+    return now
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=vector(inside),
+    asked=st.lists(st.tuples(vector(anything), vector(finite), st.booleans()), min_size=1, max_size=40),
+    period=st.sampled_from([0.005, 0.02, 1.0]),
+)
+def test_any_input_leaves_commands_within_every_limit(seed, asked, period):
+    limiter = SafetyFilter(LIMITS, period)
+    limiter.seed(LIMITS.position_min + seed * (LIMITS.position_max - LIMITS.position_min))
+    before, velocity = limiter.command, np.zeros(3)
+    for target, measured, stop in asked:
+        command, _ = limiter.step(target, measured, stop_at_target=stop)
+        velocity = within_limits(before, command, velocity, LIMITS, period)
+        before = command
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=vector(inside), pushes=st.lists(vector(st.sampled_from([-1e300, -1.0, 0.0, 1.0, 1e300, np.nan])), min_size=20, max_size=60))
+def test_full_speed_into_the_position_limits_keeps_every_limit(seed, pushes):
+    limiter = SafetyFilter(LIMITS, 0.02)
+    limiter.seed(LIMITS.position_min + seed * (LIMITS.position_max - LIMITS.position_min))
+    before, velocity = limiter.command, np.zeros(3)
+    for push in pushes:
+        for _ in range(5):
+            command, _ = limiter.step(before + push, before, stop_at_target=False)
+            velocity = within_limits(before, command, velocity, LIMITS, 0.02)
+            before = command
+
+
+def test_the_command_reaches_a_position_limit_and_rests_there():
+    limiter = SafetyFilter(LIMITS, 0.02)
+    limiter.seed(np.array([0.0, 0.01, 1.0]))
+    for _ in range(500):
+        limiter.step(np.full(3, 1e3), limiter.command, stop_at_target=False)
+    np.testing.assert_allclose(limiter.command, LIMITS.position_max, atol=1e-9)
+    np.testing.assert_allclose(limiter.velocity, 0.0, atol=1e-6)
+
+
+@given(goal=st.floats(-9.9, 9.9), speed=st.floats(-1.0, 1.0))
+@settings(deadline=None)
+def test_a_position_to_stop_at_is_reached_without_passing_it_from_rest(goal, speed):
+    limiter = SafetyFilter(WIDE, 0.02)
+    limiter.seed(np.zeros(1))
+    path = [limiter.step(np.array([goal]), np.zeros(1), stop_at_target=True)[0][0] for _ in range(700)]
+    assert path[-1] == pytest.approx(goal, abs=1e-6)
+    assert np.max(np.abs(path)) <= abs(goal) + 1e-9
+
+
+@given(distance=st.floats(1e-9, 5.0))
+def test_the_braking_speed_is_the_largest_that_still_comes_to_rest(distance):
+    limiter, step = SafetyFilter(WIDE, 0.02), 2.0 * 0.02
+
+    def covered(speed: float) -> float:
+        way = 0.0
+        while speed > 0.0:
+            way += speed * 0.02
+            speed -= step
+        return way
+
+    speed = limiter._braking_speed(np.array([distance]))[0]
+    assert covered(speed) <= distance * (1 + 1e-9)
+    assert covered(speed + 1e-3 * step) > distance
+
+
+def test_no_distance_means_no_speed():
+    np.testing.assert_array_equal(SafetyFilter(WIDE, 0.02)._braking_speed(np.array([0.0, -1.0, -1e300])), 0.0)
+
+
+@pytest.mark.parametrize(
+    "target, reason",
+    [
+        ([np.nan, 0.01, 1.0], safety.NOT_FINITE),
+        ([0.2, 0.01, 1.0], safety.LEAD | safety.VELOCITY),
+        ([0.0, 0.03, 1.0], safety.POSITION),
+        ([0.0, 0.01, 1.5], safety.VELOCITY),
+        ([0.001, 0.01, 1.0], safety.ACCELERATION),
+        ([1e-6, 0.01, 1.0], 0),
+        ([0.0, 0.01, 1.0], 0),
+    ],
+)
+def test_the_reasons_say_what_was_changed(target, reason):
+    limiter = SafetyFilter(LIMITS, 0.02)
+    limiter.seed(np.array([0.0, 0.01, 1.0]))
+    _, reasons = limiter.step(np.array(target), np.array([0.0, 0.01, 1.0]), stop_at_target=False)
+    assert reasons & reason == reason and bool(reasons) == bool(reason)
+
+
+def test_the_command_leads_the_measured_position_by_at_most_the_limit():
+    limiter = SafetyFilter(LIMITS, 0.02)
+    measured = np.array([0.0, 0.01, 1.0])  # an arm that is blocked
+    limiter.seed(measured)
+    for _ in range(300):
+        _, reasons = limiter.step(limiter.command + [0.002, 0.0, 0.0], measured, stop_at_target=False)
+    assert reasons & safety.LEAD
+    assert limiter.command[0] - measured[0] == pytest.approx(0.008, abs=1e-9)
+
+
+def test_a_partly_finite_target_moves_nothing():
+    limiter = SafetyFilter(LIMITS, 0.02)
+    limiter.seed(np.array([0.0, 0.01, 1.0]))
+    command, _ = limiter.step(np.array([0.05, np.inf, 1.2]), np.array([0.0, 0.01, 1.0]), stop_at_target=False)
+    np.testing.assert_array_equal(command, [0.0, 0.01, 1.0])
+
+
+@pytest.mark.parametrize("measured", [[0.2, 0.01, 1.0], [np.nan, 0.01, 1.0], [0.0, -1e-9, 1.0]])
+def test_it_does_not_begin_outside_the_limits(measured):
+    with pytest.raises(ValueError, match="outside position_min"):
+        SafetyFilter(LIMITS, 0.02).seed(np.array(measured))

@@ -1,0 +1,186 @@
+"""The learner's own process: what goes in comes out, deaths are survived, nothing that arrived is lost."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rl_token_ros import weights as wire
+from rl_token_ros.learning import checkpoint, journal
+from rl_token_ros.learning.identity import find_identity
+from rl_token_ros.learning.learner import Learner
+from rl_token_ros.learning.worker import JOURNAL, Worker
+from rl_token_ros.parameters import ParameterError
+from rl_token_ros.weights import Architecture, Identity
+
+from learning_helpers import PROPRIO, SHA, dtype_of, episodes, small_settings
+
+PATIENCE = 60.0  # seconds before a test gives up
+
+
+class Watched:
+    """A worker with what it said, and a way to wait for it."""
+
+    def __init__(self, settings):
+        self.settings, self.said = settings, threading.Condition()
+        self.blobs, self.lines = [], []
+        architecture = Architecture(settings.token_size, PROPRIO, settings.chunk_length, settings.action_size, settings.hidden_size, 2)
+        self.worker = Worker(
+            settings, dtype_of(settings), Identity.of(settings, **SHA), architecture, on_weights=self._weights, log=self._log
+        )
+
+    def _weights(self, blob):
+        with self.said:
+            self.blobs.append(blob)
+            self.said.notify_all()
+
+    def _log(self, level, text):
+        with self.said:
+            self.lines.append((level, text))
+            self.said.notify_all()
+
+    def wait(self, ready):
+        with self.said:
+            for _ in range(int(PATIENCE / 0.1)):  # figures come without a notification
+                if ready():
+                    return
+                self.said.wait(0.1)
+        raise AssertionError(f"waited in vain; state {self.worker.state}, said {self.lines}, figures {self.worker.stats}")
+
+
+def quick_settings(directory, **overrides):
+    return small_settings(run_directory=str(directory), worker_nice=0, **overrides)
+
+
+def test_rows_in_weights_out_checkpoint_at_the_end_and_on_from_there(tmp_path):
+    settings = quick_settings(tmp_path)
+    rows = episodes(settings, 20)
+    watched = Watched(settings)
+    for start in range(0, len(rows), 5):
+        watched.worker.send(rows[start : start + 5])
+    watched.wait(lambda: len(watched.blobs) >= 3)
+    watched.wait(lambda: watched.worker.stats.get("steps") == len(rows) and not watched.worker.stats["updates_owed"])
+    watched.worker.close()
+    assert [wire.decode(blob).version for blob in watched.blobs[:3]] == [1, 2, 3]
+    assert watched.worker.rows_lost == watched.worker.restarts == 0 and watched.worker.state == "stopped"
+    last = wire.decode(watched.blobs[-1]).version
+
+    alone = Learner(settings, PROPRIO, **SHA)
+    assert alone.restore(tmp_path)
+    assert (alone.version, alone.replay.counters.rows) == (last, len(rows))
+
+    again = Watched(settings)
+    assert wire.decode(again.worker.newest).version == last  # can be sent at once, before torch is even loaded
+    again.wait(lambda: again.worker.stats.get("steps") == len(rows))
+    assert again.worker.stats["updates"] == alone.updates
+    assert again.worker.stats["replay_transitions"] == len(alone.replay)
+    more = episodes(settings, 5, first=20)
+    again.worker.send(more)
+    again.wait(lambda: again.blobs)
+    again.worker.close()
+    assert wire.decode(again.blobs[0]).version == last + 1
+
+
+def test_killed_process_is_started_again_and_loses_no_row_and_no_version(tmp_path):
+    settings = quick_settings(tmp_path)
+    rows = episodes(settings, 20)
+    watched = Watched(settings)
+    watched.worker.send(rows[:100])
+    watched.wait(lambda: watched.blobs and watched.worker.stats)
+    watched.worker.process.send_signal(signal.SIGKILL)
+    watched.worker.process.wait()
+    watched.worker.send(rows[100:])  # arrives while there is no process
+    watched.wait(lambda: watched.worker.restarts == 1)
+    watched.wait(lambda: watched.worker.stats.get("steps") == len(rows) and not watched.worker.stats["updates_owed"])
+    watched.worker.close()
+    assert any(level == "error" and "starting it again" in text for level, text in watched.lines)
+    versions = [wire.decode(blob).version for blob in watched.blobs]
+    assert versions == sorted(set(versions))  # no version twice: control_node would refuse the second
+    kept = np.concatenate(list(journal.read(tmp_path / JOURNAL, dtype_of(settings), 0, len(rows))))
+    np.testing.assert_array_equal(kept, rows)
+
+
+def test_process_that_keeps_dying_is_given_up_while_rows_still_reach_the_disk(tmp_path):
+    settings = quick_settings(tmp_path, worker_restarts=0)
+    watched = Watched(settings)
+    watched.wait(lambda: watched.worker.stats)
+    watched.worker.process.kill()
+    watched.wait(lambda: watched.worker.state == "given up")
+    watched.worker.send(episodes(settings, 2))
+    watched.worker.close()
+    assert any("giving up" in text for _, text in watched.lines)
+    assert journal.Journal(tmp_path / JOURNAL, dtype_of(settings)).rows == len(episodes(settings, 2))
+
+
+ORPHAN = """
+import os, signal, sys
+sys.path[:0] = {path!r}
+from learning_helpers import episodes
+from test_learning_worker import Watched, quick_settings
+if __name__ == "__main__":
+    watched = Watched(quick_settings({directory!r}))
+    watched.worker.send(episodes(watched.settings, 20))
+    watched.wait(lambda: watched.blobs)
+    print(watched.worker.process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_process_whose_node_was_killed_saves_and_ends(tmp_path):
+    here = Path(__file__).parent
+    code = ORPHAN.format(path=[str(here), str(here.parent)], directory=str(tmp_path))
+    output, inherited = os.pipe()  # the orphan inherits this end: it is closed when the orphan has ended
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=inherited, text=True, timeout=PATIENCE)
+    os.close(inherited)
+    assert result.returncode == -signal.SIGKILL and int(result.stdout) > 0
+    with os.fdopen(output) as stream:
+        said = stream.read()
+    assert "Traceback" not in said
+    state, _, _ = checkpoint.load(tmp_path)
+    assert state["learner"]["version"] >= 1
+
+
+def test_run_directory_of_another_encoder_is_refused_before_anything_starts(tmp_path):
+    settings = quick_settings(tmp_path)
+    learner = Learner(settings, PROPRIO, "a" * 64, SHA["vla_sha256"])
+    learner.save(tmp_path)
+    with pytest.raises(ParameterError, match="another run_directory"):
+        Watched(settings)
+
+
+# --- the journal and the fingerprints
+
+
+def test_journal_survives_a_torn_record(tmp_path):
+    settings = small_settings()
+    rows, path, dtype = episodes(settings, 3), tmp_path / "rows", dtype_of(settings)
+    first = journal.Journal(path, dtype)
+    first.append(rows[:10])
+    first.close()
+    with path.open("ab") as file:
+        file.write(rows[10:11].tobytes()[:30])
+    second = journal.Journal(path, dtype)
+    assert second.rows == 10
+    second.append(rows[10:])
+    second.close()
+    kept = np.concatenate(list(journal.read(path, dtype, 4, len(rows))))
+    np.testing.assert_array_equal(kept, rows[4:])
+
+
+def test_journal_of_another_robot_is_refused(tmp_path):
+    journal.Journal(tmp_path / "rows", dtype_of(small_settings())).close()
+    with pytest.raises(ParameterError, match="other columns"):
+        journal.Journal(tmp_path / "rows", dtype_of(small_settings(token_size=5)))
+
+
+def test_fingerprints_are_asked_for_where_there_is_no_file():
+    settings = small_settings(token_encoder="nowhere.onnx")
+    assert find_identity(settings).encoder_sha256 == SHA["encoder_sha256"]
+    with pytest.raises(ParameterError, match="'nowhere.onnx', which is not on this machine"):
+        find_identity(dataclasses.replace(settings, vla_sha256=""))

@@ -1,0 +1,221 @@
+"""Weights are let in, not trusted: whatever the bytes, only WeightsError escapes, and the weights in use stay."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import small_robot
+
+from rl_token_ros import weights
+from rl_token_ros.actor import ResidualActor
+from rl_token_ros.weights import WeightsError
+from rl_token_ros.weights_gate import WeightsGate
+
+OBSERVATION = np.zeros(small_robot.architecture().inputs, np.float32)
+
+
+@pytest.fixture
+def actor() -> ResidualActor:
+    return ResidualActor(small_robot.TOKEN, 9, small_robot.CHUNK, 3, layers=2)
+
+
+@pytest.fixture
+def gate(actor) -> WeightsGate:
+    return WeightsGate(actor, small_robot.identity())
+
+
+def blob(version: int = 1, residual: float = 0.0, **changes) -> bytes:
+    return weights.encode(small_robot.actor_weights(version, residual, **changes))
+
+
+def with_metadata(**changes: str | None) -> bytes:
+    """A blob whose metadata entries are replaced, or left out where None."""
+    made = blob()
+    (length,) = struct.unpack_from("<Q", made)
+    metadata = {**json.loads(made[8 : 8 + length])["__metadata__"], **changes}
+    return safetensors.numpy.save(
+        small_robot.actor_weights().tensors, {key: value for key, value in metadata.items() if value is not None}
+    )
+
+
+def push(gate: WeightsGate, message: bytes) -> None:
+    ready = gate.admit(message, OBSERVATION)
+    assert ready is not None
+    gate.install(ready)
+
+
+def test_weights_survive_the_wire_to_the_bit(random):
+    tensors = {name: random.normal(size=shape).astype(np.float32) for name, shape in small_robot.architecture().shapes().items()}
+    sent = small_robot.actor_weights(7, tensors=tensors)
+    came = weights.decode(weights.encode(sent))
+    assert dataclasses.replace(came, tensors={}) == dataclasses.replace(sent, tensors={})
+    for name in tensors:
+        np.testing.assert_array_equal(came.tensors[name], tensors[name])
+
+
+def test_good_weights_act(gate, actor):
+    push(gate, blob(1, residual=0.5))
+    np.testing.assert_allclose(actor.run(OBSERVATION), 0.5, atol=1e-6)
+    assert (actor.version, gate.accepted, gate.refused) == (1, 1, 0)
+
+
+def test_the_graph_computes_what_the_tensors_say(gate, actor, random):
+    tensors = {name: random.normal(size=shape).astype(np.float32) for name, shape in small_robot.architecture().shapes().items()}
+    push(gate, blob(tensors=tensors))
+    seen = random.normal(size=OBSERVATION.shape).astype(np.float32)
+    h = np.clip((seen - tensors["input_mean"]) * tensors["input_scale"], -10.0, 10.0)
+    for i in range(2):
+        h = np.maximum(h @ tensors[f"w{i}"] + tensors[f"b{i}"], 0.0)
+    expected = np.tanh(h @ tensors["w2"] + tensors["b2"]).reshape(small_robot.CHUNK, 3)
+    np.testing.assert_allclose(actor.run(seen), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action_names": ["y", "x", "z"]},
+        {"action_type": "absolute"},
+        {"proprioception": ["ee_position"]},
+        {"residual_scale": [0.0008, 0.0008, 0.0009]},
+        {"residual_scale": [0.0008]},
+        {"encoder_sha256": "a" * 64},
+        {"vla_sha256": "a" * 64},
+    ],
+)
+def test_weights_made_for_something_else_are_refused_and_the_old_ones_stay(gate, actor, change):
+    push(gate, blob(1, residual=0.5))
+    with pytest.raises(WeightsError, match=f"made for {list(change)[0]}"):
+        gate.admit(blob(2, identity=small_robot.identity(**change)), OBSERVATION)
+    assert (actor.version, gate.refused) == (1, 1)
+    assert list(change)[0] in gate.last_refusal
+
+
+@pytest.mark.parametrize("change", [{"token": 5}, {"proprio": 8}, {"chunk_length": 5}, {"action": 2}, {"layers": 3}])
+def test_weights_of_another_shape_are_refused(gate, change):
+    shape = dataclasses.replace(small_robot.architecture(), **change)
+    tensors = {name: np.zeros(size, np.float32) for name, size in shape.shapes().items()}
+    with pytest.raises(WeightsError, match=f"made for {list(change)[0]} ="):
+        gate.admit(blob(architecture=shape, tensors=tensors), OBSERVATION)
+
+
+def test_the_hidden_width_is_the_learners_choice(gate):
+    shape = small_robot.architecture(hidden=32)
+    push(gate, blob(architecture=shape, tensors={name: np.zeros(size, np.float32) for name, size in shape.shapes().items()}))
+
+
+def test_older_weights_are_refused_and_repeated_ones_ignored(gate, actor):
+    push(gate, blob(3))
+    with pytest.raises(WeightsError, match="version 2 are older than version 3"):
+        gate.admit(blob(2), OBSERVATION)
+    assert gate.admit(blob(3), OBSERVATION) is None
+    assert (actor.version, gate.accepted, gate.refused) == (3, 1, 1)
+
+
+def test_tensors_that_are_not_finite_are_refused(gate):
+    for value in (np.nan, np.inf):
+        bad = small_robot.actor_weights()
+        bad.tensors["w1"][3, 3] = value
+        with pytest.raises(WeightsError, match="'w1' of the weights is not finite"):
+            gate.admit(weights.encode(bad), OBSERVATION)
+
+
+def test_finite_tensors_that_give_nonsense_are_refused(gate):
+    bad = small_robot.actor_weights()
+    bad.tensors["input_scale"][:] = 1e38
+    bad.tensors["w0"][:] = 3e38
+    bad.tensors["w1"][:] = 3e38
+    bad.tensors["w2"][:, ::2] = -3e38  # infinity times zero, or infinity minus infinity
+    bad.tensors["b0"][::2] = 3e38
+    bad.tensors["w2"][::2, :] = 3e38
+    with pytest.raises(WeightsError, match="not finite or beyond 1"):
+        gate.admit(weights.encode(bad), np.ones_like(OBSERVATION))
+
+
+def test_rollback_returns_to_the_previous_weights_and_keeps_the_bad_ones_out(gate, actor):
+    with pytest.raises(WeightsError, match="no previous weights"):
+        gate.rollback()
+    push(gate, blob(1))
+    push(gate, blob(2, residual=0.9))
+    gate.rollback()
+    assert actor.version == 1
+    assert gate.admit(blob(2, residual=0.9), OBSERVATION) is None
+    with pytest.raises(WeightsError, match="no previous weights"):
+        gate.rollback()
+    push(gate, blob(3))
+    assert actor.version == 3
+
+
+@pytest.mark.parametrize(
+    "message, says",
+    [
+        (with_metadata(format_version="2"), "format version 2"),
+        (with_metadata(identity=None), "no 'identity'"),
+        (with_metadata(weights_version="0"), "version outside 1"),
+        (with_metadata(weights_version="-1"), "version outside 1"),
+        (with_metadata(weights_version=str(2**32)), "version outside 1"),
+        (with_metadata(created_ns=str(10**30)), "created_ns outside"),
+        (with_metadata(created_ns="9" * 5000), "not readable"),
+        (with_metadata(architecture="[" * 100_000), "not readable"),
+        (with_metadata(architecture="[]"), "not readable"),
+        (with_metadata(architecture=json.dumps({**dataclasses.asdict(small_robot.architecture()), "layers": float("inf")})), "not readable"),
+        (with_metadata(architecture=json.dumps({**dataclasses.asdict(small_robot.architecture()), "layers": 10**9})), "names and shapes"),
+        (with_metadata(architecture=json.dumps({**dataclasses.asdict(small_robot.architecture()), "hidden": -8})), "names and shapes"),
+        (with_metadata(identity="{}"), "not readable"),
+        (with_metadata(identity=json.dumps({**dataclasses.asdict(small_robot.identity()), "residual_scale": 3})), "no list of numbers"),
+        (with_metadata(identity=json.dumps({**dataclasses.asdict(small_robot.identity()), "residual_scale": ["a", "b", "c"]})), "no list of numbers"),
+        (with_metadata(identity=json.dumps({**dataclasses.asdict(small_robot.identity()), "residual_scale": [10**400] * 3})), "no list of numbers"),
+        (with_metadata(identity=json.dumps({**dataclasses.asdict(small_robot.identity()), "action_names": None})), "no list of names"),
+        (safetensors.numpy.save({"w0": np.zeros(3, np.float32)}), "no 'format_version'"),
+        (b"", "not readable"),
+        (b"\xff" * 8, "not readable"),
+        (struct.pack("<Q", 2) + b"{}", "no 'format_version'"),
+    ],
+)
+def test_a_crafted_message_is_refused_with_a_reason(gate, message, says):
+    with pytest.raises(WeightsError, match=says):
+        gate.admit(message, OBSERVATION)
+    assert gate.refused == 1
+
+
+def mutations(random: np.random.Generator, good: bytes, count: int):
+    """Damaged copies: flipped bytes, cuts, repeats, and damage of the JSON header, where the parsers are."""
+    header = 8 + struct.unpack_from("<Q", good)[0]
+    for i in range(count):
+        bad = bytearray(good)
+        kind = i % 5
+        if kind == 0:
+            for at in random.integers(0, len(bad), random.integers(1, 20)):
+                bad[at] = random.integers(256)
+        elif kind == 1:
+            bad = bad[: random.integers(0, len(bad))]
+        elif kind == 2:
+            bad = bytearray(random.bytes(int(random.integers(0, 300))))
+        elif kind == 3:
+            at, length = random.integers(8, header, 2) // [1, 20]
+            bad[at : at + length] = random.choice(list(b'[]{}":,-e019tfn\\ '), length).astype(np.uint8).tobytes()
+        else:
+            at = random.integers(8, header)
+            digits = [j for j in range(8, header) if chr(bad[j]).isdigit()]
+            bad[int(random.choice(digits))] = ord(random.choice(list("0123456789-eE.")))
+            bad[at : at + 1] = bad[at : at + 2] if random.random() < 0.3 else bad[at : at + 1]
+        yield bytes(bad)
+
+
+def test_no_damaged_message_does_more_than_be_refused(random):
+    actor = ResidualActor(small_robot.TOKEN, 9, small_robot.CHUNK, 3, layers=2)
+    refused = 0
+    for message in mutations(random, blob(residual=0.3), 1000):
+        gate = WeightsGate(actor, small_robot.identity())
+        try:
+            ready = gate.admit(message, OBSERVATION)
+        except WeightsError as error:
+            refused += 1
+            assert str(error)
+            continue
+        assert 0 < ready.version < 2**32 and np.abs(actor.run(OBSERVATION, ready)).max() <= 1.0
+    assert refused > 500
