@@ -230,10 +230,14 @@ def _child(rate: float, seconds: float) -> dict:
 
 def _load() -> None:
     """A learner at full speed: real updates on random experience, at the priority of the real worker."""
-    from rl_token_ros import settings
-    from rl_token_ros.learning import synthetic
+    import torch
+    from learner import SIZES, make_learner  # benchmark/learner.py, beside this file
 
-    synthetic.run_at_full_speed(settings.load("learner_node", CONFIG))
+    torch.set_num_threads(1)
+    learner = make_learner(SIZES[0], "cpu")
+    os.nice(learner.settings.worker_nice)
+    while True:
+        learner.update(100)
 
 
 if __name__ == "__main__":

@@ -205,10 +205,8 @@ def measure(size: Size, device: str, seconds: float, rounds: int) -> None:
         middle = statistics.median(found)
         of_limit = statistics.median(a / b for a, b in zip(found, rates["limit"]))
         of_plain = statistics.median(a / b for a, b in zip(found, rates["plain eager TD3"]))
-        print(
-            f"  {name:16} {middle:10.0f} {min(found):8.0f} {max(found):8.0f} {middle * limit.flops / 1e9:8.1f} {of_limit:9.2f} {of_plain:8.2f}",
-            flush=True,
-        )
+        gflops = middle * limit.flops / 1e9
+        print(f"  {name:16} {middle:10.0f} {min(found):8.0f} {max(found):8.0f} {gflops:8.1f} {of_limit:9.2f} {of_plain:8.2f}", flush=True)
 
 
 def main() -> None:
@@ -220,8 +218,10 @@ def main() -> None:
     parser.add_argument("--device", choices=("all", "cpu", "cuda"), default="all", help="all: CPU, and CUDA if it is there")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    torch.set_flush_denormal(True)
     devices = [arguments.device] if arguments.device != "all" else ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    print(f"torch {torch.__version__}, {arguments.threads} thread(s), medians of {arguments.rounds} rounds of {arguments.seconds:g} s, in turns")
+    how = f"medians of {arguments.rounds} rounds of {arguments.seconds:g} s, in turns"
+    print(f"torch {torch.__version__}, {arguments.threads} thread(s), {how}")
     for device in devices:
         for size in SIZES:
             measure(size, device, arguments.seconds, arguments.rounds)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
 import shutil
 import signal
@@ -93,7 +92,8 @@ def _processes(options: argparse.Namespace) -> list[NodeProcess]:
         "control_node": {"seed": options.seed},
         "learner_node": {"seed": options.seed, "run_directory": str(options.out / "learner")},
     }
-    return [dataclasses.replace(p, overrides=overrides.get(p.executable, {})) for p in processes]
+    folder = options.out / "parameters"
+    return [p.with_parameters(overrides[p.executable], folder) if p.executable in overrides else p for p in processes]
 
 
 def _failure(runner: Runner, monitor) -> str:

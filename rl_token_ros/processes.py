@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 PACKAGE = "rl_token_ros"
 
@@ -33,13 +35,21 @@ class NodeProcess:
     use_sim_time: bool | None = None
     log_level: str = ""
     remappings: tuple[tuple[str, str], ...] = ()
-    overrides: dict[str, Any] = field(default_factory=dict)
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Parameters that win over the files'."""
-        sim_time = {} if self.use_sim_time is None else {"use_sim_time": self.use_sim_time}
-        return {**self.overrides, **sim_time}
+        """Parameters given beside the files."""
+        return {} if self.use_sim_time is None else {"use_sim_time": self.use_sim_time}
+
+    def with_parameters(self, values: dict[str, Any], folder: Path) -> NodeProcess:
+        """The same node with parameters that win over its files': one more file, written into ``folder``.
+
+        A file, because ROS lets a file's section for one node win over `-p name:=value` on the command line.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.executable}.yaml"
+        path.write_text(yaml.safe_dump({f"/**/{self.executable}": {"ros__parameters": values}}, default_flow_style=None))
+        return replace(self, parameter_files=(*self.parameter_files, path))
 
     @property
     def ros_namespace(self) -> str:

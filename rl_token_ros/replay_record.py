@@ -7,6 +7,7 @@ Decoding is by column name and never trusts the sender: the network can say anyt
 from __future__ import annotations
 
 import array
+import functools
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,15 @@ def encode(rows: np.ndarray, message: Any, point_field: type, frame_id: str = ""
     message.height, message.width = 1, len(rows)
     message.point_step, message.row_step = dtype.itemsize, dtype.itemsize * len(rows)
     message.is_bigendian, message.is_dense = False, True
-    message.fields = [
+    message.fields = _fields(dtype, point_field)
+    message.data = array.array("B", rows.tobytes())  # not bytes or ndarray: slow to assign in rclpy
+    return message
+
+
+@functools.lru_cache(maxsize=8)
+def _fields(dtype: np.dtype, point_field: type) -> list:
+    """The columns as PointFields; made once, since making them costs 0.2 ms and a control tick has 2."""
+    return [
         point_field(
             name=name,
             offset=dtype.fields[name][1],
@@ -71,8 +80,6 @@ def encode(rows: np.ndarray, message: Any, point_field: type, frame_id: str = ""
         )
         for name in dtype.names
     ]
-    message.data = array.array("B", rows.tobytes())  # not bytes or ndarray: slow to assign in rclpy
-    return message
 
 
 def decode(message: Any, expected: np.dtype) -> np.ndarray:

@@ -85,14 +85,14 @@ def write_vla(path: Path, *, image_type: int | None = None, **metadata: Any) -> 
     return _save(path, helper.make_graph(nodes, "vla", inputs, outputs, constants), {"dt": PERIOD, "action_names": ["x", "y", "z"], **metadata})
 
 
-def write_encoder(path: Path, vla: Path | None, *, token: int = TOKEN, rows: int | str = ROWS) -> Path:
-    """A token encoder made for a VLA's file, or for nobody's."""
+def write_encoder(path: Path, vla: Path | None, *, token: int = TOKEN, rows: int | str = ROWS, size: int = ROWS * WIDTH) -> Path:
+    """A token encoder, a random projection, made for a VLA's file or for nobody's; ``size`` is that of its ``rows`` of embeddings."""
     from onnx import TensorProto, helper
 
-    weight = np.random.default_rng(1).normal(0.0, 0.01, (ROWS * WIDTH, token)).astype(np.float32)
+    weight = np.random.default_rng(1).normal(0.0, 0.01, (size, token)).astype(np.float32)
     constants = [helper.make_tensor("weight", TensorProto.FLOAT, weight.shape, weight.ravel())]
     nodes = [helper.make_node("Flatten", ["embeddings"], ["flat"]), helper.make_node("MatMul", ["flat", "weight"], ["token"])]
-    inputs = [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, rows, WIDTH])]
+    inputs = [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, rows, size // rows if isinstance(rows, int) else WIDTH])]
     outputs = [helper.make_tensor_value_info("token", TensorProto.FLOAT, [1, token])]
     made_for = "0" * 64 if vla is None else hashlib.sha256(vla.read_bytes()).hexdigest()
     return _save(path, helper.make_graph(nodes, "encoder", inputs, outputs, constants), {"vla_sha256": made_for})

@@ -71,11 +71,15 @@ def test_every_update_draws_its_own_batch():
     """Pitfall 7: not one batch for all updates of a step."""
     learner = practising()
     learner.owed = 10.0
-    seen = []
-    update = learner.td3.update
-    learner.td3.update = lambda index, *a, **k: (seen.append(learner.td3.now[index * 32 : (index + 1) * 32].numpy().tobytes()), update(index, *a, **k))
+    seen, update = set(), learner.td3.update
+
+    def watched(index, *arguments, **options):
+        seen.add(learner.td3.now[index * 32 : (index + 1) * 32].numpy().tobytes())
+        update(index, *arguments, **options)
+
+    learner.td3.update = watched
     learner.update(10)
-    assert len(set(seen)) == 10
+    assert len(seen) == 10
 
 
 def test_pretraining_moves_the_critic_only_and_the_first_push_is_the_base_policy():
@@ -253,6 +257,15 @@ def test_learns_a_known_best_residual(seed):
 
 
 # --- figures
+
+
+def test_action_sensitivity_tells_a_critic_that_ignores_the_action():
+    """Pitfall 3."""
+    learner = practising()
+    assert learner.stats()["action_sensitivity"] > 0.05
+    for critic in (learner.td3.critic, learner.td3.critic_average):
+        critic.parameters["w0"][:, learner.architecture.inputs :] = 0.0
+    assert learner.stats()["action_sensitivity"] < 1e-4
 
 
 def test_looking_changes_nothing():

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rl_token_ros.parameters import read_file
 from rl_token_ros.processes import COMPOSITIONS, NodeProcess, compose, config_file, share_folder
 
 
@@ -20,7 +21,6 @@ def test_every_field_becomes_a_ros_argument():
         use_sim_time=True,
         log_level="debug",
         remappings=(("command", "/servo/command"),),
-        overrides={"mode": "vla", "velocity_limit": [0.1, 0.2]},
     )
     command = process.command()
     arguments = command[command.index("--ros-args") + 1 :]
@@ -30,7 +30,14 @@ def test_every_field_becomes_a_ros_argument():
     assert ("-r", "command:=/servo/command") in pairs
     assert ("--log-level", "debug") in pairs
     values = {name: yaml.safe_load(text) for flag, pair in pairs if flag == "-p" for name, text in [pair.split(":=", 1)]}
-    assert values == {"mode": "vla", "velocity_limit": [0.1, 0.2], "use_sim_time": True}
+    assert values == {"use_sim_time": True}
+
+
+def test_further_parameters_win_over_the_files_section_for_that_node(tmp_path):
+    process = NodeProcess("control_node", (Path("a.yaml"),)).with_parameters({"mode": "vla"}, tmp_path)
+    assert process.parameter_files[0] == Path("a.yaml")
+    assert read_file(process.parameter_files[1], "control_node") == {"mode": "vla"}
+    assert read_file(process.parameter_files[1], "vla_node") == {}
 
 
 def test_control_node_is_started_last_so_that_it_ends_first():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,9 @@ def point_field(**values) -> SimpleNamespace:
 
 
 def message_of(rows: np.ndarray) -> SimpleNamespace:
-    return replay_record.encode(rows, SimpleNamespace(header=SimpleNamespace(stamp=SimpleNamespace())), point_field, "base_link")
+    message = replay_record.encode(rows, SimpleNamespace(header=SimpleNamespace(stamp=SimpleNamespace())), point_field, "base_link")
+    message.fields = copy.deepcopy(message.fields)  # to be damaged here; messages share theirs
+    return message
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ def vla():
 
 
 def test_vla_says_what_it_was_trained_for(vla):
-    metadata = {key: json.loads(value) for key, value in vla.get_modelmeta().custom_metadata_map.items()}
+    metadata = dict(vla.get_modelmeta().custom_metadata_map)
+    assert metadata.pop("action_type") == "delta"
+    metadata = {key: json.loads(value) for key, value in metadata.items()}
     assert metadata["cameras"] == list(CAMERAS)
     assert metadata["action_names"] == ["x", "y", "z"] and metadata["proprioception"] == ["ee_position"]
     assert metadata["dt"] == 0.02 and metadata["horizon"] == 50
@@ -127,7 +129,7 @@ def test_token_keeps_what_varies_and_its_graph_agrees(tmp_path):
     torch.set_num_threads(1)
     hidden = torch.randn(600, 3)
     embeddings = torch.einsum("nk,kmd->nmd", hidden, torch.randn(3, 10, 16)) + 5.0 * torch.randn(10, 16)
-    encoder = train_token.train(embeddings[:500], 8, steps=150, batch=32, rate=3e-3, dropout=0.9)
+    encoder = train_token.train(embeddings[:500], 8, steps=20, batch=32, rate=3e-3, dropout=0.9)
     with torch.no_grad():
         tokens = encoder(embeddings).numpy()
     assert ridge_rmse(tokens, hidden.numpy(), np.arange(600) >= 500) < 0.5  # a token that knows nothing: 1.7

@@ -36,6 +36,7 @@ def test_the_schedule_is_that_of_the_earliest_tick():
     made = clock(10.5, 11, 12, 13)  # the first came late
     assert made.missed == 0
     assert made.lateness.at(100) == [0.0]
+    assert clock(10.5, 11, 12.4).lateness.maximum == pytest.approx(0.4 * 0.02)
 
 
 def test_a_clock_that_goes_back_misses_nothing():

@@ -175,6 +175,7 @@ def test_rollback_returns_to_the_previous_weights_and_keeps_the_bad_ones_out(gat
         (b"\xff" * 8, "not readable"),
         (struct.pack("<Q", 2) + b"{}", "no 'format_version'"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_crafted_message_is_refused_with_a_reason(gate, message, says):
     with pytest.raises(WeightsError, match=says):

@@ -173,7 +173,8 @@ class Worker:
         self.restarts += 1
         self.state = "restarting"
         self._next_start = time.monotonic() + wait
-        self._log("error", f"the learner's process ended with status {status}; starting it again from its checkpoint in {wait:g} s")
+        level = "error" if status else "warn"  # 0: someone ended it, perhaps this node too in a moment
+        self._log(level, f"the learner's process ended with status {status}; starting it again from its checkpoint in {wait:g} s")
 
     def _stop(self) -> None:
         if self.process is None:

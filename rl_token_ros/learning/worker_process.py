@@ -41,6 +41,7 @@ class WorkerProcess:
         from rl_token_ros.learning.learner import Learner
 
         torch.set_num_threads(settings.torch_threads)
+        torch.set_flush_denormal(True)  # moments that fade away would slow every update down
         self.directory, self.journal = Path(settings.run_directory), Path(config["journal"])
         self.learner = Learner(settings, config["proprio"], config["encoder_sha256"], config["vla_sha256"])
         restored = self.learner.restore(settings.run_directory)

@@ -24,8 +24,8 @@ class SimParameters:
         unit="N", low=1.0, high=200.0,
     )
     hole_range: float = parameter(0.02, "The hole lies up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.03)
-    peg_offset_min: float = parameter(0.0008, "Smallest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
-    peg_offset_max: float = parameter(0.0022, "Largest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
+    peg_offset_min: float = parameter(0.0012, "Smallest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
+    peg_offset_max: float = parameter(0.0026, "Largest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
     start_range: float = parameter(0.03, "An episode starts up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.04)
     start_height: float = parameter(0.06, "Mean height of the peg above the socket at the start.", unit="m", low=0.03, high=0.09)
     critical_height: float = parameter(

@@ -15,7 +15,7 @@ from rl_token_ros.actor import session
 from rl_token_ros.chunk import Chunk
 from rl_token_ros.filter import Limits, SafetyFilter
 from rl_token_ros.sim import arm
-from rl_token_ros.sim.simulation import CAMERAS, Simulation
+from rl_token_ros.sim.simulation import Simulation
 
 PERIOD = 0.02  # s, control step
 QUERY_STEPS = 5  # control steps between two queries
@@ -65,7 +65,12 @@ class Recording:
 
 
 def roll_out(
-    simulation: Simulation, vla: Path, episodes: range, time_limit: float = 20.0, keep_embeddings: bool = True, progress=lambda done, note: None
+    simulation: Simulation,
+    vla: Path,
+    episodes: range,
+    time_limit: float = 20.0,
+    keep_embeddings: bool = True,
+    progress: Callable[[int, str], None] = lambda done, note: None,
 ) -> Recording:
     """Run the base policy once from each seed in `episodes`, for at most `time_limit` s in the critical phase."""
     model, recording = session(vla), Recording()

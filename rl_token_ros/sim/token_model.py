@@ -24,31 +24,41 @@ class Placed(nn.Module):
 
 
 class Readout(nn.Module):
-    """The last transformer layer at the query's position, the only one that is used: attention of e_rl to all, then its MLP."""
+    """The last transformer layer at the position of e_rl, the only one that is used: its attention to all, wide, then its MLP.
 
-    def __init__(self, width: int, heads: int) -> None:
+    One head reads one mixture of positions, so that a token of 128 from few heads would know few places: hence many of them.
+    """
+
+    def __init__(self, width: int, size: int, groups: int = 8, heads: int = 16) -> None:
         super().__init__()
-        self.heads = heads
-        self.query = nn.Parameter(torch.randn(heads, 1, width // heads))
-        self.kv, self.out = nn.Linear(width, 2 * width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.heads, self.groups = heads, groups
+        self.query = nn.Parameter(torch.randn(heads, groups, width // heads))
+        self.kv, self.out = nn.Linear(width, 2 * width), nn.Linear(groups * width, size)
+        self.mlp = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
+        nn.init.zeros_(self.mlp[-1].weight)
+        nn.init.zeros_(self.mlp[-1].bias)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def attend(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, M, width] -> [N, groups * width]."""
         n, m, d = x.shape
         k, v = self.kv(x).reshape(n, m, 2, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         score = self.query @ k.transpose(-1, -2) * (d // self.heads) ** -0.5
-        z = self.out((score.softmax(-1) @ v).reshape(n, d))
+        return (score.softmax(-1) @ v).reshape(n, self.groups * d)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = self.out(self.attend(x))
         return z + self.mlp(z)
 
 
 class TokenEncoder(nn.Module):
     """A light transformer over [e_1 .. e_M, e_rl]; the token is its output at the learned query e_rl.
 
+    One layer by default, of which only the query's position is computed; `layers` more may come before it.
     Whitening is part of the graph: the mean of each position and channel is taken off (what never changes says nothing) and each
     channel is scaled to unit variance. `settle` scales the token itself once training is over.
     """
 
-    def __init__(self, tokens: int, channels: int, size: int, width: int = 128, layers: int = 1) -> None:
+    def __init__(self, tokens: int, channels: int, size: int, width: int = 128, layers: int = 0) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(tokens, channels))
         self.register_buffer("scale", torch.ones(channels))
@@ -57,19 +67,22 @@ class TokenEncoder(nn.Module):
         self.enter = nn.Linear(channels, width)
         self.place = Placed(tokens, width)
         self.layers = nn.ModuleList(Block(width) for _ in range(layers))
-        self.readout = Readout(width, heads=16)
-        self.leave = nn.Linear(width, size)
+        self.readout = Readout(width, size)
 
     def whiten(self, embeddings: torch.Tensor) -> torch.Tensor:
         """[N, M, D] -> [N, M, D]."""
         return (embeddings - self.mean) / self.scale
 
-    def encode(self, white: torch.Tensor) -> torch.Tensor:
-        """Whitened embeddings [N, M, D] -> z [N, Dz]."""
+    def mixed(self, white: torch.Tensor) -> torch.Tensor:
+        """Whitened embeddings [N, M, D] -> [N, M, width], as they are when e_rl attends to them."""
         x = self.place(self.enter(white))
         for layer in self.layers:
             x = layer(x)
-        return self.leave(self.readout(x))
+        return x
+
+    def encode(self, white: torch.Tensor) -> torch.Tensor:
+        """Whitened embeddings [N, M, D] -> z [N, Dz]."""
+        return self.readout(self.mixed(white))
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings [N, M, D] -> token [N, Dz], about unit variance."""
@@ -101,6 +114,7 @@ class TokenDecoder(nn.Module):
         self.missing = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(Block(width) for _ in range(layers))
         self.leave = nn.Linear(width, channels)
+        self.direct = nn.Linear(size, tokens * channels)
         self.register_buffer("mask", torch.full((tokens, tokens), float("-inf")).triu(1))
 
     def forward(self, z: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
@@ -113,4 +127,35 @@ class TokenDecoder(nn.Module):
         x = torch.cat([torch.zeros_like(seed), seen], 1) + self.place(seed)
         for layer in self.layers:
             x = layer(x, self.mask)
-        return self.leave(x)
+        return self.leave(x) + self.direct(z).reshape(white.shape)
+
+
+@torch.no_grad()
+def warm_start(encoder: TokenEncoder, decoder: TokenDecoder, embeddings: torch.Tensor) -> float:
+    """Set the linear maps into and out of z to the best ones for reconstruction; gradient descent goes on from there.
+
+    Reduced-rank regression from what e_rl reads with its random attention to all whitened embeddings. Small components, in which
+    the last millimetre hides, come late in gradient descent; here they come at once.
+
+    Args:
+        embeddings: [N, M, D].
+
+    Returns:
+        The share of the embeddings' variance that is not reconstructed.
+    """
+    white = torch.cat([encoder.whiten(part) for part in embeddings.split(256)]).flatten(1)
+    read = torch.cat([encoder.readout.attend(encoder.mixed(encoder.whiten(part))) for part in embeddings.split(256)])
+    middle, size, count = read.mean(0), encoder.readout.out.out_features, len(read)
+    read = (read - middle).double()
+    power, axes = torch.linalg.eigh(read.T @ read)
+    firm = power > 1e-6 * power[-1]  # what is weaker is rounding
+    to_unit = axes[:, firm] / power[firm].sqrt()
+    left, strength, right = torch.linalg.svd((read @ to_unit).T.float() @ white, full_matrices=False)
+    encoder.readout.out.weight.copy_((to_unit.float() @ left[:, :size]).T * count**0.5)
+    encoder.readout.out.bias.copy_(-encoder.readout.out.weight @ middle)
+    decoder.direct.weight.copy_((right[:size] * (strength[:size, None] / count**0.5)).T)
+    decoder.direct.bias.zero_()
+    decoder.leave.weight.zero_()
+    decoder.leave.bias.zero_()
+    z = read.float() @ encoder.readout.out.weight.T
+    return float((z @ decoder.direct.weight.T - white).square().mean() / white.square().mean())

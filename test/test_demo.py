@@ -1,0 +1,45 @@
+"""The demo, as a user starts and stops it: real processes, ended by Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from waiting import wait_for
+
+pytest.importorskip("mujoco")
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+
+def test_interrupted_it_ends_every_process_and_writes_its_summary(tmp_path):
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    with open(tmp_path / "output", "w") as output:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "rl_token_ros.cli", "demo", "--minutes", "30", "--out", str(tmp_path / "run")],
+            stdout=output, stderr=subprocess.STDOUT, env={**environment, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
+        )  # fmt: skip
+    try:
+        wait_for(lambda: demo.poll() is not None or "episode 2:" in (tmp_path / "output").read_text(), "two episodes", 180)
+        demo.send_signal(signal.SIGINT)
+        code = demo.wait(60)
+    finally:
+        demo.kill()
+    told = (tmp_path / "output").read_text()
+    assert code == 0, told
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["interrupted"] and summary["base"]["episodes"] >= 1
+    assert summary["control"]["rate_hz"] == 50.0 and summary["control"]["ticks"] > 100
+    assert (tmp_path / "run" / "learning_curve.png").stat().st_size > 1000
+    logs = {path.stem for path in (tmp_path / "run" / "logs").glob("*.log")}
+    assert logs == {"sim_node", "vla_node", "control_node", "learner_node"}
+
+
+def test_a_bad_argument_is_refused_with_what_to_write():
+    done = subprocess.run(
+        [sys.executable, "-m", "rl_token_ros.cli", "demo", "--minutes", "-1"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2 and "write a number above 0" in done.stderr
