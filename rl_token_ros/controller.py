@@ -79,6 +79,7 @@ class Controller:
             actor,
             np.array(settings.step_residual_scale),
             settings.exploration_sigma,
+            settings.exploration_correlation,
             settings.replan_interval,
             settings.seed,
         )
@@ -131,7 +132,7 @@ class Controller:
         if not critical:
             self.end_episode(replay_record.ABORTED)
         elif self.enabled and not self.stop_reason and not self.episode.active:
-            self.policy.reset()
+            self.policy.begin()
             self.episode.begin(now_ns)
 
     def end_episode(self, code: int) -> None:
@@ -139,9 +140,10 @@ class Controller:
         self.episode.end(code)
 
     def change(self, settings: Control) -> None:
-        """Take over changed live parameters: mode, replan_interval, exploration_sigma."""
+        """Take over changed live parameters: mode, replan_interval, exploration."""
         self.settings = settings
-        self.policy.sigma, self.policy.replan_interval = settings.exploration_sigma, settings.replan_interval
+        self.policy.replan_interval = settings.replan_interval
+        self.policy.sigma, self.policy.correlation = settings.exploration_sigma, settings.exploration_correlation
 
     # --- the switch ---------------------------------------------------------------------------------------------------
 

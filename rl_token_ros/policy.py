@@ -11,27 +11,38 @@ class ResidualPolicy:
     """Executes chunks of reference plus bounded residual.
 
     The actor runs at every tick; its newest chunk replaces the running one after ``replan_interval`` executed steps. Exploration
-    noise is drawn once per chunk and held over it: independent noise per step averages out over a chunk and moves nothing.
+    noise is held over a chunk and remembered by the next ones: independent noise averages out and moves nothing, and a base that
+    watches what it does undoes a single push.
 
     Args:
         actor: the network.
         scale: bound of the residual per control step, float [A].
         sigma: standard deviation of the noise as a share of the bound.
+        correlation: of the noise of one chunk with that of the next, 0 to 1; a first-order autoregressive process.
         replan_interval: executed steps per chunk, 1 to C.
         seed: of the noise.
     """
 
-    def __init__(self, actor: ResidualActor, scale: np.ndarray, sigma: float, replan_interval: int, seed: int) -> None:
+    def __init__(
+        self, actor: ResidualActor, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int
+    ) -> None:
         self.actor = actor
         self.scale = np.asarray(scale, np.float64)
         self.sigma = sigma
+        self.correlation = correlation
         self.replan_interval = replan_interval
         self.observation = np.zeros(actor.architecture.inputs, np.float32)
         self.residual = np.zeros((actor.architecture.chunk_length, actor.architecture.action), np.float32)
         self.version = 0  # of the weights that made the running chunk
         self._random = np.random.default_rng(seed)
+        self._noise = np.zeros_like(self.scale)
         self._plan: np.ndarray | None = None
         self._executed = 0
+
+    def begin(self) -> None:
+        """A new episode: its noise owes nothing to the last."""
+        self._noise = self._random.normal(0.0, 1.0, self.scale.shape)
+        self.reset()
 
     def reset(self) -> None:
         """Forget the running chunk: the next action begins a new one."""
@@ -48,8 +59,9 @@ class ResidualPolicy:
         np.concatenate([token, proprio, window.ravel()], out=self.observation, casting="same_kind")
         self.residual = self.actor.run(self.observation)
         if self._plan is None or self._executed >= self.replan_interval:
-            noise = self._random.normal(0.0, self.sigma, self.scale.shape) if self.sigma else 0.0
-            self._plan = window + self.scale * np.clip(self.residual + noise, -1.0, 1.0)
+            fresh = np.sqrt(1.0 - self.correlation**2) * self._random.normal(0.0, 1.0, self.scale.shape)
+            self._noise = self.correlation * self._noise + fresh
+            self._plan = window + self.scale * np.clip(self.residual + self.sigma * self._noise, -1.0, 1.0)
             self._executed, self.version = 0, self.actor.version
         action = self._plan[self._executed]
         self._executed += 1

@@ -128,6 +128,9 @@ class Control(Robot):
         0.15, "Standard deviation of the exploration noise, one draw per chunk, as a share of residual_scale.",
         low=0.0, high=1.0, live=True,
     )
+    exploration_correlation: float = parameter(
+        0.8, "Correlation of the exploration noise of one chunk with that of the next; 0: independent.", low=0.0, high=0.999, live=True
+    )
     position_min: list[float] = parameter([], "Smallest command for each action name.", unit="m or rad")
     position_max: list[float] = parameter([], "Largest command for each action name.", unit="m or rad")
     velocity_limit: list[float] = parameter(

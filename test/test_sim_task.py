@@ -159,3 +159,12 @@ def test_bad_target_is_refused(sim):
     for target in ([0.4, 0.0], [0.4, 0.0, np.nan]):
         with pytest.raises(ValueError, match="three finite numbers"):
             sim.step(np.array(target), PERIOD)
+
+
+def test_a_target_far_away_neither_throws_the_arm_nor_the_physics():
+    simulation = Simulation(SimParameters())
+    before = simulation.ee_position
+    for _ in range(25):
+        simulation.step(np.array([1e9, -1e9, 1e9]), 0.02)
+    assert np.isfinite(simulation.ee_position).all() and np.isfinite(simulation.joint_velocities).all()
+    assert np.linalg.norm(simulation.ee_position - before) < 1.0

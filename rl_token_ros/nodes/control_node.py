@@ -52,6 +52,7 @@ class ControlNode(Node):
         self.ticks = TickClock(self.controller.period_ns)
         self.compute, self.encode, self.push_to_use, self.age = (Percentiles() for _ in range(4))
         self.refused_inputs = 0
+        self._started_ns = time.time_ns()
         # Newest only; one thread appends, one other pops, each in one atomic operation.
         self._embeddings: deque[Image] = deque(maxlen=1)
         self._blobs: deque[bytes] = deque(maxlen=1)
@@ -217,7 +218,8 @@ class ControlNode(Node):
         if self._ready:
             ready = self._ready.pop()
             self.gate.install(ready)
-            self.push_to_use.add((time.time_ns() - ready.created_ns) * 1e-9)
+            if ready.created_ns > self._started_ns:  # those of before were repeated for a late joiner
+                self.push_to_use.add((time.time_ns() - ready.created_ns) * 1e-9)
         if self._enable_when_ready:
             self._try_enable()
         command = self.controller.tick(now)
@@ -265,7 +267,6 @@ class ControlNode(Node):
             "rate_hz": self.settings.control_rate,
             "ticks": self.ticks.ticks,
             "missed_ticks": self.ticks.missed,
-            "period_ms_p50": self.ticks.period.at(50)[0] * 1e3,
             **self.ticks.period.report("period_ms", 1e3),
             **self.ticks.lateness.report("lateness_ms", 1e3),
             **self.compute.report("compute_ms", 1e3),
@@ -276,6 +277,8 @@ class ControlNode(Node):
             "weights_accepted": self.gate.accepted,
             "weights_refused": self.gate.refused,
             "weights_change": self.gate.change,
+            "residual_mean": float(np.abs(controller.policy.residual).mean()),  # share of the bound; in shadow mode too
+            "residual_max": float(np.abs(controller.policy.residual).max()),
             "last_refusal": self.gate.last_refusal,
             "episode": controller.episode.number,
             "critical": int(controller.episode.active),

@@ -26,6 +26,13 @@ class SimParameters:
     hole_range: float = parameter(0.02, "The hole lies up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.03)
     peg_offset_min: float = parameter(0.0012, "Smallest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
     peg_offset_max: float = parameter(0.0026, "Largest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
+    peg_offset_direction: float = parameter(
+        0.6, "Middle of the directions in which the peg slips, from the tool's x axis.", unit="rad", low=-3.15, high=3.15
+    )
+    peg_offset_spread: float = parameter(
+        3.1416, "Largest angle from that direction: pi for any direction, less for a finger that is worn on one side.",
+        unit="rad", low=0.0, high=3.1416,
+    )
     start_range: float = parameter(0.03, "An episode starts up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.04)
     start_height: float = parameter(0.06, "Mean height of the peg above the socket at the start.", unit="m", low=0.03, high=0.09)
     critical_height: float = parameter(

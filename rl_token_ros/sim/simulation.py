@@ -18,6 +18,7 @@ TIMESTEP = 0.002
 # Where the tool may be, in metres from the middle of the socket's surface; outside it the episode fails.
 WANDER = 0.07
 CEILING = 0.13
+FARTHEST_TARGET = 0.05  # from the tool, along each axis
 MISSED_DEPTH = 0.004  # a peg this far below the surface, but not in the hole, fell beside the socket
 LIFT_SHARE = 0.4  # of the reset time: straight up; the rest: to the new start
 DOWN = np.array([0.0, 1.0, 0.0, 0.0])  # w, x, y, z: the tool's z axis points down
@@ -105,7 +106,7 @@ class Simulation:
         """New hole, new peg offset, cameras displaced."""
         p, r = self.parameters, self._random
         self._model.body_pos[self._socket, :2] = np.array(arm.CENTRE) + r.uniform(-p.hole_range, p.hole_range, 2)
-        length, angle = r.uniform(p.peg_offset_min, p.peg_offset_max), r.uniform(-np.pi, np.pi)
+        length, angle = r.uniform(p.peg_offset_min, p.peg_offset_max), p.peg_offset_direction + p.peg_offset_spread * r.uniform(-1.0, 1.0)
         self._model.body_pos[self._peg, :2] = length * np.cos(angle), length * np.sin(angle)
         for name, i in self._cameras.items():
             shift, turn = r.normal(0.0, 1.0, 3), r.normal(0.0, 1.0, 3)
@@ -122,6 +123,8 @@ class Simulation:
         self._target = np.array(target, dtype=float)
         if self._target.shape != (3,) or not np.isfinite(self._target).all():
             raise ValueError(f"target is {target!r}; give three finite numbers: x, y, z of the tool in metres")
+        # Saturated as on a real arm; a target a kilometre away would throw the simulation out of its stable range.
+        self._target = np.clip(self._target, self._tip - FARTHEST_TARGET, self._tip + FARTHEST_TARGET)
         for _ in range(max(1, round(dt / TIMESTEP))):
             if self._reset_path is not None:
                 self._follow_reset()
