@@ -17,7 +17,7 @@ class ResidualPolicy:
     Args:
         actor: the network.
         scale: bound of the residual per control step, float [A].
-        sigma: standard deviation of the noise as a share of the bound.
+        sigma: standard deviation of the noise as a share of the bound, in the noisiest episode.
         correlation: of the noise of one chunk with that of the next, 0 to 1; a first-order autoregressive process.
         replan_interval: executed steps per chunk, 1 to C.
         seed: of the noise.
@@ -36,11 +36,16 @@ class ResidualPolicy:
         self.version = 0  # of the weights that made the running chunk
         self._random = np.random.default_rng(seed)
         self._noise = np.zeros_like(self.scale)
+        self._strength = 1.0
         self._plan: np.ndarray | None = None
         self._executed = 0
 
     def begin(self) -> None:
-        """A new episode: its noise owes nothing to the last."""
+        """A new episode: its noise owes nothing to the last, and has a strength of its own.
+
+        So that some episodes show what the policy itself is worth, and others how it could be better.
+        """
+        self._strength = self._random.uniform()
         self._noise = self._random.normal(0.0, 1.0, self.scale.shape)
         self.reset()
 
@@ -61,7 +66,7 @@ class ResidualPolicy:
         if self._plan is None or self._executed >= self.replan_interval:
             fresh = np.sqrt(1.0 - self.correlation**2) * self._random.normal(0.0, 1.0, self.scale.shape)
             self._noise = self.correlation * self._noise + fresh
-            self._plan = window + self.scale * np.clip(self.residual + self.sigma * self._noise, -1.0, 1.0)
+            self._plan = window + self.scale * np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
             self._executed, self.version = 0, self.actor.version
         action = self._plan[self._executed]
         self._executed += 1

@@ -125,7 +125,7 @@ class Control(Robot):
         unit="steps", low=1, high=100, live=True,
     )
     exploration_sigma: float = parameter(
-        0.15, "Standard deviation of the exploration noise, one draw per chunk, as a share of residual_scale.",
+        0.15, "Standard deviation of the exploration noise in the noisiest episode, as a share of residual_scale; episodes draw 0 to 1 of it.",
         low=0.0, high=1.0, live=True,
     )
     exploration_correlation: float = parameter(

@@ -220,3 +220,13 @@ def test_no_damaged_message_does_more_than_be_refused(random):
             continue
         assert 0 < ready.version < 2**32 and np.abs(actor.run(OBSERVATION, ready)).max() <= 1.0
     assert refused > 500
+
+
+def test_a_saturated_actor_is_let_in():
+    actor = ResidualActor(4, 3, 2, 3, 2)
+    architecture = dataclasses.replace(actor.architecture, hidden=128)
+    random = np.random.default_rng(0)
+    tensors = {name: random.normal(0, 30, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
+    saturated = weights.ActorWeights(1, 0, architecture, None, tensors)
+    observations = random.normal(0, 3, (50, actor.architecture.inputs)).astype(np.float32)
+    assert all(np.abs(actor.run(observation, actor.prepare(saturated, observation))).max() > 0.999 for observation in observations)

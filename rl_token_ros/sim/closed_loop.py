@@ -90,16 +90,21 @@ class ClosedLoop:
         """Stamp of this moment."""
         return self.simulation.time_ns + FIRST_STAMP_NS
 
-    def episode(self, on_rows: Callable[[np.ndarray], None] | None = None) -> EpisodeResult:
+    def episode(
+        self, on_rows: Callable[[np.ndarray], None] | None = None, on_step: Callable[[], None] | None = None
+    ) -> EpisodeResult:
         """One episode, from the start pose to its end, and the reset after it (`reset_time` of robot time).
 
-        ``on_rows`` is handed each row of `replay` [1] when it would be published; new weights may be installed then.
+        ``on_rows`` is handed each row of `replay` [1] when it would be published; new weights may be installed then. ``on_step`` is
+        called after every control step up to the end, not during the reset.
         """
         simulation, controller = self.simulation, self.controller
         begun_ns, reached, ended = self.now_ns, False, None
         rows: list[np.ndarray] = []
         while ended is None:
             self.step()
+            if on_step is not None:
+                on_step()
             if simulation.critical and not reached and simulation.outcome is None:
                 reached = True
                 controller.set_critical(True, self.now_ns)

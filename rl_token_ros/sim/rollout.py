@@ -1,33 +1,18 @@
-"""Episodes of the base policy alone, faster than real time, through the same chunk alignment and safety filter as on the robot.
-
-They show what the base does and are what the token encoder is trained on.
-"""
+"""Episodes of the base policy alone: they show what it does, and are what the token encoder is trained on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros.actor import session
-from rl_token_ros.chunk import Chunk
-from rl_token_ros.filter import Limits, SafetyFilter
-from rl_token_ros.sim import arm
-from rl_token_ros.sim.simulation import Simulation
+from rl_token_ros.processes import config_file
+from rl_token_ros.sim.closed_loop import ClosedLoop
+from rl_token_ros.vla.backend import Answer
 
-PERIOD = 0.02  # s, control step
-QUERY_STEPS = 5  # control steps between two queries
-LATENCY_STEPS = 2  # control steps until a query is answered
-
-LIMITS = Limits(
-    position_min=np.array([arm.CENTRE[0] - 0.07, arm.CENTRE[1] - 0.07, 0.0]),
-    position_max=np.array([arm.CENTRE[0] + 0.07, arm.CENTRE[1] + 0.07, 0.15]),
-    velocity=np.full(3, 0.10),
-    acceleration=np.full(3, 1.0),
-    lead=np.full(3, 0.008),
-)
+TOUCH = 0.0003  # m above the surface: the peg has come to it
 
 
 @dataclass
@@ -36,7 +21,7 @@ class Recording:
 
     Attributes:
         embeddings: float32 [M, D] each.
-        proprio: float32 [9] each: ee_position, command lead, force.
+        proprio: float32 [P] each, as `proprioception` in the parameter file says.
         offset: float64 [2] each: true lateral offset of the peg.
         episode: int each.
         outcomes: one of "inserted", "force", "missed", "wandered", "time" per episode.
@@ -64,51 +49,71 @@ class Recording:
         )
 
 
+class _Recorder:
+    """Watches a loop and writes down what the robot saw and what was true."""
+
+    def __init__(self, recording: Recording, keep_embeddings: bool) -> None:
+        self.recording, self.keep = recording, keep_embeddings
+        self.loop: ClosedLoop
+        self.number = 0
+        self.begin()
+
+    def begin(self) -> None:
+        self.arrival, self.steps, self.outcome = np.nan, 0, "time"
+
+    def answered(self, answer: Answer) -> None:
+        sim, controller = self.loop.simulation, self.loop.controller
+        if self.keep and sim.critical and sim.outcome is None:
+            groups = controller.settings.proprioception
+            lead = np.nan_to_num(controller.filter.command - sim.ee_position)
+            self.recording.embeddings.append(answer.embeddings)
+            self.recording.proprio.append(controller.state.vector(groups, lead))
+            self.recording.offset.append(sim.lateral_offset)
+            self.recording.episode.append(self.number)
+
+    def stepped(self) -> None:
+        sim = self.loop.simulation
+        self.steps += sim.critical
+        if np.isnan(self.arrival) and (sim.peg_position - sim.hole_position)[2] < TOUCH:
+            self.arrival = float(np.linalg.norm(sim.lateral_offset))
+        if sim.outcome is not None:
+            self.outcome = "inserted" if sim.outcome else sim.failure
+
+    def end(self) -> None:
+        self.recording.outcomes.append(self.outcome)
+        self.recording.seconds.append(self.steps / self.loop.control_settings.control_rate)
+        self.recording.arrival.append(self.arrival)
+
+
 def roll_out(
-    simulation: Simulation,
     vla: Path,
     episodes: range,
-    time_limit: float = 20.0,
+    sim: dict[str, Any] | None = None,
     keep_embeddings: bool = True,
     progress: Callable[[int, str], None] = lambda done, note: None,
 ) -> Recording:
-    """Run the base policy once from each seed in `episodes`, for at most `time_limit` s in the critical phase."""
-    model, recording = session(vla), Recording()
-    for done, seed in enumerate(episodes):
-        simulation.reset(seed)
-        _episode(simulation, model, recording, seed, time_limit, keep_embeddings)
-        progress(done + 1, f"({recording.outcomes.count('inserted')} inserted)")
-    return recording
+    """Run the base policy in the simulated robot of config/sim.yaml, without token and residual.
 
-
-def _episode(sim: Simulation, model, recording: Recording, number: int, time_limit: float, keep: bool) -> None:
-    safety = SafetyFilter(LIMITS, PERIOD)
-    safety.seed(sim.ee_position)
-    chunk, answer, began, arrival, dt_ns = None, None, None, np.nan, round(PERIOD * 1e9)
-    for i in range(round((time_limit + 20.0) / PERIOD)):
-        now, here = sim.time_ns, sim.ee_position
-        if i % QUERY_STEPS == 0:
-            feed = {f"image_{name}": image[None] for name, image in sim.images().items()}
-            actions, embeddings = model.run(["actions", "embeddings"], {**feed, "proprio": here.astype(np.float32)[None]})
-            answer = (i + LATENCY_STEPS, Chunk(now, dt_ns, actions[0].astype(np.float64)))
-            if sim.critical and keep:
-                recording.embeddings.append(embeddings[0])
-                recording.proprio.append(np.concatenate([here, safety.command - here, sim.wrench[:3]]).astype(np.float32))
-                recording.offset.append(sim.lateral_offset)
-                recording.episode.append(number)
-        if answer is not None and i >= answer[0]:
-            chunk, answer = answer[1], None
-        step = None if chunk is None else chunk.at(now)
-        command, _ = safety.step(safety.command + (0.0 if step is None else step), here, stop_at_target=False)
-        sim.step(command, PERIOD)
-        if sim.critical and began is None:
-            began = i
-        # Until the peg touches or enters, its height is what the arm would see.
-        if np.isnan(arrival) and (sim.peg_position - sim.hole_position)[2] < 0.0003:
-            arrival = float(np.linalg.norm(sim.lateral_offset))
-        if sim.outcome is not None or (began is not None and (i - began) * PERIOD > time_limit):
-            break
-    recording.outcomes.append("inserted" if sim.outcome else sim.failure or "time")
-    recording.seconds.append((i - began) * PERIOD if began is not None else np.nan)
-    recording.arrival.append(arrival)
-
+    Args:
+        vla: ONNX file of the policy.
+        episodes: their numbers; the first one is the scene's seed.
+        sim: other parameters of `sim_node`.
+        keep_embeddings: whether to keep what the token encoder is trained on.
+        progress: called after each episode.
+    """
+    recorder = _Recorder(Recording(), keep_embeddings)
+    alone = {"mode": "vla", "vla_model": str(vla), "token_encoder": ""}
+    loop = ClosedLoop(
+        config_file("sim"),
+        overrides={"sim_node": {**(sim or {}), "seed": episodes.start}, "vla_node": {"vla_model": str(vla)}, "control_node": alone},
+        on_answer=recorder.answered,
+    )
+    recorder.loop = loop
+    for done, number in enumerate(episodes):
+        recorder.number = number
+        recorder.begin()
+        loop.episode(on_step=recorder.stepped)
+        recorder.end()
+        progress(done + 1, f"({recorder.recording.outcomes.count('inserted')} inserted)")
+    loop.simulation.close()
+    return recorder.recording

@@ -17,11 +17,9 @@ import numpy as np
 import torch
 
 from rl_token_ros.sim import onnx_file
-from rl_token_ros.sim.parameters import SimParameters
 from rl_token_ros.sim.probe import ridge_rmse
 from rl_token_ros.sim.progress import Progress
 from rl_token_ros.sim.rollout import Recording, roll_out
-from rl_token_ros.sim.simulation import Simulation
 from rl_token_ros.sim.token_model import TokenDecoder, TokenEncoder, warm_start
 from rl_token_ros.sim.train_vla import MODELS
 from rl_token_ros.weights import fingerprint
@@ -29,20 +27,16 @@ from rl_token_ros.weights import fingerprint
 FIRST_SEED = 100_000  # of the rollouts; far from those of demonstrations and evaluations
 
 
-def _part(parameters: SimParameters, vla: Path, seeds: range) -> Recording:
-    simulation = Simulation(parameters)
-    recording = roll_out(simulation, vla, seeds)
-    simulation.close()
-    return recording
-
-
 def collect(vla: Path, episodes: int, backend: str, workers: int) -> Recording:
-    """Base rollouts of the simulated robot as it is today, from `workers` processes; the same whatever their number."""
-    parameters = SimParameters(render_backend=backend)
+    """Base rollouts of the simulated robot as it is today, from `workers` processes; the same whatever their number.
+
+    The peg slips in every direction here, so that the token keeps them all whichever the task favours.
+    """
+    sim = {"render_backend": backend, "peg_offset_spread": 3.1416}
     parts = [range(FIRST_SEED + i, FIRST_SEED + min(i + 10, episodes)) for i in range(0, episodes, 10)]
     whole, progress = Recording(), Progress("base rollouts", len(parts))
     with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for done, part in enumerate(pool.map(_part, [parameters] * len(parts), [vla] * len(parts), parts)):
+        for done, part in enumerate(pool.map(roll_out, [vla] * len(parts), parts, [sim] * len(parts))):
             for name, values in vars(part).items():
                 getattr(whole, name).extend(values)
             progress(done + 1)
