@@ -222,11 +222,13 @@ def test_no_damaged_message_does_more_than_be_refused(random):
     assert refused > 500
 
 
-def test_a_saturated_actor_is_let_in():
-    actor = ResidualActor(4, 3, 2, 3, 2)
-    architecture = dataclasses.replace(actor.architecture, hidden=128)
-    random = np.random.default_rng(0)
-    tensors = {name: random.normal(0, 30, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
-    saturated = weights.ActorWeights(1, 0, architecture, None, tensors)
-    observations = random.normal(0, 3, (50, actor.architecture.inputs)).astype(np.float32)
-    assert all(np.abs(actor.run(observation, actor.prepare(saturated, observation))).max() > 0.999 for observation in observations)
+def test_an_actor_saturated_to_just_beyond_one_is_let_in(actor):
+    # onnxruntime's tanh in float32 is 1.0000002 for some arguments between 8.2 and 9.
+    architecture = dataclasses.replace(actor.architecture, hidden=8)
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in architecture.shapes().items()}
+    beyond = 0.0
+    for low in np.linspace(8.2, 9.0, 200):
+        tensors["b2"] = np.linspace(low, low + 0.004, architecture.outputs).astype(np.float32)
+        ready = actor.prepare(weights.ActorWeights(1, 0, architecture, small_robot.identity(), tensors), OBSERVATION)
+        beyond = max(beyond, float(actor.run(OBSERVATION, ready).max()))
+    assert beyond > 0.9999
