@@ -25,6 +25,22 @@ class Run:
     learner: dict[str, str] = field(default_factory=dict)
     begun: float | None = None  # robot time at the beginning of the first episode, s
     interrupted: bool = False
+    _practice_began: tuple[float, float] | None = None
+    _practice_now: tuple[float, float] | None = None
+
+    def saw_learner(self, stamp: float, values: dict[str, str]) -> None:
+        """Figures of learner_node at a time in s."""
+        self.learner = values
+        if values.get("phase") == "practice":
+            self._practice_now = (stamp, float(values["updates"]))
+            self._practice_began = self._practice_began or self._practice_now
+
+    def updates_per_second(self) -> float | None:
+        """Mean over the practice, resets included; the learner catches up while the arm returns."""
+        if self._practice_began is None or self._practice_now[0] - self._practice_began[0] < 1.0:
+            return None
+        (t0, n0), (t1, n1) = self._practice_began, self._practice_now
+        return (n1 - n0) / (t1 - t0)
 
     def add(self, episode: ScoredEpisode) -> None:
         """An episode that has ended."""
@@ -68,7 +84,7 @@ class Run:
             },
             "learner": {
                 "updates": number(self.learner, "updates", int),
-                "updates_per_s": number(self.learner, "updates_per_s"),
+                "updates_per_s": self.updates_per_second(),
                 "weights_version": number(self.learner, "weights_version", int),
                 "push_to_use_p99_ms": number(self.control, "push_to_use_ms_p99"),
             },

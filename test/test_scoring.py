@@ -64,7 +64,8 @@ def practised_run() -> Run:
     for found in scored(*parts):
         run.add(found)
     run.control = {"rate_hz": "50", "ticks": "1000", "missed_ticks": "0", "compute_ms_p99": "1.5", "push_to_use_ms_p99": "20"}
-    run.learner = {"updates": "5000", "updates_per_s": "250.5", "weights_version": "13"}
+    for second, updates in enumerate((1000, 1300, 1400)):
+        run.saw_learner(100.0 + second, {"phase": "practice", "updates": str(updates), "updates_per_s": "100", "weights_version": "13"})
     return run
 
 
@@ -83,7 +84,7 @@ def test_the_summary_has_the_promised_figures(tmp_path):
     assert set(found["base"]) == set(found["practised"]) == scores
     assert set(found["control"]) == {"rate_hz", "ticks", "missed_ticks", "compute_p99_ms"}
     assert set(found["learner"]) == {"updates", "updates_per_s", "weights_version", "push_to_use_p99_ms"}
-    assert found["control"]["ticks"] == 1000 and found["learner"]["updates_per_s"] == 250.5
+    assert found["control"]["ticks"] == 1000 and found["learner"]["updates_per_s"] == 200.0
 
 
 def test_a_run_that_ended_before_anything_happened_still_reports(tmp_path):

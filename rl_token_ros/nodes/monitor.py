@@ -86,5 +86,5 @@ class Monitor:
                 self.run.control = values
                 self._newest = max(self._newest, message.header.stamp.sec + message.header.stamp.nanosec * 1e-9)
             elif name == "learner_node":
-                self.run.learner = values
+                self.run.saw_learner(message.header.stamp.sec + message.header.stamp.nanosec * 1e-9, values)
             self._messages[name] = "" if status.level == DiagnosticStatus.OK else status.message
