@@ -9,6 +9,7 @@ episode running. Configurations are interleaved: each round runs all of them, an
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -29,7 +30,7 @@ def main() -> None:
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ.setdefault("ROS_DOMAIN_ID", str(101 + os.getpid() % 100))
     if options.child:
-        print(json.dumps(_child(options.rates[0], options.seconds)))
+        print(json.dumps(_child(options)))
         return
     if options.load:
         _load()
@@ -40,7 +41,7 @@ def main() -> None:
         for i, case in enumerate(cases):
             left = (len(cases) * (options.rounds - round_number) - i) * (options.seconds + WARM_UP + 4)
             print(f"\r\x1b[Kround {round_number + 1} of {options.rounds}, {i + 1} of {len(cases)}, about {left:.0f} s left", end="", file=sys.stderr)
-            results.setdefault(case, []).append(_measure(*case, options.seconds))
+            results.setdefault(case, []).append(_measure(*case, options))
     print(file=sys.stderr)
     _table(results)
 
@@ -50,6 +51,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=15.0, help="measured per configuration and round")
     parser.add_argument("--rates", type=float, nargs="+", default=[50.0, 100.0, 200.0], help="control rates, Hz")
     parser.add_argument("--rounds", type=int, default=1, help="interleaved repetitions")
+    parser.add_argument("--realtime-priority", type=int, default=50, help="of control_node; 0: ordinary scheduling")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -73,10 +75,11 @@ def _table(results: dict[tuple, list[dict]]) -> None:
         print("| " + " | ".join(row) + " |")
 
 
-def _measure(rate: float, load: bool, push: bool, seconds: float) -> dict:
+def _measure(rate: float, load: bool, push: bool, options: argparse.Namespace) -> dict:
     """One configuration: the child measures itself while this process feeds it."""
     here = [sys.executable, __file__]
-    child = subprocess.Popen([*here, "--child", "--rates", str(rate), "--seconds", str(seconds)], stdout=subprocess.PIPE, text=True)
+    arguments = ["--rates", str(rate), "--seconds", str(options.seconds), "--realtime-priority", str(options.realtime_priority)]
+    child = subprocess.Popen([*here, "--child", *arguments], stdout=subprocess.PIPE, text=True)
     learner = subprocess.Popen([*here, "--load"]) if load else None
     try:
         feeder = Feeder(push)
@@ -192,7 +195,7 @@ class Feeder:
         rclpy.shutdown()
 
 
-def _child(rate: float, seconds: float) -> dict:
+def _child(options: argparse.Namespace) -> dict:
     """A real ControlNode; statistics are restarted after the warm-up."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
@@ -200,9 +203,13 @@ def _child(rate: float, seconds: float) -> dict:
     from rl_token_ros.nodes.control_node import ControlNode
     from rl_token_ros.timing import Percentiles, TickClock
 
-    arguments = ["--ros-args", "--params-file", str(CONFIG), "-p", f"control_rate:={rate}", "-p", "episode_time_limit:=3600.0"]
+    rate, seconds = options.rates[0], options.seconds
+    arguments = ["--ros-args", "--params-file", str(CONFIG), "-p", f"control_node:control_rate:={rate}", "-p", "control_node:episode_time_limit:=3600.0"]
+    arguments += ["--log-level", "warn", "-p", f"control_node:realtime_priority:={options.realtime_priority}"]
     rclpy.init(args=arguments)
     node = ControlNode()
+    gc.collect()
+    gc.freeze()  # as in nodes/running.py
     executor = SingleThreadedExecutor()
     executor.add_node(node)
 

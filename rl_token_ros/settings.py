@@ -164,6 +164,9 @@ class Control(Robot):
         False, "Enable by itself once every input is fresh. For simulation only: a real arm is enabled with ~/enable."
     )
     actor_layers: int = parameter(2, "Hidden layers of the actor: 2, or 3 for the hardest tasks.", low=2, high=3)
+    realtime_priority: int = parameter(
+        50, "SCHED_FIFO priority of the node, where the system permits it; 0: ordinary scheduling.", low=0, high=99
+    )
     seed: int = parameter(0, "Seed of the exploration noise.", low=0)
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ from rl_token_ros.chunk import stamp_to_ns
 from rl_token_ros.command_message import CommandWriter
 from rl_token_ros.controller import Controller, Refused
 from rl_token_ros.encoder import TokenEncoder
+from rl_token_ros.nodes.realtime import prioritise
 from rl_token_ros.nodes.ros_parameters import declare, on_change
 from rl_token_ros.nodes.running import run
 from rl_token_ros.nodes.state_topics import LATCHED, StateTopics
@@ -57,6 +58,8 @@ class ControlNode(Node):
         self._embeddings: deque[Image] = deque(maxlen=1)
         self._blobs: deque[bytes] = deque(maxlen=1)
         self._ready: deque[ActorWeights] = deque(maxlen=1)
+        self._scheduling = prioritise(settings.realtime_priority)
+        self.get_logger().info(self._scheduling)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="control_worker")
         self._enable_when_ready = settings.enable_on_start
 
@@ -265,6 +268,7 @@ class ControlNode(Node):
             level, message = "ok", f"enabled, mode {self.settings.mode}"
         values = {
             "rate_hz": self.settings.control_rate,
+            "scheduling": self._scheduling,
             "ticks": self.ticks.ticks,
             "missed_ticks": self.ticks.missed,
             **self.ticks.period.report("period_ms", 1e3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from typing import Callable
@@ -40,6 +41,9 @@ def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
     node = None
     try:
         node = make()
+        # What start-up left is never garbage; without this a full collection walks all of it, milliseconds within a control tick.
+        gc.collect()
+        gc.freeze()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         wake = node.create_timer(0.1, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))  # a signal alone does not end a wait
