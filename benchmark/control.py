@@ -82,10 +82,12 @@ def _measure(rate: float, load: bool, push: bool, options: argparse.Namespace) -
     child = subprocess.Popen([*here, "--child", *arguments], stdout=subprocess.PIPE, text=True)
     learner = subprocess.Popen([*here, "--load"]) if load else None
     try:
-        feeder = Feeder(push)
+        feeder = Feeder(rate, push)
         while child.poll() is None:
             feeder.step()
         feeder.close()
+        if child.returncode:
+            raise SystemExit(f"control_node at {rate:g} Hz ended with exit status {child.returncode}; its output is above")
         return json.loads(child.stdout.read().splitlines()[-1])
     finally:
         if learner is not None:
@@ -97,7 +99,7 @@ def _measure(rate: float, load: bool, push: bool, options: argparse.Namespace) -
 class Feeder:
     """The robot, the VLA and the pushing learner, as far as control_node can tell. Values do not matter, rates and sizes do."""
 
-    def __init__(self, push: bool) -> None:
+    def __init__(self, rate: float, push: bool) -> None:
         import rclpy
         from geometry_msgs.msg import PoseStamped, WrenchStamped
         from rclpy.qos import QoSProfile
@@ -112,7 +114,7 @@ class Feeder:
         from rl_token_ros.proprioception import size
         from rl_token_ros.weights import Identity
 
-        self.control = settings.load("control_node", CONFIG)
+        self.control = settings.load("control_node", CONFIG, control_rate=rate)
         self.encoder = TokenEncoder(resolve_path(self.control.token_encoder), self.control.token_size)
         self.identity = Identity.of(self.control, self.encoder.sha256, self.encoder.vla_sha256)
         self.proprio = size(self.control.proprioception, len(self.control.joint_names), self.control.action_size)
@@ -218,8 +220,11 @@ def _child(options: argparse.Namespace) -> dict:
         while time.monotonic() < end:
             executor.spin_once(timeout_sec=0.1)
 
+    deadline = time.monotonic() + 30.0
     while not node.controller.episode.active or not node.controller.actor.version:
         executor.spin_once(timeout_sec=0.1)
+        if time.monotonic() > deadline:
+            raise SystemExit(f"no episode or no weights within 30 s: {node.controller.not_ready(node._now())} {node.gate.last_refusal}")
     spin(WARM_UP)
     size = int(seconds * rate * 2)
     node.ticks = TickClock(node.controller.period_ns, size)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 PACKAGE = "rl_token_ros"
 
 # Nodes in the order in which they are started: control_node comes last, and thus ends first when they are stopped in reverse,
@@ -48,7 +46,7 @@ class NodeProcess:
         """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.executable}.yaml"
-        path.write_text(yaml.safe_dump({f"/**/{self.executable}": {"ros__parameters": values}}, default_flow_style=None))
+        path.write_text(json.dumps({f"/**/{self.executable}": {"ros__parameters": values}}, indent=2))  # JSON is YAML
         return replace(self, parameter_files=(*self.parameter_files, path))
 
     @property
