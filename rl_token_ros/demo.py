@@ -15,6 +15,7 @@ from rl_token_ros.parameters import ParameterError
 from rl_token_ros.processes import NodeProcess, compose
 from rl_token_ros.runner import Runner
 
+PATIENCE = 30.0  # s for a node to end: the learner writes its checkpoint, on a busy machine
 STARTUP_SECONDS = 60.0  # wall time within which the first episode must have begun
 OVERTIME_SECONDS = 30.0  # wall time beyond `minutes` after which a simulation too slow for this machine is given up
 
@@ -48,7 +49,8 @@ def main() -> int:
     failure = ""
     control = settings.load("control_node", options.config_path)
     # The runner first: it forks, which must not happen once ROS has started its threads.
-    with Runner({p.executable: p.command() for p in processes}, options.out / "logs") as runner, Monitor(run, control) as monitor:
+    commands = {p.executable: p.command() for p in processes}
+    with Runner(commands, options.out / "logs", patience=PATIENCE) as runner, Monitor(run, control) as monitor:
         line = _StatusLine()
         while not interrupted and not failure:
             monitor.spin(0.5)

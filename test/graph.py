@@ -20,9 +20,12 @@ ENVIRONMENT = {"ROS_DOMAIN_ID": str(DOMAIN), "ROS_AUTOMATIC_DISCOVERY_RANGE": "L
 def quick_learner(folder: Path) -> Path:
     """The simulated robot's parameter file with a learner that sends its first weights after one episode."""
     # As text: PyYAML would write the action name 'y' without quotes, which ROS's parser reads as true.
-    quick = f"run_directory: {folder / 'learner'}\n    warmup_episodes: 1\n    pretrain_updates: 20\n    push_updates: 20"
-    content, count = re.subn(r"run_directory: .*", quick, config_file("sim").read_text())
-    assert count == 1
+    quick = {"run_directory": folder / "learner", "warmup_episodes": 1}
+    content = config_file("sim").read_text()
+    for name, value in quick.items():
+        content, count = re.subn(rf"( {name}): .*", rf"\1: {value}", content)
+        assert count == 1, name
+    content = content.replace(" warmup_episodes: 1", " warmup_episodes: 1\n    pretrain_updates: 20\n    push_updates: 20")
     path = folder / "quick.yaml"
     path.write_text(content)
     return path
