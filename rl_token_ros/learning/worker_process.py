@@ -35,13 +35,13 @@ class WorkerProcess:
         signal.signal(signal.SIGTERM, self._end)
         config = json.loads(connection.recv_bytes())
         self.settings = settings = build(Settings, config["settings"])
-        os.nice(settings.worker_nice)
         import torch
 
         from rl_token_ros.learning.learner import Learner
 
         torch.set_num_threads(settings.torch_threads)
         torch.set_flush_denormal(True)  # moments that fade away would slow every update down
+        os.nice(settings.worker_nice)  # only now: starting at low priority beside busy processes takes a minute
         self.directory, self.journal = Path(settings.run_directory), Path(config["journal"])
         self.learner = Learner(settings, config["proprio"], config["encoder_sha256"], config["vla_sha256"])
         restored = self.learner.restore(settings.run_directory)
