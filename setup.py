@@ -12,13 +12,20 @@ name = manifest.findtext("name")
 # A version is bounded only where a reason is written beside it.
 robot = ["numpy", "onnxruntime", "pyyaml", "safetensors"]  # control and VLA: no torch on the robot
 
-learner = [
+bags = ["mcap", "rosbags"]  # writing and reading bags without ROS; the learner keeps what it received in one
+learner = bags + [
     # 2.5 is the first for Python 3.13 and NumPy 2. 2.13 is the newest this was measured with; bounded because builds of torch
     # differ by gigabytes: with a CPU build at hand (an index or a wheel of yours) this picks it, not a newer CUDA one.
     "torch>=2.5,<2.14",
 ]
 # 3.3 to 3.8 are the releases whose contacts the shipped models were trained and measured on, and all serve Python 3.10.
 sim = ["mujoco>=3.3,<3.9"]
+# A VLA on a policy server, and compressed images.
+vla = [
+    "websockets>=15",  # the first whose client for threads keeps a quiet connection alive
+    "msgpack>=1",  # the first that tells text from bytes by default, as openpi does
+    "pillow",  # resizes and decodes
+]
 train = learner + sim + ["onnx"]  # makes the shipped models again
 
 # ROS 2 Kilted from PyPI for machines without a ROS installation: Linux on x86-64, CPython 3.10 to 3.13, which is what the marker
@@ -40,10 +47,9 @@ ros = [
     )
 ]
 demo = learner + sim + ["matplotlib"]
-test = [
+test = vla + [
     "pytest<8.4",  # launch_pytest, where it is installed, breaks the collection of 8.4
     "hypothesis",
-    "onnx",  # tests make models that do not fit
     "onnx",  # small models are built on the spot
     "setuptools>=70.1",  # the first that builds a wheel without the package `wheel`
 ]
@@ -73,17 +79,18 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=[name, f"{name}.*"]),
-    package_data={name: ["models/*"]},
+    package_data={name: ["models/*", "nodes/*.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (share, ["package.xml"]),
         (f"{share}/launch", sorted(glob("launch/*.launch.py"))),
         (f"{share}/config", sorted(glob("config/*.yaml"))),
+        (f"{share}/config/sros2", sorted(glob("config/sros2/*.xml"))),
         # What `ros2 run` and launch files start. Not console scripts: those would put names like `check` on everyone's PATH.
         (f"lib/{name}", sorted(path for path in glob("scripts/*") if not path.endswith(".sh"))),
     ],
     entry_points={"console_scripts": ["rl_token = rl_token_ros.cli:main"]},
     install_requires=robot,
-    extras_require={"learner": learner, "sim": sim, "train": train, "ros": ros, "demo": demo, "test": test},
+    extras_require={"bags": bags, "learner": learner, "vla": vla, "sim": sim, "train": train, "ros": ros, "demo": demo, "test": test},
     zip_safe=False,
 )

@@ -6,6 +6,7 @@ over other arrays costs nothing: a push is copied aside, tried out, and made cur
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,7 @@ class ResidualActor:
             WeightsError: the output is not finite or larger than 1.
         """
         tensors = {name: np.array(tensor, np.float32, order="C") for name, tensor in weights.tensors.items()}
-        ready = ActorWeights(
-            weights.version, weights.updates, weights.architecture, weights.identity, tensors, weights.created_ns
-        )
+        ready = dataclasses.replace(weights, tensors=tensors)
         residual = self.run(observation, ready)
         if not (np.abs(residual) <= 1.0 + ROUNDING).all():
             raise WeightsError(f"weights version {weights.version} give residuals that are not finite or beyond 1 on a stored observation")

@@ -16,11 +16,15 @@ VERBS = {
     "control_node": ("rl_token_ros.nodes.control_node", "encoder, residual actor and safety filter; alone commands the arm"),
     "vla_node": ("rl_token_ros.nodes.vla_node", "queries the VLA and publishes its action chunks and embeddings"),
     "learner_node": ("rl_token_ros.nodes.learner_node", "replay, off-policy updates and new weights for the actor"),
+    "check": ("rl_token_ros.check", "says what a robot's parameter file finds on the live graph, before anything moves"),
+    "vla_server": ("rl_token_ros.vla_server", "serves an ONNX or Python VLA to vla_node over openpi's protocol, for a GPU machine"),
     "sim_node": ("rl_token_ros.nodes.sim_node", "the simulated arm and task on the topics of a real one"),
+    "record": ("rl_token_ros.nodes.record_node", "writes a run's topics into a bag (MCAP), whole also after a crash"),
+    "replay_bag": ("rl_token_ros.replay_bag", "runs a bag through the pipeline: the same commands? what would other weights have done?"),
 }
 
 # Packages that pip installs only with an extra of this package, by what is imported.
-EXTRAS = {"torch": "learner", "mujoco": "sim", "onnx": "train", "matplotlib": "demo"}
+EXTRAS = {"torch": "learner", "mujoco": "sim", "onnx": "train", "matplotlib": "demo", "websockets": "vla", "msgpack": "vla", "PIL": "vla", "mcap": "bags", "rosbags": "bags", "zstandard": "bags"}
 
 
 def usage() -> str:

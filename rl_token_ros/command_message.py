@@ -23,7 +23,12 @@ TYPES = {
 
 
 class CommandWriter:
-    """Builds command messages. Axes and orientation that are not actions stay as they were when the arm was enabled."""
+    """Builds command messages. What becomes of the arm when they cease is the controller's affair, and differs:
+
+    forward positions, joint_state and pose: the last one is held. trajectory: the last point is reached and held. twist: MoveIt Servo
+    stops after its incoming_command_timeout. forward velocities: the last one goes on. Hence a node that ends says "at rest" first.
+
+    Axes and orientation that are not actions stay as they were when the arm was enabled."""
 
     def __init__(self, settings: Control) -> None:
         self.settings = settings
@@ -42,16 +47,32 @@ class CommandWriter:
         """The message for one command."""
         return getattr(self, "_" + self.settings.command_interface)(command, stamp)
 
+    @property
+    def gripper_type(self) -> type:
+        """Type of `gripper/command`."""
+        return TYPES[self.settings.gripper_interface]
+
+    def gripper_message(self, position: np.ndarray, stamp: Time):
+        """The message for positions [G] of the grippers."""
+        names, positions = self.settings.gripper_names, position.tolist()
+        if self.settings.gripper_interface == "forward":
+            return Float64MultiArray(data=positions)
+        if self.settings.gripper_interface == "joint_state":
+            message = JointState(name=names, position=positions)
+            message.header.stamp = stamp
+            return message
+        point = JointTrajectoryPoint(positions=positions, time_from_start=_duration(self.settings.gripper_seconds))
+        return JointTrajectory(joint_names=names, points=[point])
+
     def _forward(self, command: Command, stamp: Time) -> Float64MultiArray:
-        return Float64MultiArray(data=command.position.tolist())
+        values = command.velocity if self.settings.commands_velocity else command.position
+        return Float64MultiArray(data=values.tolist())
 
     def _trajectory(self, command: Command, stamp: Time) -> JointTrajectory:
-        # A zero stamp means "start now" to the joint trajectory controller; a real one may already be past.
-        seconds, nanoseconds = divmod(round(1e9 / self.settings.control_rate), 1_000_000_000)
+        # A zero stamp means "start now" to the joint trajectory controller; a real one may already be past. No velocities: since Iron
+        # it refuses a trajectory that does not end at rest (allow_nonzero_velocity_at_trajectory_end).
         point = JointTrajectoryPoint(
-            positions=command.position.tolist(),
-            velocities=command.velocity.tolist(),
-            time_from_start=Duration(sec=seconds, nanosec=nanoseconds),
+            positions=command.position.tolist(), time_from_start=_duration(1.0 / self.settings.control_rate)
         )
         return JointTrajectory(joint_names=self.settings.action_names, points=[point])
 
@@ -75,3 +96,8 @@ class CommandWriter:
         position.x, position.y, position.z = self._position.tolist()
         orientation.x, orientation.y, orientation.z, orientation.w = self._orientation.tolist()
         return message
+
+
+def _duration(seconds: float) -> Duration:
+    whole, nanoseconds = divmod(round(seconds * 1e9), 1_000_000_000)
+    return Duration(sec=whole, nanosec=nanoseconds)

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Sequence
 
 import numpy as np
 
 from rl_token_ros import filter as safety
 from rl_token_ros import replay_record
 from rl_token_ros.actor import ResidualActor
+from rl_token_ros.arming import Arming, Refused, second_publisher
+from rl_token_ros.authority import Authority
 from rl_token_ros.chunk import Chunk, ChunkError
 from rl_token_ros.episode import Episode
 from rl_token_ros.policy import ResidualPolicy
 from rl_token_ros.proprioception import RobotState, measured_group, size
 from rl_token_ros.settings import Control
+from rl_token_ros.tick_record import INPUTS, SOURCE_HOLD, SOURCE_NONE
 from rl_token_ros.timing import from_future
 
-TURN_LIMIT = 0.1  # rad, of the first command; orientations do not pass through the filter
-
-
-class Refused(Exception):
-    """An operator's request that cannot be met; the message says what must be done first."""
+CLOCK_STEP_NS = 50_000_000  # a clock set back by less is being corrected, not changed: time stands still until it has caught up
+LEAVING_SECONDS = 1.0  # beyond the time to brake, to come to rest where the arm was measured
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Controller:
 
     Args:
         settings: parameters of `control_node`.
-        actor: the residual actor; its weights are swapped by the caller between two ticks.
+        actor: the residual actor; :attr:`authority` decides which weights it has.
     """
 
     def __init__(self, settings: Control, actor: ResidualActor) -> None:
@@ -60,23 +61,12 @@ class Controller:
         measured = measured_group(settings.cartesian)
         self.needed = list(dict.fromkeys([measured, *settings.proprioception, *(["ee_position"] if settings.workspace_min else [])]))
         self.state = RobotState(settings.joint_names, self.needed)
-        self.filter = safety.SafetyFilter(
-            safety.Limits(
-                *(
-                    np.array(values, np.float64)
-                    for values in (
-                        settings.position_min,
-                        settings.position_max,
-                        settings.velocity_limit,
-                        settings.acceleration_limit,
-                        settings.lead_limit,
-                    )
-                )
-            ),
-            1.0 / settings.control_rate,
-        )
+        limits = (*settings.command_range, settings.velocity_limit, settings.acceleration_limit, settings.lead_limit)
+        self.filter = safety.SafetyFilter(safety.Limits(*(np.array(values, np.float64) for values in limits)), 1.0 / settings.control_rate)
+        self.arming = Arming(settings, self.state, self.needed)
+        self.authority = Authority(actor, settings)
         self.policy = ResidualPolicy(
-            actor,
+            self.authority,
             np.array(settings.step_residual_scale),
             settings.exploration_sigma,
             settings.exploration_correlation,
@@ -89,11 +79,13 @@ class Controller:
         self.enabled = False
         self.stop_reason = ""
         self.counts: Counter[str] = Counter()
+        self.source, self.clipped = SOURCE_NONE, 0  # who made the last tick's command, and why the filter changed it
         self._chunk: Chunk | None = None
         self._token: tuple[int, np.ndarray] | None = None
         self._human: tuple[int, np.ndarray] | None = None
         self._hold: np.ndarray | None = None
         self._hold_since_ns = 0
+        self._leaving = 0  # ticks in which a disabled arm may still come to rest
         self._last_tick_ns = 0
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -132,15 +124,19 @@ class Controller:
         if not critical:
             self.end_episode(replay_record.ABORTED)
         elif self.enabled and not self.stop_reason and not self.episode.active:
-            self.policy.begin()
+            self.policy.begin(now_ns)
             self.episode.begin(now_ns)
 
     def end_episode(self, code: int) -> None:
         """The running episode, if any, ends with a code of replay_record.ENDINGS."""
+        if self.episode.active:
+            self.authority.episode_ended(code)
         self.episode.end(code)
 
     def change(self, settings: Control) -> None:
         """Take over changed live parameters: mode, replan_interval, exploration."""
+        if settings.mode == "actor" and self.settings.mode != "actor":
+            self.authority.begin()
         self.settings = settings
         self.policy.replan_interval = settings.replan_interval
         self.policy.sigma, self.policy.correlation = settings.exploration_sigma, settings.exploration_correlation
@@ -149,22 +145,14 @@ class Controller:
 
     def not_ready(self, now_ns: int) -> list[str]:
         """What keeps the arm from being enabled, a sentence each; empty when it may be."""
-        reasons = []
-        missing = self.state.missing(self.needed)
-        if missing:
-            reasons.append(f"no measurement of {', '.join(missing)} yet; check the topics joint_states, ee_pose and wrench")
-        elif (age := self.state.age_ns(self.needed, now_ns)) > self.settings.state_timeout * 1e9:
-            reasons.append(f"the newest measurement is {age * 1e-9:.2f} s old; state_timeout is {self.settings.state_timeout:g} s")
-        elif self.settings.workspace_min and (outside := self._outside_workspace()):
-            reasons.append(outside)
-        if self._base_action(now_ns) is None:
-            reasons.append("no fresh chunk on 'vla/reference'; is vla_node running and warmed up?")
-        if self.stop_reason:
-            reasons.append(f"stopped: {self.stop_reason}; call ~/reset_stop first")
-        return reasons
+        return self.arming.not_ready(now_ns, self._base_action(now_ns) is not None, self.stop_reason)
 
-    def enable(self, now_ns: int, other_publishers: int = 0) -> None:
+    def enable(self, now_ns: int, other_publishers: Sequence[str] = ()) -> None:
         """Let the arm move, beginning at rest at the measured position. Nothing changes if it may already: it could be moving.
+
+        Args:
+            now_ns: time.
+            other_publishers: names of other nodes that publish `command`.
 
         Raises:
             Refused: an input is missing or old, someone else publishes `command`, or the arm is outside its limits.
@@ -173,51 +161,59 @@ class Controller:
             return
         reasons = self.not_ready(now_ns)
         if other_publishers:
-            reasons.append(f"{other_publishers} other publisher(s) on 'command'; stop them first")
+            reasons.append(second_publisher(other_publishers))
+        if self._leaving and self.filter.moving:
+            reasons.append("the arm is coming to rest; enable it again in a moment")
+        if not reasons:
+            reasons += self.arming.turned()
         if not reasons:
             try:
                 self.filter.seed(self.state.measured(self.settings.action_names))
             except ValueError as error:
                 reasons.append(str(error))
-            if self.settings.cartesian and (turn := self._turn_to_tool_orientation()) > TURN_LIMIT:
-                reasons.append(f"the tool is turned by {turn:.2f} rad from tool_orientation; turn it to within {TURN_LIMIT:g} rad, or leave that empty")
         if reasons:
             raise Refused("; ".join(reasons))
         self.policy.reset()
-        self._hold = None
+        self._hold, self._leaving = None, 0
         self.enabled = True
 
-    def _turn_to_tool_orientation(self) -> float:
-        """Angle in rad between the measured orientation and `tool_orientation`, 0 without one: the first command turns the tool by it."""
-        if not self.settings.tool_orientation:
-            return 0.0
-        wanted, measured = np.array(self.settings.tool_orientation), self.state.values["ee_orientation"]
-        cosine = abs(wanted @ measured) / (np.linalg.norm(wanted) * np.linalg.norm(measured))
-        return 2.0 * float(np.arccos(min(cosine, 1.0)))
-
     def disable(self) -> None:
-        """Stop commanding. A running episode is aborted."""
+        """Stop commanding: the ticks that follow bring the arm to rest where it is measured now, then there are no more commands.
+
+        A running episode is aborted.
+        """
         self.end_episode(replay_record.ABORTED)
+        if self.enabled:
+            limits = self.filter.limits
+            seconds = LEAVING_SECONDS + float((limits.velocity / limits.acceleration).max())
+            self._hold, self._leaving = self._measured().copy(), int(seconds * self.settings.control_rate)
         self.enabled = False
 
     def stop(self, reason: str) -> None:
         """Latched: hold the measured position until ~/reset_stop, whatever the inputs say. A running episode is aborted."""
         self.end_episode(replay_record.ABORTED)
         self.stop_reason = self.stop_reason or reason
-        self._hold = None
+        if self.enabled:
+            self._hold = None
 
     def reset_stop(self) -> None:
         """Clear a latched stop. The arm is disabled then: moving again takes an enable."""
         self.disable()
         self.stop_reason = ""
 
-    def last_command(self) -> Command | None:
-        """The last word of a controller that goes: zero velocity, a step towards the measured position. None if not enabled."""
-        if not self.enabled:
-            return None
-        measured = self._measured()
-        command, _ = self.filter.step(measured, measured, stop_at_target=True)
-        return Command(command, np.zeros_like(command), holding=True)
+    def resume(self, now_ns: int, enabled: bool, stop_reason: str, command: np.ndarray, velocity: np.ndarray) -> None:
+        """Be as after a tick of then that gave this command [A] at this velocity [A] (NaN: none): a replay begins in the middle."""
+        self.enabled, self.stop_reason, self._last_tick_ns = enabled, stop_reason, now_ns
+        self._hold, self._leaving = None, 0
+        if np.isfinite(command).all():
+            self.filter.command, self.filter.velocity = command, velocity
+
+    @property
+    def input_stamps(self) -> list[int]:
+        """Stamp in ns of each of tick_record.INPUTS; 0 for what is not held."""
+        stamps = self.state.stamps
+        held = (self._chunk and self._chunk.stamp_ns, self._token and self._token[0], self._human and self._human[0])
+        return [stamps.get(topic, 0) for topic in INPUTS[:3]] + [stamp or 0 for stamp in held]
 
     def chunk_age_ns(self, now_ns: int) -> int | None:
         """Age of the running chunk's observation."""
@@ -227,14 +223,20 @@ class Controller:
 
     def tick(self, now_ns: int) -> Command | None:
         """One control step; None while the arm is disabled."""
-        if now_ns < self._last_tick_ns:
-            self._clock_jumped(self._last_tick_ns - now_ns)
+        back_ns = self._last_tick_ns - now_ns
+        if 0 < back_ns <= CLOCK_STEP_NS:
+            self.counts["clock_corrections"] += 1
+            now_ns = self._last_tick_ns
+        elif back_ns > 0:
+            self._clock_jumped(back_ns)
         self._last_tick_ns = now_ns
+        self.source, self.clipped = SOURCE_NONE, 0
+        self.authority.take(acting=self.episode.active and self.enabled)
         if not self.enabled:
-            return None
+            return self._leave() if self._leaving else None
         if self.episode.over_time(now_ns):
             self.end_episode(replay_record.TIME_LIMIT)
-        if not self.stop_reason and (reason := self._unsafe(now_ns)):
+        if not self.stop_reason and (reason := self.arming.unsafe(now_ns)):
             self.stop(reason)
         measured = self._measured()
         choice = None if self.stop_reason else self._choose(now_ns, measured)
@@ -273,6 +275,9 @@ class Controller:
         delta = self.settings.action_type == "delta"
         target = before + choice.action if delta else choice.action
         command, clipped = self.filter.step(target, measured, stop_at_target=not delta)
+        self.source, self.clipped = choice.source, clipped
+        if choice.source == replay_record.SOURCE_ACTOR:
+            self.authority.acted(clipped)
         self.counts["ticks_" + ("vla", "actor", "human")[choice.source]] += 1
         for bit, name in safety.REASONS.items():
             if clipped & bit:
@@ -305,8 +310,26 @@ class Controller:
         self.counts["ticks_stopped" if self.stop_reason else "ticks_holding"] += 1
         if self.episode.active:
             self.episode.skip()
-        command, _ = self.filter.step(self._hold, measured, stop_at_target=True)
+        return self._come_to_rest(measured)
+
+    def _come_to_rest(self, measured: np.ndarray) -> Command:
+        """One command towards rest: at the position held, or, where the command is a speed, wherever the arm comes to rest.
+
+        A speed that led back to a position would do so by the filter's count of positions, not by the arm's.
+        """
+        if self.settings.commands_velocity:
+            command = self.filter.halt()
+        else:
+            command, self.clipped = self.filter.step(self._hold, measured, stop_at_target=True)
+        self.source = SOURCE_HOLD
         return Command(command, self.filter.velocity, holding=True)
+
+    def _leave(self) -> Command:
+        """A disabled arm's last commands; the very last one is at rest, and not only where it turns back to the position held."""
+        was_moving = self.filter.moving
+        command = self._come_to_rest(self._measured())
+        self._leaving = self._leaving - 1 if was_moving or self.filter.moving else 0
+        return command
 
     def _observe(self, now_ns: int, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Token [Dz], proprioception [P] and reference window [C, A] of this tick, or None while one is missing or old."""
@@ -323,24 +346,6 @@ class Controller:
         if self._chunk is None or self._chunk.age_ns(now_ns) > self.settings.chunk_timeout * 1e9:
             return None
         return self._chunk.at(now_ns)
-
-    def _unsafe(self, now_ns: int) -> str:
-        """Why the arm must not go on, or nothing."""
-        settings = self.settings
-        if self.state.missing(self.needed):
-            return "measurements were lost"
-        age = self.state.age_ns(self.needed, now_ns)
-        if age > settings.state_timeout * 1e9:
-            return f"the newest measurement is {age * 1e-9:.2f} s old; state_timeout is {settings.state_timeout:g} s"
-        if settings.workspace_min:
-            return self._outside_workspace()
-        return ""
-
-    def _outside_workspace(self) -> str:
-        tool = self.state.values["ee_position"]
-        if (tool < self.settings.workspace_min).any() or (tool > self.settings.workspace_max).any():
-            return f"the tool at {np.round(tool, 3).tolist()} m is outside the box workspace_min to workspace_max"
-        return ""
 
     def _clock_jumped(self, back_ns: int) -> None:
         """After a step back, stamps of before mean nothing: forget every input; stop if the arm was moving."""

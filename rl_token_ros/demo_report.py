@@ -86,7 +86,7 @@ class Run:
                 "updates": number(self.learner, "updates", int),
                 "updates_per_s": self.updates_per_second(),
                 "weights_version": number(self.learner, "weights_version", int),
-                "push_to_use_p99_ms": number(self.control, "push_to_use_ms_p99"),
+                "push_to_use_p99_ms": number(self.control, "push_to_use_ms_p99") or None,  # 0: nothing was pushed
             },
         }
 

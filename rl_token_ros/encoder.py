@@ -7,8 +7,40 @@ from pathlib import Path
 import numpy as np
 
 from rl_token_ros.actor import session
-from rl_token_ros.parameters import ParameterError
+from rl_token_ros.parameters import ParameterError, resolve_path
+from rl_token_ros.settings import Robot
 from rl_token_ros.weights import fingerprint
+
+
+class NoEncoder:
+    """Stands in where there is no token (`token_size: 0`): actor and critic see proprioception and reference alone."""
+
+    sha256 = ""
+
+    def __init__(self, vla_sha256: str) -> None:
+        self.vla_sha256 = vla_sha256
+
+    def run(self, embeddings: np.ndarray) -> np.ndarray:
+        """The empty token."""
+        return np.zeros(0, np.float32)
+
+
+def load(settings: Robot) -> TokenEncoder | NoEncoder:
+    """The encoder that a robot's parameters name.
+
+    Raises:
+        ParameterError: see :class:`TokenEncoder`; or made for another VLA than `vla_sha256`.
+    """
+    vla_model = resolve_path(settings.vla_model) if settings.vla_model else None
+    if not settings.token_size:
+        return NoEncoder(settings.vla_sha256 or (fingerprint(vla_model) if vla_model and vla_model.is_file() else ""))
+    encoder = TokenEncoder(resolve_path(settings.token_encoder), settings.token_size, vla_model)
+    if settings.vla_sha256 not in ("", encoder.vla_sha256):
+        raise ParameterError(
+            f"parameter 'vla_sha256' is {settings.vla_sha256[:12]}..., but '{settings.token_encoder}' was made for a VLA with "
+            f"{encoder.vla_sha256[:12] or 'none'}...; train an encoder for this VLA with train_token"
+        )
+    return encoder
 
 
 class TokenEncoder:

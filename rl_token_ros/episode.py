@@ -11,7 +11,9 @@ class Episode:
     """Numbers episodes and steps and turns control steps into rows of `replay`.
 
     A row is held back until the next one, so that an ending that comes after it (an outcome, the time limit) is written into it:
-    an episode that has rows has its ending in the last of them, even if it could not be recorded to the end.
+    an episode that has rows has its ending in the last of them. Where the end could not be recorded (a human worked on while the VLA
+    was silent) for more than a chunk, the outcome is not what the recorded steps led to: the last row then says time limit, from which
+    a learner bootstraps, and only `episode_ended` tells the outcome.
 
     Args:
         dtype: columns of the rows, :func:`replay_record.row_dtype`.
@@ -26,19 +28,21 @@ class Episode:
         self._dtype = dtype
         self._time_limit_ns = time_limit_ns
         self._sequence = 0
-        self._step = 0
-        self._begun_ns = 0
+        self.step = 0  # of the next row
+        self.begun_ns = 0
         self._held: np.ndarray | None = None
+        self._unrecorded = 0  # steps since the row held back
+        self._chunk_length = dtype["reference"].shape[0] // dtype["action"].shape[0]
 
     def begin(self, now_ns: int) -> None:
         """The critical phase begins; nothing changes if it has already."""
         if not self.active:
-            self.active, self._begun_ns, self._step = True, now_ns, 0
+            self.active, self.begun_ns, self.step = True, now_ns, 0
             self.number += 1
 
     def over_time(self, now_ns: int) -> bool:
         """Whether the episode has reached its time limit."""
-        return self.active and now_ns - self._begun_ns >= self._time_limit_ns
+        return self.active and now_ns - self.begun_ns >= self._time_limit_ns
 
     def record(
         self,
@@ -55,24 +59,26 @@ class Episode:
         """One executed control step: what was seen, proposed and sent."""
         self._release()
         row = np.zeros(1, self._dtype)
-        row["episode"], row["step"] = self.number, self._step
+        row["episode"], row["step"] = self.number, self.step
         row["stamp_sec"], row["stamp_nanosec"] = divmod(now_ns, 1_000_000_000)
         row["weights_version"], row["source"], row["critical"], row["clipped"] = weights_version, source, 1, clipped
         row["token"], row["proprio"], row["reference"], row["action"] = token, proprio, reference.ravel(), action
-        self._held = row
-        self._step += 1
+        self._held, self._unrecorded = row, 0
+        self.step += 1
 
     def skip(self) -> None:
         """A control step that cannot be learned from (no chunk, no token): leaves a gap in `step`."""
-        self._step += 1
+        self.step += 1
+        self._unrecorded += 1
 
     def end(self, code: int) -> None:
         """The episode ends with a code of replay_record.ENDINGS; nothing happens if there is none."""
         if not self.active:
             return
         if self._held is not None:
-            self._held["ended"] = code
-            self._held["reward"] = float(code == replay_record.SUCCESS)
+            unseen = self._unrecorded > self._chunk_length and code != replay_record.ABORTED
+            self._held["ended"] = replay_record.TIME_LIMIT if unseen else code
+            self._held["reward"] = float(code == replay_record.SUCCESS and not unseen)
         self._release()
         self.active = False
         self.endings.append(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import io
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,42 @@ def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
     if height <= 0 or width <= 0 or step < width * channels or data.size < height * step:
         raise ImageError(f"'{topic}' says {height} rows of {step} bytes, {width} pixels of {channels} each, and holds {data.size} bytes")
     pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
-    return np.ascontiguousarray(pixels[:, :, order])
+    return np.ascontiguousarray(pixels if order == (0, 1, 2) == tuple(range(channels)) else pixels[:, :, order])
+
+
+def decompress(message: Any, topic: str = "image_raw/compressed") -> np.ndarray:
+    """The picture in a CompressedImage (JPEG or PNG), uint8 [height, width, 3], rgb. Needs Pillow.
+
+    Raises:
+        ImageError: it cannot be decoded.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(message.data), formats=("JPEG", "PNG")) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ImageError(f"'{topic}' with format '{message.format}' cannot be decoded: {error}") from None
+
+
+def resize_with_padding(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A picture uint8 [h, w, 3] fitted into ``height`` x ``width``: bilinear, its aspect kept, black at the edges.
+
+    What openpi's client does, so that a policy sees what it was trained on. A size of 0 leaves the picture as it is. Needs Pillow
+    where the size changes.
+    """
+    h, w = picture.shape[:2]
+    if not (height and width) or (h, w) == (height, width):
+        return picture
+    from PIL import Image
+
+    ratio = max(h / height, w / width)
+    rows, columns = max(1, int(h / ratio)), max(1, int(w / ratio))
+    small = Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR)
+    padded = np.zeros((height, width, 3), np.uint8)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    padded[top : top + rows, left : left + columns] = small
+    return padded
 
 
 def from_rgb(pixels: np.ndarray, message: Any) -> Any:
@@ -60,5 +96,6 @@ def from_matrix(matrix: np.ndarray, message: Any) -> Any:
     """Fill an Image with a float32 matrix [rows, columns] as 32FC1."""
     message.height, message.width = matrix.shape
     message.encoding, message.step, message.is_bigendian = "32FC1", matrix.shape[1] * 4, 0
-    message.data = array.array("B", np.ascontiguousarray(matrix, "<f4").tobytes())
+    message.data = array.array("B")
+    message.data.frombytes(np.ascontiguousarray(matrix, "<f4").data.cast("B"))  # megabytes, copied once
     return message

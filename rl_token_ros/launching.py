@@ -8,7 +8,7 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from rl_token_ros.processes import PACKAGE, NodeProcess, compose
+from rl_token_ros.processes import PACKAGE, NodeProcess, compose, parse_remaps
 
 
 def describe(composition: str, file_argument: str, about_file: str, default_file: str | None = None) -> LaunchDescription:
@@ -22,6 +22,7 @@ def describe(composition: str, file_argument: str, about_file: str, default_file
     arguments = [
         DeclareLaunchArgument(file_argument, default_value=default_file, description=about_file),
         DeclareLaunchArgument("namespace", default_value="", description="Namespace of all nodes, to tell several robots apart."),
+        DeclareLaunchArgument("remap", default_value="", description="Topics' names on your robot: FROM:=TO, separated by spaces."),
         DeclareLaunchArgument(
             "use_sim_time",
             default_value="",
@@ -44,6 +45,7 @@ def describe(composition: str, file_argument: str, about_file: str, default_file
             namespace=value("namespace"),
             use_sim_time=use_sim_time,
             log_level=value("log_level"),
+            remappings=parse_remaps(value("remap").split()),
         )
         return [action(process) for process in processes]
 

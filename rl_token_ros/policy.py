@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_token_ros.actor import ResidualActor
+from rl_token_ros.authority import Authority
 
 
 class ResidualPolicy:
@@ -15,18 +15,19 @@ class ResidualPolicy:
     watches what it does undoes a single push.
 
     Args:
-        actor: the network.
+        authority: the network, with the weights that act.
         scale: bound of the residual per control step, float [A].
         sigma: standard deviation of the noise as a share of the bound, in the noisiest episode.
         correlation: of the noise of one chunk with that of the next, 0 to 1; a first-order autoregressive process.
         replan_interval: executed steps per chunk, 1 to C.
-        seed: of the noise.
+        seed: of the noise. That of an episode depends on it and on when the episode began, on nothing before: a bag replays from there.
     """
 
     def __init__(
-        self, actor: ResidualActor, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int
+        self, authority: Authority, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int
     ) -> None:
-        self.actor = actor
+        self.authority = authority
+        self.actor = actor = authority.actor
         self.scale = np.asarray(scale, np.float64)
         self.sigma = sigma
         self.correlation = correlation
@@ -34,20 +35,35 @@ class ResidualPolicy:
         self.observation = np.zeros(actor.architecture.inputs, np.float32)
         self.residual = np.zeros((actor.architecture.chunk_length, actor.architecture.action), np.float32)
         self.version = 0  # of the weights that made the running chunk
+        self.drawn = 0  # chunks of this episode's noise
+        self._seed = seed
         self._random = np.random.default_rng(seed)
         self._noise = np.zeros_like(self.scale)
         self._strength = 1.0
         self._plan: np.ndarray | None = None
         self._executed = 0
 
-    def begin(self) -> None:
+    @property
+    def executed(self) -> int:
+        """Steps of the running chunk that have been executed; 0 when there is none."""
+        return 0 if self._plan is None else self._executed
+
+    def begin(self, now_ns: int) -> None:
         """A new episode: its noise owes nothing to the last, and has a strength of its own.
 
         So that some episodes show what the policy itself is worth, and others how it could be better.
         """
+        self._random = np.random.default_rng([self._seed, now_ns])
         self._strength = self._random.uniform()
         self._noise = self._random.normal(0.0, 1.0, self.scale.shape)
+        self.drawn = 0
         self.reset()
+
+    def resume(self, begun_ns: int, drawn: int) -> None:
+        """Draw again what an episode that began then has drawn; the running chunk stays unknown, the next action begins a new one."""
+        self.begin(begun_ns)
+        for _ in range(drawn):
+            self._draw()
 
     def reset(self) -> None:
         """Forget the running chunk: the next action begins a new one."""
@@ -62,12 +78,16 @@ class ResidualPolicy:
             window: reference actions [C, A] of this and the next steps.
         """
         np.concatenate([token, proprio, window.ravel()], out=self.observation, casting="same_kind")
-        self.residual = self.actor.run(self.observation)
+        self.residual = self.authority.run(self.observation)
         if self._plan is None or self._executed >= self.replan_interval:
-            fresh = np.sqrt(1.0 - self.correlation**2) * self._random.normal(0.0, 1.0, self.scale.shape)
-            self._noise = self.correlation * self._noise + fresh
+            self._draw()
             self._plan = window + self.scale * np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
             self._executed, self.version = 0, self.actor.version
         action = self._plan[self._executed]
         self._executed += 1
         return action
+
+    def _draw(self) -> None:
+        fresh = np.sqrt(1.0 - self.correlation**2) * self._random.normal(0.0, 1.0, self.scale.shape)
+        self._noise = self.correlation * self._noise + fresh
+        self.drawn += 1

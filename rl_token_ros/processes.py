@@ -85,6 +85,21 @@ def compose(composition: str, config: str | Path, **common: Any) -> list[NodePro
     return [NodeProcess(executable, (path,), **common) for executable in COMPOSITIONS[composition]]
 
 
+def parse_remaps(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    """Remappings from ``FROM:=TO`` texts, as `NodeProcess` takes them.
+
+    Raises:
+        ValueError: a text that is none.
+    """
+    pairs = []
+    for text in texts:
+        old, arrow, new = text.partition(":=")
+        if not (arrow and old and new):
+            raise ValueError(f"remapping '{text}' is none; write FROM:=TO, as in command:=/my_controller/commands")
+        pairs.append((old, new))
+    return tuple(pairs)
+
+
 def config_file(name: str | Path) -> Path:
     """The parameter file of a robot: a path to it, or the name of one in this package's `config` folder, with or without .yaml.
 

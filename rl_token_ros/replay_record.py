@@ -56,14 +56,18 @@ def encode(rows: np.ndarray, message: Any, point_field: type, frame_id: str = ""
         message: an empty sensor_msgs/PointCloud2.
         point_field: the class sensor_msgs/PointField.
     """
-    dtype = rows.dtype
     message.header.frame_id = frame_id
+    message.height, message.point_step = 1, rows.dtype.itemsize
+    message.is_bigendian, message.is_dense = False, True
+    message.fields = _fields(rows.dtype, point_field)
+    return refill(rows, message)
+
+
+def refill(rows: np.ndarray, message: Any) -> Any:
+    """Other rows of the same columns into a message that :func:`encode` filled."""
     message.header.stamp.sec = int(rows["stamp_sec"][-1])
     message.header.stamp.nanosec = int(rows["stamp_nanosec"][-1])
-    message.height, message.width = 1, len(rows)
-    message.point_step, message.row_step = dtype.itemsize, dtype.itemsize * len(rows)
-    message.is_bigendian, message.is_dense = False, True
-    message.fields = _fields(dtype, point_field)
+    message.width, message.row_step = len(rows), rows.nbytes
     message.data = array.array("B", rows.tobytes())  # not bytes or ndarray: slow to assign in rclpy
     return message
 
@@ -79,6 +83,7 @@ def _fields(dtype: np.dtype, point_field: type) -> list:
             count=int(np.prod(dtype[name].shape)),
         )
         for name in dtype.names
+        if dtype[name].itemsize  # without a token there is no such column
     ]
 
 
@@ -88,40 +93,52 @@ def decode(message: Any, expected: np.dtype) -> np.ndarray:
     Raises:
         ReplayError: a column is missing, of another type or size, or the data are too short or not finite.
     """
+    rows = decode_table(message, expected, "replay")
+    for name in ("reward", "token", "proprio", "reference", "action"):
+        if not np.isfinite(rows[name]).all():
+            raise ReplayError(f"column '{name}' of 'replay' is not finite")
+    if (rows["ended"] >= len(ENDINGS)).any() or (rows["source"] > SOURCE_HUMAN).any():
+        raise ReplayError("columns 'ended' and 'source' of 'replay' hold unknown codes")
+    return rows
+
+
+def decode_table(message: Any, expected: np.dtype, topic: str) -> np.ndarray:
+    """The rows of any table that came as a PointCloud2 on ``topic``; their values are not checked.
+
+    Raises:
+        ReplayError: a column is missing, of another type or size, or the data are too short.
+    """
     data = np.frombuffer(message.data, np.uint8) if not isinstance(message.data, np.ndarray) else message.data.view(np.uint8)
     count = int(message.width) * int(message.height)
     step = int(message.point_step)
     if message.is_bigendian:
-        raise ReplayError("'replay' is big-endian; send little-endian")
+        raise ReplayError(f"'{topic}' is big-endian; send little-endian")
     if step <= 0 or count <= 0 or data.size < count * step:
-        raise ReplayError(f"'replay' says {count} rows of {step} bytes and holds {data.size} bytes")
+        raise ReplayError(f"'{topic}' says {count} rows of {step} bytes and holds {data.size} bytes")
     if message.height != 1 and message.row_step != message.width * step:
-        raise ReplayError(f"'replay' has gaps between its {message.height} lines; send height 1")
+        raise ReplayError(f"'{topic}' has gaps between its {message.height} lines; send height 1")
     sent = {field.name: field for field in message.fields}
     table = data[: count * step].reshape(count, step)
     columns = {}
     for name in expected.names:  # all of them before room is made for the rows: their number is the sender's
         base, shape = expected[name].base, expected[name].shape
         size = int(np.prod(shape))
+        if not size:
+            continue
         field = sent.get(name)
         if field is None:
-            raise ReplayError(f"'replay' has no column '{name}'; it has {', '.join(sent)}")
+            raise ReplayError(f"'{topic}' has no column '{name}'; it has {', '.join(sent)}")
         if NUMPY_TYPE.get(field.datatype, "?").lstrip("<|") != base.str.lstrip("<|") or field.count != size:
             raise ReplayError(
-                f"column '{name}' of 'replay' holds {field.count} values of PointField type {field.datatype}; expected {size} of "
+                f"column '{name}' of '{topic}' holds {field.count} values of PointField type {field.datatype}; expected {size} of "
                 f"type {POINT_FIELD[base.str.lstrip('<|')]}: do control_node and this node use the same parameter file?"
             )
         end = field.offset + size * base.itemsize
         if end > step:
-            raise ReplayError(f"column '{name}' of 'replay' ends at byte {end} of a row of {step}")
+            raise ReplayError(f"column '{name}' of '{topic}' ends at byte {end} of a row of {step}")
         columns[name] = table[:, field.offset:end]
     rows = np.zeros(count, expected)
     for name, column in columns.items():
         base, shape = expected[name].base, expected[name].shape
         rows[name] = np.ascontiguousarray(column).view(base).reshape((count, *shape))
-    for name in ("reward", "token", "proprio", "reference", "action"):
-        if not np.isfinite(rows[name]).all():
-            raise ReplayError(f"column '{name}' of 'replay' is not finite")
-    if (rows["ended"] >= len(ENDINGS)).any() or (rows["source"] > SOURCE_HUMAN).any():
-        raise ReplayError("columns 'ended' and 'source' of 'replay' hold unknown codes")
     return rows

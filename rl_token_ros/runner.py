@@ -96,6 +96,20 @@ class Runner:
         codes = {name: child.poll() for name, child in self._children.items()}
         return [Ended(name, code, self.log(name)) for name, code in codes.items() if code is not None]
 
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to one process, and to nothing that it started."""
+        self._children[name].send_signal(number)
+
+    def restart(self, name: str, command: list[str] | None = None) -> None:
+        """Start a process that has ended, or is about to, once more; or, with a command line, another one. Its log begins anew."""
+        if name in self._children:
+            self._children[name].wait()
+        self._children[name] = self._start(name, command or self._commands[name])
+
+    def pid(self, name: str) -> int:
+        """Process number of the newest process of this name."""
+        return self._children[name].pid
+
     def stop(self) -> list[Ended]:
         """End all that still run, last started first: SIGINT, then SIGTERM, then SIGKILL; and whatever they left behind.
 

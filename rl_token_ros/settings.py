@@ -30,6 +30,10 @@ class Robot:
         "delta: an action is added to the last command, per chunk_dt; absolute: an action is the position to be in.",
         choices=("delta", "absolute"),
     )
+    gripper_names: list[str] = parameter(
+        [], "Grippers that the VLA commands by position, beside action_names: their columns of `vla/reference` go to `gripper/command`, past "
+        "actor and filter. A gripper that is to be learned is a joint among action_names instead.",
+    )
     proprioception: list[str] = parameter(
         ["joint_position"],
         "Groups that make up the proprioception, in order: joint_position, joint_velocity, joint_effort, ee_position, "
@@ -38,22 +42,29 @@ class Robot:
     control_rate: float = parameter(50.0, "Rate of the control loop.", unit="Hz", low=1.0, high=200.0)
     chunk_dt: float = parameter(0.02, "Time between two steps of a VLA chunk.", unit="s", low=0.001, high=1.0)
     chunk_length: int = parameter(10, "C: steps of a chunk that actor and critic work on.", unit="steps", low=1, high=100)
-    token_size: int = parameter(128, "Dz: width of the RL token.", low=1, high=8192)
+    token_size: int = parameter(
+        128, "Dz: width of the RL token; 0: no token, actor and critic see proprioception and reference alone.", low=0, high=8192
+    )
     residual_scale: list[float] = parameter(
         [], "Bound of the residual for each action name, in units of the action.", low=1e-9, high=1e3
     )
     vla_model: str = parameter("", "ONNX file of the VLA; `package://rl_token_ros/...` names a file of this package.")
     token_encoder: str = parameter("", "ONNX file of the token encoder made for that VLA.")
+    vla_sha256: str = parameter("", "Fingerprint of the VLA where its file is not at hand; empty: of `vla_model`.")
 
     def __post_init__(self) -> None:
         if not self.action_names:
             raise ParameterError("parameter 'action_names' is empty; write the names of the action's dimensions, as in ['x', 'y', 'z'] (a bare y is YAML for true)")
-        for name in ("action_names", "joint_names", "cameras"):
+        for name in ("action_names", "joint_names", "cameras", "gripper_names"):
             values = getattr(self, name)
             twice = sorted({v for v in values if values.count(v) > 1})
             if twice:
                 raise ParameterError(f"parameter '{name}' names {', '.join(twice)} twice; write each name once")
+        both = [name for name in self.gripper_names if name in self.action_names]
+        if both:
+            raise ParameterError(f"parameter 'gripper_names' has {', '.join(both)}, also in 'action_names'; write it in one of them")
         per_action(self, "residual_scale")
+        fingerprint(self, "vla_sha256")
         known_groups(self, "proprioception")
         if not self.cartesian:
             missing = [name for name in self.action_names if name not in self.joint_names]
@@ -72,6 +83,11 @@ class Robot:
     def action_size(self) -> int:
         """A: number of action dimensions."""
         return len(self.action_names)
+
+    @property
+    def chunk_names(self) -> list[str]:
+        """Names of the columns of `vla/reference`."""
+        return [*self.action_names, *self.gripper_names]
 
     @property
     def action_rate(self) -> float:
@@ -95,6 +111,13 @@ def per_action(group: Any, *names: str) -> None:
             )
 
 
+def fingerprint(group: Any, name: str) -> None:
+    """Refuse a fingerprint that is none."""
+    value = getattr(group, name)
+    if value and (len(value) != 64 or set(value) - set("0123456789abcdef")):
+        raise ParameterError(f"parameter '{name}' is '{value}'; write the 64 hex digits of `sha256sum FILE`, or nothing")
+
+
 def known_groups(group: Any, name: str) -> None:
     """Refuse groups of proprioception that do not exist or that have no joints to be measured."""
     for value in getattr(group, name):
@@ -113,6 +136,21 @@ class Control(Robot):
         "Type of `command`: forward (Float64MultiArray), trajectory (JointTrajectory), joint_state (JointState), "
         "twist (TwistStamped), pose (PoseStamped).",
         choices=("forward", "trajectory", "joint_state", "twist", "pose"),
+    )
+    forward_quantity: str = parameter(
+        "position",
+        "What a forward command holds: position, or velocity. A velocity controller goes on with the last one when messages cease: prefer "
+        "position, unless the controller has a timeout.",
+        choices=("position", "velocity"),
+    )
+    gripper_interface: str = parameter(
+        "forward", "Type of `gripper/command`: forward (Float64MultiArray), trajectory (JointTrajectory), joint_state (JointState).",
+        choices=("forward", "trajectory", "joint_state"),
+    )
+    gripper_min: list[float] = parameter([], "Smallest command for each gripper.", unit="m or rad")
+    gripper_max: list[float] = parameter([], "Largest command for each gripper.", unit="m or rad")
+    gripper_seconds: float = parameter(
+        0.2, "Time that a trajectory command gives a gripper to reach its position.", unit="s", low=0.001, high=10.0
     )
     mode: str = parameter(
         "vla",
@@ -160,6 +198,19 @@ class Control(Robot):
     )
     intervention_timeout: float = parameter(0.2, "Age below which `intervention` acts.", unit="s", low=0.01, high=5.0)
     episode_time_limit: float = parameter(20.0, "Length of a critical phase after which it ends.", unit="s", low=0.1, high=3600.0)
+    authority_ramp: float = parameter(
+        1.0, "Time of acting over which a new version of the weights takes over from the one before; 0: at once.", unit="s", low=0.0, high=60.0
+    )
+    weights_change_limit: float = parameter(
+        2.0, "Largest change of the residuals, as a mean share of residual_scale, that new weights may make on the newest observation; 2: any. "
+        "From half of it on, the node warns.", low=0.01, high=2.0,
+    )
+    rollback_seconds: float = parameter(
+        60.0, "Time for which newer weights wait after a return to earlier ones.", unit="s", low=0.0, high=86400.0
+    )
+    auto_revert: bool = parameter(
+        True, "Return to the last good weights when failures, or the filter's interventions, become frequent at once."
+    )
     enable_on_start: bool = parameter(
         False, "Enable by itself once every input is fresh. For simulation only: a real arm is enabled with ~/enable."
     )
@@ -178,6 +229,13 @@ class Control(Robot):
                     f"parameter 'position_min' of {name} is {self.position_min[i]:g}, 'position_max' {self.position_max[i]:g}; "
                     "write the smaller one first"
                 )
+        for name in ("gripper_min", "gripper_max"):
+            if len(getattr(self, name)) != len(self.gripper_names):
+                raise ParameterError(
+                    f"parameter '{name}' has {len(getattr(self, name))} numbers; write {len(self.gripper_names)}, one for each of gripper_names"
+                )
+        if self.forward_quantity == "velocity" and self.command_interface != "forward":
+            raise ParameterError(f"parameter 'forward_quantity' is velocity but 'command_interface' is {self.command_interface}; write forward")
         if self.replan_interval > self.chunk_length:
             raise ParameterError(
                 f"parameter 'replan_interval' is {self.replan_interval}; write 1 to chunk_length = {self.chunk_length}"
@@ -191,31 +249,103 @@ class Control(Robot):
             raise ParameterError(
                 f"parameter 'tool_orientation' is {self.tool_orientation}; write a quaternion x, y, z, w of length 1, or nothing"
             )
+        for name, low, high in zip(self.action_names, *self.command_range):
+            if not low < high:
+                raise ParameterError(
+                    f"parameters 'position_min' and 'position_max' leave nothing of the box workspace_min to workspace_max for {name}; "
+                    "write limits and a box that overlap"
+                )
         if self.cartesian != (self.command_interface in POSE_INTERFACES):
             raise ParameterError(
                 f"parameter 'command_interface' is {self.command_interface} but action_names are "
                 f"[{', '.join(self.action_names)}]; write pose or twist for x, y, z, and another for joints"
             )
 
+    @property
+    def command_range(self) -> tuple[list[float], list[float]]:
+        """Smallest and largest command for each action name; a tool's also inside the workspace box, which joints reach only by `ee_pose`."""
+        if not self.cartesian or not self.workspace_min:
+            return self.position_min, self.position_max
+        axes = [CARTESIAN.index(name) for name in self.action_names]
+        low = [max(value, self.workspace_min[axis]) for value, axis in zip(self.position_min, axes)]
+        high = [min(value, self.workspace_max[axis]) for value, axis in zip(self.position_max, axes)]
+        return low, high
+
+    @property
+    def commands_velocity(self) -> bool:
+        """Whether `command` is a speed, of which zero is rest, rather than a position to be in."""
+        return self.command_interface == "twist" or self.forward_quantity == "velocity"
+
 
 @dataclass(frozen=True)
 class Vla(Robot):
     """Parameters of `vla_node`."""
 
-    backend: str = parameter("onnx", "Where the VLA runs: onnx, a local model file.", choices=("onnx",))
+    backend: str = parameter(
+        "onnx", "Where the VLA runs: onnx, a local model file; openpi, a policy server.", choices=("onnx", "openpi")
+    )
     task: str = parameter("", "Language instruction, until one comes on `task`.", live=True)
     query_rate: float = parameter(10.0, "Largest rate of queries.", unit="Hz", low=0.1, high=200.0)
     vla_proprioception: list[str] = parameter(
         ["joint_position"], "Groups of proprioception that the VLA takes, as in `proprioception`."
     )
+    image_transport: str = parameter(
+        "raw", "raw: camera/<name>/image_raw; compressed: camera/<name>/image_raw/compressed, JPEG or PNG.", choices=("raw", "compressed")
+    )
     image_timeout: float = parameter(0.5, "Largest age of an image or state in an observation.", unit="s", low=0.01, high=10.0)
     sync_slop: float = parameter(0.05, "Largest difference of the stamps within one observation.", unit="s", low=0.0, high=1.0)
+    server: str = parameter("ws://localhost:8000", "Backend openpi: address of the policy server, ws://HOST:PORT or wss://HOST:PORT.")
+    dialect: str = parameter(
+        "openpi", "Backend openpi: openpi, or endpoint for servers whose requests name an endpoint (infer, reset).",
+        choices=("openpi", "endpoint"),
+    )
+    api_key_variable: str = parameter(
+        "RL_TOKEN_API_KEY", "Backend openpi: environment variable of vla_node that holds the API key; unset: no key is sent."
+    )
+    tls_certificate: str = parameter(
+        "", "Backend openpi: PEM file of the authority behind a wss:// server's certificate; empty: the system's authorities."
+    )
+    query_timeout: float = parameter(
+        1.0, "Backend openpi: deadline of a query and of a connection; an answer that comes later is thrown away.", unit="s", low=0.01, high=600.0
+    )
+    warmup_timeout: float = parameter(
+        120.0, "Backend openpi: deadline of the first query of a connection, in which policies compile.", unit="s", low=0.01, high=3600.0
+    )
+    observation_preset: str = parameter(
+        "plain", "Backend openpi: names under which the observation is sent: plain (what vla_server takes), droid, libero, aloha, "
+        "or empty: only observation_keys.", choices=("", "plain", "droid", "libero", "aloha"),
+    )
+    observation_keys: list[str] = parameter(
+        [], "Backend openpi: further names, each \"NAME: SOURCE\"; sources are camera/<name>, camera/<name>:chw, proprio, proprio[0:7], task.",
+    )
+    image_height: int = parameter(
+        224, "Backend openpi: rows that pictures are resized to, with padding; 0: as they come.", unit="pixels", low=0, high=8192
+    )
+    image_width: int = parameter(224, "Backend openpi: columns likewise; 0: as they come.", unit="pixels", low=0, high=8192)
+    action_columns: str = parameter(
+        "", "Backend openpi: columns of the answer that are the actions, in order of action_names and then gripper_names, as in 0:6,13; empty: all."
+    )
+    action_scale: list[float] = parameter(
+        [], "Backend openpi: factor from the policy's numbers to units of the action, for each action name and then each gripper; empty: 1.", low=-1e6, high=1e6
+    )
+    horizon: int = parameter(0, "Backend openpi: steps of an answer that are used; 0: all.", unit="steps", low=0, high=10000)
+    statistics_file: str = parameter(
+        "", "Backend openpi: LeRobot's stats.json or openpi's norm_stats.json, for a policy that leaves normalisation to its caller."
+    )
+    statistics_mode: str = parameter(
+        "mean_std", "How statistics_file is used: mean_std, min_max or quantiles.", choices=("mean_std", "min_max", "quantiles")
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.cameras:
             raise ParameterError("parameter 'cameras' is empty; write the names of the cameras that the VLA sees, as in [base, wrist]")
         known_groups(self, "vla_proprioception")
+        if self.action_scale and len(self.action_scale) != len(self.chunk_names):
+            raise ParameterError(
+                f"parameter 'action_scale' has {len(self.action_scale)} numbers; write {len(self.chunk_names)}, one for each of "
+                f"[{', '.join(self.chunk_names)}]"
+            )
         if "command_lead" in self.vla_proprioception:
             raise ParameterError("parameter 'vla_proprioception' has command_lead, which only control_node knows; leave it out")
 
@@ -227,8 +357,10 @@ class Learner(Robot):
     run_directory: str = parameter(
         "runs/latest", "Folder for checkpoints and received rows; created, or continued from if it holds a run."
     )
+    seed_bags: list[str] = parameter(
+        [], "Bags whose `replay` a new run begins with, read before the first message: demonstrations and interventions of long ago."
+    )
     encoder_sha256: str = parameter("", "Fingerprint of the token encoder where its file is not at hand; empty: of `token_encoder`.")
-    vla_sha256: str = parameter("", "Fingerprint of the VLA where its file is not at hand; empty: of `vla_model`.")
 
     actor_layers: int = parameter(2, "Hidden layers of the actor: 2, or 3 for the hardest tasks.", low=2, high=3)
     critic_layers: int = parameter(2, "Hidden layers of each critic.", low=1, high=6)
@@ -243,6 +375,14 @@ class Learner(Robot):
     target_noise: float = parameter(
         0.1, "Standard deviation of the noise on target actions, share of the residual's bound, cut off at twice that.",
         low=0.0, high=1.0,
+    )
+    return_share: float = parameter(
+        0.3, "Share of the return that was observed, up to the episode's end, in the critic's target. It keeps values from being dreamed up: "
+        "bootstrapping alone took minutes to learn that hovering leads nowhere.", low=0.0, high=1.0,
+    )
+    residual_knots: int = parameter(
+        2, "Residuals per chunk that the actor chooses for each action; each is held over chunk_length / residual_knots steps.",
+        low=1, high=100,
     )
     reference_dropout: float = parameter(0.5, "Share of samples whose reference the actor does not see in training.", low=0.0, high=1.0)
     beta_start: float = parameter(
@@ -264,10 +404,16 @@ class Learner(Robot):
     )
     push_updates: int = parameter(250, "Critic updates between two weight pushes.", low=1, high=1000000)
 
+    learn: bool = parameter(True, "False: no updates; the best actor of the run in `run_directory` is sent, to work with what was learned.")
+    best_window: int = parameter(15, "Practised episodes in a row whose throughput decides which actor was the best.", low=1, high=1000)
+
     window_stride: int = parameter(2, "Steps between the starts of two chunk windows.", unit="steps", low=1, high=100)
     replay_transitions: int = parameter(500_000, "Most control steps kept; the oldest go first.", low=1000, high=10**9)
     replay_bytes: int = parameter(1 << 30, "Most memory for steps, windows and tokens.", unit="bytes", low=1 << 16, high=1 << 42)
 
+    journal_bytes: int = parameter(
+        1 << 32, "Most disk space for the bag of received rows in run_directory; the oldest go first.", unit="bytes", low=1 << 27, high=1 << 42
+    )
     device: str = parameter("auto", "Where to compute; auto takes CUDA if it is there.", choices=("auto", "cpu", "cuda"))
     torch_threads: int = parameter(1, "CPU threads of the worker; more than one slows a busy small machine.", low=1, high=256)
     worker_nice: int = parameter(10, "How far the worker stands back for others on this machine (nice).", low=0, high=19)
@@ -278,14 +424,16 @@ class Learner(Robot):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.chunk_length % self.residual_knots:
+            divisors = [n for n in range(1, self.chunk_length + 1) if self.chunk_length % n == 0]
+            raise ParameterError(
+                f"parameter 'residual_knots' is {self.residual_knots}, which does not divide chunk_length = {self.chunk_length}; write one of {divisors}"
+            )
         if not self.return_min < self.return_max:
             raise ParameterError(
                 f"parameter 'return_min' is {self.return_min:g}, 'return_max' {self.return_max:g}; write the smaller one first"
             )
-        for name in ("encoder_sha256", "vla_sha256"):
-            value = getattr(self, name)
-            if value and (len(value) != 64 or set(value) - set("0123456789abcdef")):
-                raise ParameterError(f"parameter '{name}' is '{value}'; write the 64 hex digits of `sha256sum FILE`, or nothing")
+        fingerprint(self, "encoder_sha256")
 
 
 @dataclass(frozen=True)
@@ -303,7 +451,32 @@ class Sim(SimParameters):
     )
 
 
-NODES: dict[str, type] = {"control_node": Control, "vla_node": Vla, "learner_node": Learner, "sim_node": Sim}
+@dataclass(frozen=True)
+class Record:
+    """Parameters of `record`."""
+
+    bag: str = parameter("", "Folder of the bag; created, or continued with a new file. Empty: runs/bags/<date and time>.")
+    topics: list[str] = parameter(
+        [
+            "joint_states", "ee_pose", "wrench", "task", "vla/reference", "vla/embedding", "command", "intervention", "critical_phase",
+            "outcome", "episode_ended", "replay", "actor/weights", "control_node/ticks", "control_node/settings", "/diagnostics", "/clock",
+        ],
+        "Topics to record; * stands for any characters, as in camera/*. The default is all that replay_bag and the learner can use, "
+        "without the cameras.",
+    )  # fmt: skip
+    split_size: int = parameter(1 << 30, "Size at which a new file begins.", unit="bytes", low=1 << 16, high=1 << 50)
+    size_limit: int = parameter(0, "Size of the bag beyond which its oldest files are deleted; 0: none.", unit="bytes", low=0, high=1 << 50)
+    free_space: int = parameter(
+        1 << 30, "Free space on the disk below which recording pauses: the robot's other programs need it.", unit="bytes", low=0, high=1 << 50
+    )
+    compression: str = parameter("none", "Of the files' chunks; lz4 and zstd cost CPU.", choices=("none", "lz4", "zstd"))
+    sync_seconds: float = parameter(1.0, "Time after which what was received is on the disk, whatever happens.", unit="s", low=0.1, high=3600.0)
+    queue_size: int = parameter(
+        256 << 20, "Memory for messages that the disk has not taken yet; what does not fit is lost and counted.", unit="bytes", low=1 << 20, high=1 << 40
+    )
+
+
+NODES: dict[str, type] = {"control_node": Control, "vla_node": Vla, "learner_node": Learner, "sim_node": Sim, "record": Record}
 
 
 def known_names() -> set[str]:

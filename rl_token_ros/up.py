@@ -6,10 +6,11 @@ import argparse
 import signal
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from rl_token_ros.processes import COMPOSITIONS, compose
+from rl_token_ros.processes import COMPOSITIONS, compose, parse_remaps
 from rl_token_ros.runner import Runner
 
 PERIOD = 0.1  # s between two looks at the nodes and their logs
@@ -40,6 +41,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--config", help="parameter file: a path, or a name in the package's config; a simulation's default: sim")
     parser.add_argument("--namespace", default="", help="namespace of all nodes, to tell several robots apart")
+    parser.add_argument("--remap", action="append", default=[], metavar="FROM:=TO", help="a topic's name on your robot; may be repeated")
+    parser.add_argument("--record", metavar="BAG", help="record the run into this folder, as `record` does")
     parser.add_argument("--use-sim-time", action="store_true", default=None, help="nodes take their time from /clock")
     parser.add_argument("--log-level", default="", help="debug, info, warn, error or fatal")
     parser.add_argument("--log-folder", type=Path, help="where the nodes' output is kept (runs/up/<date and time>)")
@@ -61,11 +64,14 @@ def main() -> int:
             namespace=options.namespace,
             use_sim_time=options.use_sim_time,
             log_level=options.log_level,
+            remappings=parse_remaps(options.remap),
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder = options.log_folder or Path("runs/up") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    if options.record:  # first to start, last to end; its parameters may be in the robot's file, too
+        processes.insert(0, replace(processes[0], executable="record").with_parameters({"bag": options.record}, folder / "parameters"))
     asked = False
 
     def stop(*_: object) -> None:

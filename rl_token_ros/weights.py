@@ -21,6 +21,7 @@ from rl_token_ros.settings import Robot
 
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 1 << 20
+MAX_RUN = 64  # letters of a run's name
 
 
 class WeightsError(ValueError):
@@ -95,6 +96,7 @@ class ActorWeights:
     identity: Identity
     tensors: dict[str, np.ndarray] = field(repr=False)
     created_ns: int = 0  # system clock at the export, to measure push to use
+    run: str = ""  # of the learner, within which versions count up
 
 
 def encode(weights: ActorWeights) -> bytes:
@@ -104,6 +106,7 @@ def encode(weights: ActorWeights) -> bytes:
         "weights_version": str(weights.version),
         "updates": str(weights.updates),
         "created_ns": str(weights.created_ns),
+        "run": weights.run,
         "architecture": json.dumps(asdict(weights.architecture)),
         "identity": json.dumps(asdict(weights.identity)),
     }
@@ -132,7 +135,8 @@ def decode(blob: bytes) -> ActorWeights:
     except (SafetensorError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise WeightsError(f"weights are not readable: {error}") from None
     _refuse_nonsense(version, updates, created_ns, identity)
-    shapes = architecture.shapes() if 0 < architecture.layers <= 8 and min(asdict(architecture).values()) > 0 else {}
+    smallest = min(size for name, size in asdict(architecture).items() if name != "token")  # there may be no token
+    shapes = architecture.shapes() if 0 < architecture.layers <= 8 and smallest > 0 <= architecture.token else {}
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
         raise WeightsError("tensors of the weights do not have the names and shapes their metadata says")
     for name, tensor in tensors.items():
@@ -140,7 +144,9 @@ def decode(blob: bytes) -> ActorWeights:
             raise WeightsError(f"tensor '{name}' of the weights is {tensor.dtype}; expected float32")
         if not np.isfinite(tensor).all():
             raise WeightsError(f"tensor '{name}' of the weights is not finite")
-    return ActorWeights(version, updates, architecture, identity, tensors, created_ns)
+    if (tensors["input_scale"] < 0.0).any():
+        raise WeightsError("tensor 'input_scale' of the weights has negative numbers; it divides by standard deviations")
+    return ActorWeights(version, updates, architecture, identity, tensors, created_ns, metadata.get("run", "")[:MAX_RUN])
 
 
 def _refuse_nonsense(version: int, updates: int, created_ns: int, identity: Identity) -> None:

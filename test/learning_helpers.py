@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from rl_token_ros import parameters, replay_record
+from rl_token_ros.bags import types
 from rl_token_ros.settings import Learner
 
 torch.set_num_threads(1)  # two are slower at these sizes, and much slower beside another process
@@ -49,3 +50,14 @@ def episodes(settings: Learner, count: int, seed: int = 0, endings: tuple[int, .
         parts.append(make_rows(settings, random, int(random.integers(6, 15)), endings[episode % len(endings)], episode, seq))
         seq += len(parts[-1])
     return np.concatenate(parts)
+
+
+def cdr_of(rows: np.ndarray) -> bytes:
+    """The `replay` message that carries these rows, as it travels."""
+    store = types.known()
+    kinds = {name: store.types[f"{package}/msg/{name}"] for package, name in (("sensor_msgs", "PointCloud2"), ("sensor_msgs", "PointField"), ("std_msgs", "Header"), ("builtin_interfaces", "Time"))}  # fmt: skip
+    header = kinds["Header"](kinds["Time"](0, 0), "")
+    empty = kinds["PointCloud2"](header, 0, 0, [], False, 0, 0, np.zeros(0, np.uint8), True)
+    message = replay_record.encode(rows, empty, kinds["PointField"])
+    message.data = np.frombuffer(message.data, np.uint8)
+    return bytes(store.serialize_cdr(message, "sensor_msgs/msg/PointCloud2"))

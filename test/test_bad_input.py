@@ -97,7 +97,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, domain, control, vla):
         ({"cameras": ["bas"]}, "'cameras' is ['bas']"),
         ({"cameras": ["base", "wrist"]}, "takes the cameras ['base']"),
         ({"vla_proprioception": ["ee_position", "wrench_force"]}, "has 6 values, but"),
-        ({"action_names": ["x", "y"], "residual_scale": [0.1, 0.1]}, "'action_names' has 2 names"),
+        ({"action_names": ["x", "y"], "residual_scale": [0.1, 0.1]}, "'action_names' and 'gripper_names' have 2 names"),
         ({"action_names": ["z", "y", "x"]}, "was trained with"),
         ({"chunk_dt": 0.05}, "'chunk_dt' is 0.05"),
         ({"chunk_length": 21}, "gives 20 steps; write at most that"),

@@ -35,6 +35,28 @@ def test_forward_is_the_positions_in_order_of_the_action_names():
     assert list(writer("forward").message(COMMAND, STAMP).data) == [0.1, 0.2]
 
 
+def test_forward_may_be_velocities():
+    made = writer("forward", forward_quantity="velocity")
+    assert list(made.message(COMMAND, STAMP).data) == [1.0, -2.0]
+    assert made.settings.commands_velocity  # so that the arm is brought to rest by zeros, not by positions
+    with pytest.raises(parameters.ParameterError, match="'forward_quantity' is velocity but 'command_interface' is trajectory"):
+        writer("trajectory", forward_quantity="velocity")
+
+
+@pytest.mark.parametrize("interface", ["forward", "joint_state", "trajectory"])
+def test_grippers_have_a_message_of_their_own(interface):
+    made = writer("forward", gripper_names=["f", "g"], gripper_min=[0.0, 0.0], gripper_max=[0.8, 0.8], gripper_interface=interface)
+    message = made.gripper_message(np.array([0.3, 0.7]), STAMP)
+    assert type(message) is made.gripper_type
+    if interface == "forward":
+        assert list(message.data) == [0.3, 0.7]
+    elif interface == "joint_state":
+        assert dict(zip(message.name, message.position)) == {"f": 0.3, "g": 0.7} and message.header.stamp == STAMP
+    else:
+        assert message.joint_names == ["f", "g"] and list(message.points[0].positions) == [0.3, 0.7]
+        assert (message.header.stamp.sec, message.points[0].time_from_start.nanosec) == (0, 200_000_000)
+
+
 def test_joint_state_names_its_positions():
     message = writer("joint_state").message(COMMAND, STAMP)
     assert dict(zip(message.name, message.position)) == {"b": 0.1, "a": 0.2}
@@ -46,7 +68,7 @@ def test_a_trajectory_is_reached_one_period_from_now(rate, time):
     message = writer("trajectory", control_rate=rate).message(COMMAND, STAMP)
     (point,) = message.points
     assert message.joint_names == ["b", "a"]
-    assert (list(point.positions), list(point.velocities)) == ([0.1, 0.2], [1.0, -2.0])
+    assert (list(point.positions), list(point.velocities)) == ([0.1, 0.2], [])  # no speed at the end: it would be refused
     assert (point.time_from_start.sec, point.time_from_start.nanosec) == time
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (0, 0)  # start now
 

@@ -76,22 +76,34 @@ def test_enabled_it_moves_from_the_measured_position_with_a_bounded_first_step(g
 
 def test_it_refuses_to_be_enabled_beside_another_publisher_and_says_so(graph, control, world):
     other = world.create_publisher(PoseStamped, "command", 1)
-    graph.wait_for(lambda: control._other_publishers() == 1, "the other publisher seen")
+    graph.wait_for(control._other_publishers, "the other publisher seen")
     answer = world.call(graph, "enable", True)
-    assert not answer.success and "1 other publisher(s) on 'command'; stop them first" in answer.message
+    assert not answer.success and "'command' is also published by /world; stop that first" in answer.message
     assert world.commands == []
     world.destroy_publisher(other)
-    graph.wait_for(lambda: control._other_publishers() == 0, "the other publisher gone")
+    graph.wait_for(lambda: not control._other_publishers(), "the other publisher gone")
     enable(graph, world)
 
 
-def test_disabled_it_says_a_last_command_and_no_more(graph, control, moving):
+def test_another_publisher_that_appears_while_it_moves_stops_it(graph, control, moving):
+    other = moving.create_publisher(PoseStamped, "command", 1)
+    graph.wait_for(lambda: control.controller.stop_reason, "the stop")
+    assert control.controller.stop_reason == "'command' is also published by /world; stop that first"
+    moving.destroy_publisher(other)
+    assert moving.call(graph, "reset_stop").success
+    graph.wait_for(lambda: not control._other_publishers(), "the other publisher gone")
+    enable(graph, moving)
+
+
+def test_disabled_it_comes_to_rest_and_says_no_more(graph, control, moving):
     assert moving.call(graph, "enable", False).success
     assert not control.controller.enabled
-    count = len(moving.commands)
     ticks = control.ticks.ticks
     graph.wait_for(lambda: control.ticks.ticks > ticks + 20, "ticks")
-    assert len(moving.commands) <= count + 2  # those under way when the service answered
+    count = len(moving.commands)
+    graph.wait_for(lambda: control.ticks.ticks > ticks + 40, "ticks")
+    assert len(moving.commands) == count
+    assert np.abs(np.diff(positions(moving)[-2:], axis=0)).max() <= 1e-9
 
 
 def test_stop_latches_until_reset_and_reset_leaves_it_disabled(graph, control, moving):

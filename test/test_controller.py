@@ -15,7 +15,9 @@ from rl_token_ros import filter as safety
 from rl_token_ros import replay_record
 from rl_token_ros.actor import ResidualActor
 from rl_token_ros.chunk import Chunk, ChunkError
-from rl_token_ros.controller import Command, Controller, Refused
+from rl_token_ros.arming import Refused
+from rl_token_ros.controller import Command, Controller
+from rl_token_ros.parameters import ParameterError
 
 PERIOD = 20_000_000
 SECOND = 1_000_000_000
@@ -113,8 +115,9 @@ def test_it_is_not_enabled_on_old_inputs(silent, says):
 def test_it_is_not_enabled_beside_another_publisher():
     arm = Arm()
     arm.sense()
-    with pytest.raises(Refused, match="1 other publisher"):
-        arm.controller.enable(arm.now, other_publishers=1)
+    with pytest.raises(Refused, match="'command' is also published by /servo, /teleop; stop that first"):
+        arm.controller.enable(arm.now, ["/teleop", "/servo"])
+    assert arm.tick() is None
 
 
 def test_it_is_not_enabled_outside_the_position_limits():
@@ -159,11 +162,71 @@ def test_enabling_a_moving_arm_again_does_not_jolt_it(arm):
     within_limits(before, arm.tick().position, velocity, limits, 0.02)
 
 
-def test_disabling_ends_the_commands_and_aborts_the_episode(practising):
-    practising.tick(5)
+def leave(arm: Arm) -> list[Command]:
+    """The commands of a disabled arm until it is silent."""
+    begin = len(arm.commands)
+    while arm.tick() is not None:
+        assert len(arm.commands) - begin < 200
+    return arm.commands[begin:-1]
+
+
+def test_disabled_it_comes_to_rest_where_it_was_measured_and_is_silent_then(practising):
+    practising.tick(20)
+    limits, velocity, before = practising.controller.filter.limits, practising.controller.filter.velocity, practising.position
+    assert np.abs(velocity).max() > 0.01
     practising.controller.disable()
-    assert practising.tick(3) is None
+    last = leave(practising)
+    for command in last:
+        velocity = within_limits(before, command.position, velocity, limits, 0.02)
+        before = command.position
+    assert np.abs(last[-1].velocity).max() < 1e-9
+    np.testing.assert_allclose(last[-1].position, practising.commands[18].position, atol=1e-9)  # where the arm was when it last said so
+    assert practising.tick(50) is None
     assert practising.endings == [replay_record.ABORTED]
+
+
+def test_it_is_not_enabled_again_before_it_has_come_to_rest(arm):
+    arm.tick(20)
+    arm.controller.disable()
+    with pytest.raises(Refused, match="coming to rest"):
+        arm.enable()
+    leave(arm)
+    arm.enable()
+    assert not arm.tick().holding
+
+
+def test_a_disabled_arm_that_is_carried_around_is_not_followed_for_ever(arm):
+    arm.tick(20)
+    arm.controller.disable()
+    commands = 0
+    for i in range(300):
+        arm.position = HOME + [0.03 * np.sin(i), 0.0, 0.0]
+        arm.now += PERIOD
+        arm.sense()
+        commands += arm.controller.tick(arm.now) is not None
+    assert commands < 60
+
+
+@pytest.mark.parametrize("way", ["disable", "stop", "silence"])
+def test_a_velocity_interface_brakes_to_zero_speed_where_a_position_interface_holds(way):
+    arm = Arm(command_interface="twist")
+    arm.enable()
+    arm.tick(20)
+    lag = np.array([0.004, 0.0, 0.0])
+    velocity, limits = arm.controller.filter.velocity, arm.controller.filter.limits
+    assert velocity[0] > 0.0
+    {"disable": arm.controller.disable, "stop": lambda: arm.controller.stop("test"), "silence": lambda: arm.silent.add("vla")}[way]()
+    if way == "silence":
+        arm.tick(HORIZON - 1)
+    for _ in range(30):
+        arm.position = arm.position - lag  # the arm is not where the count of commands says
+        command = arm.tick()
+        if command is None:
+            break
+        assert (np.abs(velocity - command.velocity) <= limits.acceleration * 0.02 + 1e-9).all()
+        assert (command.velocity * velocity >= 0.0).all()  # it never turns back
+        velocity = command.velocity
+    np.testing.assert_array_equal(velocity, 0.0)
 
 
 # --- stop ---------------------------------------------------------------------------------------------------------------
@@ -209,15 +272,6 @@ def test_a_human_does_not_move_a_stopped_arm(arm):
     arm.controller.set_intervention(arm.now, np.array([0.002, 0.0, 0.0]))
     arm.tick(5)
     np.testing.assert_allclose(arm.position, resting, atol=1e-9)
-
-
-def test_the_last_command_is_at_rest_beside_the_measured_position(arm):
-    arm.tick(20)
-    before, velocity = arm.position, arm.controller.filter.velocity
-    last = arm.controller.last_command()
-    np.testing.assert_array_equal(last.velocity, 0.0)
-    within_limits(before, last.position, velocity, arm.controller.filter.limits, 0.02)
-    assert Arm().controller.last_command() is None
 
 
 # --- the ladder ---------------------------------------------------------------------------------------------------------
@@ -301,6 +355,20 @@ def test_old_measurements_stop_the_arm_also_while_it_holds(arm, silent, holding)
     assert arm.tick(5).holding
 
 
+def test_commands_stay_in_the_workspace_box_and_so_does_the_arm():
+    arm = Arm(workspace_min=[0.3, -0.1, 0.095], workspace_max=[0.405, 0.1, 0.2])
+    arm.enable()
+    arm.tick(200)
+    np.testing.assert_allclose(arm.position, [0.405, 0.0, 0.095], atol=1e-9)
+    assert arm.controller.stop_reason == ""
+    assert arm.controller.counts["filter_position"] > 50
+
+
+def test_a_box_that_leaves_no_room_for_commands_is_refused():
+    with pytest.raises(ParameterError, match="leave nothing of the box .* for z"):
+        Arm(workspace_min=[0.3, -0.1, 0.2], workspace_max=[0.5, 0.1, 0.3])
+
+
 def test_leaving_the_workspace_stops_the_arm():
     arm = Arm(workspace_min=[0.0, -0.1, 0.0], workspace_max=[1.0, 0.1, 0.2])
     arm.enable()
@@ -323,6 +391,29 @@ def test_a_clock_that_goes_back_stops_the_arm_and_forgets_every_input(practising
     assert not practising.tick().holding
 
 
+@pytest.mark.parametrize("back", [1, 1_000_000, 50_000_000])
+def test_a_clock_that_is_corrected_by_a_little_does_not_stop_the_arm(practising, back):
+    practising.tick(10)
+    practising.now -= PERIOD + back
+    limits, velocity, before = practising.controller.filter.limits, practising.controller.filter.velocity, practising.position
+    for _ in range(5):
+        command = practising.tick()
+        velocity = within_limits(before, command.position, velocity, limits, 0.02)
+        before = command.position
+        assert not command.holding
+    assert practising.controller.stop_reason == "" and practising.controller.episode.active
+    assert practising.controller.counts["clock_corrections"] == -(-back // PERIOD)
+    stamps = [int(row["stamp_sec"][0]) * SECOND + int(row["stamp_nanosec"][0]) for row in practising.rows]
+    assert stamps == sorted(stamps)
+
+
+def test_a_clock_that_goes_back_little_by_little_stops_the_arm(arm):
+    for _ in range(10):
+        arm.now -= 2 * PERIOD
+        arm.tick()
+    assert "the clock went back" in arm.controller.stop_reason
+
+
 @pytest.mark.parametrize("first", ["pose", "wrench"])
 def test_after_a_clock_jump_inputs_may_return_one_by_one(arm, first):
     arm.tick(10)
@@ -331,7 +422,7 @@ def test_after_a_clock_jump_inputs_may_return_one_by_one(arm, first):
     arm.tick()
     arm.silent = {"pose", "wrench", "vla"} - {first}
     assert arm.tick(3).holding
-    assert arm.controller.last_command() is not None
+    assert np.isfinite(arm.tick().position).all()
 
 
 def test_a_clock_that_leaps_ahead_stops_the_arm(arm):
@@ -441,7 +532,12 @@ def test_exploration_is_one_draw_per_chunk_within_the_bound_and_repeatable():
     assert len(np.unique(traces[0][:, 0].round(6), axis=0)) == 10
 
 
-def test_an_actor_that_gives_nonsense_moves_nothing(practising):
+@pytest.mark.parametrize("automatic", [False, True])
+def test_an_actor_that_gives_nonsense_moves_nothing_and_is_left(automatic):
+    practising = Arm(mode="actor", auto_revert=automatic)
+    practising.controller.actor.weights = small_robot.actor_weights(5, residual=0.5)
+    practising.enable()
+    practising.controller.set_critical(True, practising.now)
     practising.tick(10)
     broken = small_robot.actor_weights()
     broken.tensors["b2"][:] = np.nan
@@ -451,8 +547,10 @@ def test_an_actor_that_gives_nonsense_moves_nothing(practising):
         command = practising.tick()
         velocity = within_limits(before, command.position, velocity, limits, 0.02)
         before = command.position
-    assert np.abs(velocity).max() < 1e-9
-    assert practising.controller.counts["filter_not_finite"] > 0
+    nonsense = practising.controller.counts["filter_not_finite"]
+    assert nonsense == 1 if automatic else nonsense > 20
+    assert practising.controller.actor.version == (0 if automatic else 1)
+    np.testing.assert_allclose(velocity * 0.02, STEP if automatic else 0.0, atol=1e-9)  # the base, or nothing
 
 
 def test_absolute_actions_are_positions_to_be_in():
@@ -586,7 +684,7 @@ def test_whatever_happens_every_command_keeps_every_limit(events, action_type):
             try:
                 was = controller.enabled
                 arm.enable()
-                if not was:
+                if not was:  # it begins at rest where it is measured
                     before, velocity = arm.position, np.zeros(3)
             except Refused:
                 pass
@@ -611,5 +709,5 @@ def test_whatever_happens_every_command_keeps_every_limit(events, action_type):
             if given_command is not None:
                 velocity = within_limits(before, given_command.position, velocity, limits, 0.02)
                 before = given_command.position
-        assert (command is None) == (not controller.enabled)
+        assert command is not None or not controller.enabled
     assert arm.column("seq") == list(range(len(arm.rows)))

@@ -101,3 +101,37 @@ def test_stamps_are_kept_to_the_nanosecond(episode):
     record(episode, 1_700_000_000_123_456_789)
     episode.end(replay_record.SUCCESS)
     assert table(episode.take()[0], "stamp_sec", "stamp_nanosec") == [(1_700_000_000, 123_456_789)]
+
+
+@pytest.mark.parametrize("code", [replay_record.SUCCESS, replay_record.FAILURE, replay_record.TIME_LIMIT])
+@pytest.mark.parametrize("unrecorded, credited", [(0, True), (2, True), (3, False), (200, False)])
+def test_an_outcome_is_credited_to_the_last_row_only_if_it_is_near(episode, code, unrecorded, credited):
+    """A chunk is two steps here. Beyond it others brought the outcome about: what is recorded was cut off."""
+    episode.begin(0)
+    record(episode)
+    for _ in range(unrecorded):
+        episode.skip()
+    episode.end(code)
+    rows, endings = episode.take()
+    expected = code if credited else replay_record.TIME_LIMIT
+    assert table(rows, "ended", "reward") == [(expected, float(expected == replay_record.SUCCESS))]
+    assert endings == [code]
+
+
+def test_steps_recorded_after_a_gap_are_credited_again(episode):
+    episode.begin(0)
+    record(episode)
+    for _ in range(10):
+        episode.skip()
+    record(episode)
+    episode.end(replay_record.SUCCESS)
+    assert table(episode.take()[0], "step", "ended", "reward") == [(0, 0, 0.0), (11, replay_record.SUCCESS, 1.0)]
+
+
+def test_a_discarded_episode_is_discarded_however_long_the_gap(episode):
+    episode.begin(0)
+    record(episode)
+    for _ in range(10):
+        episode.skip()
+    episode.end(replay_record.ABORTED)
+    assert table(episode.take()[0], "ended") == [(replay_record.ABORTED,)]

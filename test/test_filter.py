@@ -29,7 +29,8 @@ def vector(elements):
 
 def within_limits(before: np.ndarray, command: np.ndarray, velocity: np.ndarray, limits: Limits, period: float) -> np.ndarray:
     """Asserts every limit between two commands; returns the velocity between them."""
-    rounding = 1e-9 * limits.velocity
+    # Positions are float64: their last digits, over a period, are speed.
+    rounding = 1e-9 * limits.velocity + 4 * np.spacing(np.abs(command) + np.abs(before)) / period
     assert np.isfinite(command).all()
     assert (command >= limits.position_min).all() and (command <= limits.position_max).all()
     now = (command - before) / period
@@ -38,20 +39,83 @@ def within_limits(before: np.ndarray, command: np.ndarray, velocity: np.ndarray,
     return now
 
 
-@settings(max_examples=150, deadline=None)
-@given(
-    seed=vector(inside),
-    asked=st.lists(st.tuples(vector(anything), vector(finite), st.booleans()), min_size=1, max_size=40),
-    period=st.sampled_from([0.005, 0.02, 1.0]),
-)
-def test_any_input_leaves_commands_within_every_limit(seed, asked, period):
-    limiter = SafetyFilter(LIMITS, period)
-    limiter.seed(LIMITS.position_min + seed * (LIMITS.position_max - LIMITS.position_min))
-    before, velocity = limiter.command, np.zeros(3)
-    for target, measured, stop in asked:
-        command, _ = limiter.step(target, measured, stop_at_target=stop)
-        velocity = within_limits(before, command, velocity, LIMITS, period)
+positive = st.one_of(st.floats(1e-6, 10.0), st.sampled_from([1e-6, 1e-3, 1.0, 100.0]))
+
+
+@st.composite
+def robots(draw) -> tuple[Limits, float]:
+    """Any limits that the parameters allow, of one to fourteen joints, and a control period."""
+    size = draw(st.integers(1, 14))
+
+    def column(elements) -> np.ndarray:
+        return np.array(draw(st.lists(elements, min_size=size, max_size=size)))
+
+    low = column(st.floats(-100.0, 100.0))
+    limits = Limits(low, low + column(positive), column(positive), column(st.one_of(positive, st.just(1e4))), column(st.floats(1e-6, 10.0)))
+    return limits, draw(st.sampled_from([0.005, 0.01, 0.02, 1.0]))
+
+
+# What a policy, a human or a driver may send: anything at all, near misses of the limits, and jumps between them.
+wild = st.one_of(anything, st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, -5e-324, 0.0, -0.0]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), robot=robots())
+def test_any_input_leaves_commands_within_every_limit(data, robot):
+    """Every command inside the limits, every step within velocity and acceleration: for any target and any measured position."""
+    limits, period = robot
+    size = len(limits.velocity)
+    limiter = SafetyFilter(limits, period)
+    limiter.seed(np.minimum(limits.position_min + data.draw(inside) * (limits.position_max - limits.position_min), limits.position_max))
+    before, velocity = limiter.command, np.zeros(size)
+    near = st.floats(-1.5, 1.5).map(lambda share: before[0] + share * limits.lead[0])
+    vectors = st.lists(st.one_of(wild, near), min_size=size, max_size=size).map(np.array)
+    for _ in range(data.draw(st.integers(1, 25))):
+        what = data.draw(st.sampled_from(["step", "step", "step", "halt"]))
+        if what == "step":
+            target, measured = data.draw(vectors), data.draw(st.one_of(vectors, st.just(before)))
+            command, _ = limiter.step(target, measured, stop_at_target=data.draw(st.booleans()))
+        else:
+            command = limiter.halt()
+        velocity = within_limits(before, command, velocity, limits, period)
         before = command
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), robot=robots(), stop=st.booleans())
+def test_the_command_never_leads_a_blocked_arm_by_more_than_the_limit(data, robot, stop):
+    limits, period = robot
+    limiter = SafetyFilter(limits, period)
+    measured = limits.position_min + data.draw(inside) * 0.999 * (limits.position_max - limits.position_min)
+    limiter.seed(measured)
+    for _ in range(data.draw(st.integers(1, 60))):
+        target = measured + data.draw(st.sampled_from([-1e6, -1.0, -0.9, 0.5, 1.0, 1e6, np.nan])) * limits.lead
+        command, _ = limiter.step(target, measured, stop_at_target=stop)
+        slack = 1e-9 * limits.velocity * period + 8 * np.spacing(np.abs(measured) + limits.lead)
+        assert (np.abs(command - measured) <= limits.lead * (1 + 1e-9) + slack).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(robot=robots(), way=st.sampled_from([-1.0, 1.0]), ticks=st.integers(0, 30))
+def test_a_halt_comes_to_rest_as_soon_as_the_acceleration_allows_and_stays(robot, way, ticks):
+    limits, period = robot
+    limiter = SafetyFilter(limits, period)
+    limiter.seed(0.5 * (limits.position_min + limits.position_max))
+    for _ in range(ticks):
+        limiter.step(np.full_like(limits.velocity, way * 1e9), limiter.command, stop_at_target=False)
+    before, velocity = limiter.command, limiter.velocity
+    needed = int(np.ceil(np.abs(velocity / (limits.acceleration * period)).max() - 1e-6))
+    if needed > 10_000:
+        return
+    for _ in range(needed):
+        assert limiter.moving
+        command = limiter.halt()
+        velocity = within_limits(before, command, velocity, limits, period)
+        before = command
+    for _ in range(2):
+        limiter.halt()
+    assert not limiter.moving
+    np.testing.assert_array_equal(limiter.halt(), limiter.command)
 
 
 @settings(max_examples=30, deadline=None)
@@ -97,20 +161,23 @@ def test_the_braking_speed_is_the_largest_that_still_comes_to_rest(distance):
             speed -= step
         return way
 
-    speed = limiter._braking_speed(np.array([distance]))[0]
+    up, down, _, _ = limiter._braking_speeds(distance * np.array([[1.0], [-1.0], [1.0], [-1.0]]))
+    speed = up[0]
+    assert down[0] == -speed
     assert covered(speed) <= distance * (1 + 1e-9)
     assert covered(speed + 1e-3 * step) > distance
 
 
 def test_no_distance_means_no_speed():
-    np.testing.assert_array_equal(SafetyFilter(WIDE, 0.02)._braking_speed(np.array([0.0, -1.0, -1e300])), 0.0)
+    for wrong in (0.0, -1.0, -1e300):
+        np.testing.assert_array_equal(SafetyFilter(WIDE, 0.02)._braking_speeds(wrong * np.array([[1.0], [-1.0], [1.0], [-1.0]])), 0.0)
 
 
 @pytest.mark.parametrize(
     "target, reason",
     [
         ([np.nan, 0.01, 1.0], safety.NOT_FINITE),
-        ([0.2, 0.01, 1.0], safety.LEAD | safety.VELOCITY),
+        ([0.2, 0.01, 1.0], safety.LEAD | safety.ACCELERATION),
         ([0.0, 0.03, 1.0], safety.POSITION),
         ([0.0, 0.01, 1.5], safety.VELOCITY),
         ([0.001, 0.01, 1.0], safety.ACCELERATION),

@@ -127,7 +127,18 @@ def test_normalisation_is_fixed_at_the_end_of_warm_up():
     learner.add(rows)
     learner.update(20)
     assert torch.equal(mean, learner.td3.mean) and torch.equal(scale, learner.td3.scale)
-    np.testing.assert_array_equal(learner.weights().tensors["input_mean"], mean.numpy())
+    state = learner.architecture.token + learner.architecture.proprio
+    np.testing.assert_array_equal(learner.weights().tensors["input_mean"][:state], mean[:state].numpy())
+
+
+def test_components_of_a_token_share_one_scale():
+    """What varies little in it is mostly noise and must not be blown up."""
+    learner, rows = make_learner(), episodes(small_settings(), 12)
+    rows["token"] *= np.array([10.0, 1.0, 0.1], np.float32)
+    learner.add(rows)
+    scale = learner.td3.scale.numpy()
+    assert scale[0] == scale[1] == scale[2]
+    np.testing.assert_allclose((learner.replay.states()[0].var(0) * scale[:3] ** 2).mean(), 1.0, rtol=1e-3)
 
 
 # --- losses
@@ -135,7 +146,7 @@ def test_normalisation_is_fixed_at_the_end_of_warm_up():
 
 def batch_loss_gradient(learner, block, beta, reference_seen=True):
     """Gradient of the actor loss of td3.py by autograd, from its formula, for batch 0."""
-    td3, n, width = learner.td3, learner.settings.batch_size, learner.architecture.inputs
+    td3, n, width = learner.td3, learner.settings.batch_size, learner.td3.architecture.inputs
     inputs = td3.now[:n, :width].clone()
     p = {name: value.clone().requires_grad_() for name, value in td3.actor.parameters.values.items()}
     h = inputs
@@ -156,8 +167,8 @@ def batch_loss_gradient(learner, block, beta, reference_seen=True):
 
 
 def test_actor_loss_is_minus_q_plus_beta_times_the_mean_over_the_chunk():
-    """Pitfall 2: mean over C x A, not sum. Human steps are imitated, the others held to the base."""
-    learner = practising(reference_dropout=0.0, gradient_norm=1e6)
+    """Pitfall 2: mean over K x A, not sum. Human steps are imitated, the others held to the base."""
+    learner = practising(reference_dropout=0.0, gradient_norm=1e6, residual_knots=4)
     rows = episodes(learner.settings, 10, first=30)
     rows["source"][::3] = SOURCE_HUMAN
     learner.add(rows)
@@ -175,7 +186,7 @@ def test_actor_loss_is_minus_q_plus_beta_times_the_mean_over_the_chunk():
 
 def test_target_bootstraps_at_a_time_limit_and_not_at_success():
     """Pitfall 12, through to the target; and targets stay within the bounds of the return."""
-    learner = practising(target_noise=0.0)
+    learner = practising(target_noise=0.0, return_share=0.0)
     td3, block = learner.td3, learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
     td3.load(block)
     td3.critic_average.parameters["b2"].fill_(0.5)
@@ -189,17 +200,32 @@ def test_target_bootstraps_at_a_time_limit_and_not_at_success():
     np.testing.assert_allclose(clipped[block.discount > 0], 1.0)
 
 
+def test_observed_returns_have_their_share_in_the_target():
+    learner = practising(target_noise=0.0, return_share=0.3)
+    learner.add(episodes(learner.settings, 1, first=40)[:-1])  # an episode that still runs
+    td3, block = learner.td3, learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
+    ended = ~np.isnan(block.observed)
+    assert ended.any() and not ended.all()
+    td3.load(block)
+    td3.critic_average.parameters["b2"].fill_(0.5)
+    td3.critic_average.parameters["w2"].zero_()
+    with torch.no_grad():
+        target = td3.target(slice(0, 32)).numpy()
+    bootstrapped = block.reward + block.discount * 0.5
+    np.testing.assert_allclose(target, np.where(ended, 0.7 * bootstrapped + 0.3 * block.observed, bootstrapped), rtol=1e-5)
+
+
 def test_reference_dropout_hides_the_reference_from_half_of_the_actor_inputs_only():
     learner = practising(reference_dropout=0.5)
-    td3, width = learner.td3, learner.architecture.inputs
+    td3, width, seen = learner.td3, learner.td3.architecture.inputs, learner.td3.architecture.outputs
     hidden = kept = 0
     for seed in range(20):
         td3.load(learner.replay.sample(np.random.default_rng(seed), Batch.empty(32, 3, PROPRIO, 4, 2)))
         inputs = td3.now[:32, :width].clone()
         with torch.no_grad():
             td3.update_actor(td3.now[:32], None, 1.0)
-        gone = (td3.seen[:, width - 8 :] == 0).all(1)
-        assert torch.equal(td3.seen[:, : width - 8], inputs[:, : width - 8])
+        gone = (td3.seen[:, width - seen :] == 0).all(1)
+        assert torch.equal(td3.seen[:, : width - seen], inputs[:, : width - seen])
         assert torch.equal(td3.seen[~gone], inputs[~gone])
         assert torch.equal(td3.now[:32, :width], inputs)  # the critic sees it
         hidden, kept = hidden + int(gone.sum()), kept + int((~gone).sum())
@@ -264,7 +290,7 @@ def test_action_sensitivity_tells_a_critic_that_ignores_the_action():
     learner = practising()
     assert learner.stats()["action_sensitivity"] > 0.05
     for critic in (learner.td3.critic, learner.td3.critic_average):
-        critic.parameters["w0"][:, learner.architecture.inputs :] = 0.0
+        critic.parameters["w0"][:, learner.td3.architecture.inputs :] = 0.0
     assert learner.stats()["action_sensitivity"] < 1e-4
 
 
@@ -291,7 +317,9 @@ def test_observed_returns_are_those_that_followed():
     learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, TIME_LIMIT, 1, 20))
     observed = learner.replay.steps["observed"][np.arange(40)]
     np.testing.assert_allclose(observed[:20], settings.gamma ** np.arange(19, -1, -1), rtol=1e-5)
-    assert np.isnan(observed[20:]).all()  # what would have followed a time limit is not known
+    np.testing.assert_array_equal(observed[20:], 0.0)
+    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, SUCCESS, 2, 40)[:-1])
+    assert np.isnan(learner.replay.steps["observed"][40:59]).all()  # not known while it runs
 
 
 # --- checkpoints

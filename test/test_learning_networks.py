@@ -105,10 +105,10 @@ def test_adam_is_torch_adam_after_clipping():
     assert math.isclose(float(mine.state["step"]), 20)
 
 
-@pytest.mark.parametrize("layers", [2, 3])
-def test_exported_actor_is_what_the_robot_runs(layers):
-    """The blob, through the control node's graph, gives what the learner's networks give."""
-    settings = small_settings(actor_layers=layers)
+@pytest.mark.parametrize(("layers", "knots"), [(2, 4), (3, 4), (2, 2), (2, 1)])
+def test_exported_actor_is_what_the_robot_runs(layers, knots):
+    """The blob, through the control node's graph, gives what the learner's networks give, each knot held over its group of steps."""
+    settings = small_settings(actor_layers=layers, residual_knots=knots)
     learner = Learner(settings, PROPRIO, **SHA)
     learner.add(episodes(settings, 8))
     learner.td3.actor_average.parameters.flat.normal_(0, 0.3, generator=torch.Generator().manual_seed(1))
@@ -117,7 +117,8 @@ def test_exported_actor_is_what_the_robot_runs(layers):
     robot.weights = weights
     batch = learner.replay.sample(np.random.default_rng(0), learner._batches[1])
     learner.td3.load(batch)
-    expected = learner.td3.actor_average.forward(learner.td3.now[: settings.batch_size, : weights.architecture.inputs])
+    expected = learner.td3.actor_average.forward(learner.td3.now[: settings.batch_size, : learner.td3.architecture.inputs])
     for i in range(settings.batch_size):
         observation = np.concatenate([batch.token[i], batch.proprio[i], batch.reference[i]])
-        np.testing.assert_allclose(robot.run(observation).ravel(), expected[i].numpy(), atol=1e-5)
+        held = np.repeat(expected[i].numpy().reshape(knots, 2), 4 // knots, axis=0)
+        np.testing.assert_allclose(robot.run(observation), held, atol=1e-5)

@@ -129,3 +129,40 @@ def test_no_damaged_message_does_more_than_be_refused(rows, random):
             continue
         assert decoded.dtype == DTYPE
     assert refused > 500
+
+
+class Field:
+    """Stands for sensor_msgs/PointField where there is no ROS."""
+
+    def __init__(self, name, offset, datatype, count):
+        self.name, self.offset, self.datatype, self.count = name, offset, datatype, count
+
+
+class Table:
+    """Stands for sensor_msgs/PointCloud2."""
+
+    def __init__(self):
+        self.header = type("Header", (), {"stamp": type("Stamp", (), {})(), "frame_id": ""})()
+
+
+def test_columns_are_made_once_for_each_kind_of_row_and_never_mixed_up():
+    kinds = [replay_record.row_dtype(4, 2, 3, 2), replay_record.row_dtype(5, 2, 3, 2), replay_record.row_dtype(4, 2, 3, 2)]
+    messages = [replay_record.encode(np.zeros(2, kind), Table(), Field) for kind in kinds]
+    assert messages[0].fields is messages[2].fields  # equal rows, made anew: no reason to make the columns again
+    assert messages[1].fields is not messages[0].fields
+    for kind, message in zip(kinds, messages):
+        assert {field.name: (field.offset, field.count) for field in message.fields} == {
+            name: (kind.fields[name][1], int(np.prod(kind[name].shape))) for name in kind.names
+        }
+        np.testing.assert_array_equal(replay_record.decode(message, kind), np.zeros(2, kind))
+
+
+def test_refilling_a_message_changes_its_rows_and_stamp_only():
+    kind = replay_record.row_dtype(4, 2, 3, 2)
+    message = replay_record.encode(np.zeros(2, kind), Table(), Field)
+    fields = message.fields
+    rows = np.zeros(3, kind)
+    rows["seq"], rows["stamp_sec"], rows["token"] = [7, 8, 9], 5, 1.5
+    replay_record.refill(rows, message)
+    assert message.fields is fields and message.width == 3 and message.header.stamp.sec == 5
+    np.testing.assert_array_equal(replay_record.decode(message, kind), rows)

@@ -96,3 +96,12 @@ def test_a_run_that_ended_before_anything_happened_still_reports(tmp_path):
 def test_the_learning_curve_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     assert draw(practised_run(), tmp_path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_a_push_there_is_no_time_from_push_to_use():
+    run = Run(5.0, 0)
+    run.control = {"rate_hz": "50", "push_to_use_ms_p99": "0.000"}
+    assert run.summary()["learner"]["push_to_use_p99_ms"] is None
+    assert "push to use p99 - ms" in table(run)
+    run.control["push_to_use_ms_p99"] = "20.5"
+    assert run.summary()["learner"]["push_to_use_p99_ms"] == 20.5

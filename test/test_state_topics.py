@@ -42,36 +42,36 @@ def pose(node: Node) -> PoseStamped:
 
 
 def test_a_gripper_beside_the_arm_is_refused_and_ends_nothing(node, topics):
-    topics._joints(joints(node, "a"))
+    topics._take("joint_states", joints(node, "a"))
     for _ in range(100):
-        topics._joints(joints(node, "finger"))
+        topics._take("joint_states", joints(node, "finger"))
     assert topics.refused == 100
     np.testing.assert_array_equal(topics._state.values["joint_position"], [1.0])
 
 
 def test_a_clock_jump_does_not_make_a_gripper_end_the_node(node, topics):
-    topics._joints(joints(node, "a"))
+    topics._take("joint_states", joints(node, "a"))
     topics._state.forget()
     for _ in range(3):
-        topics._joints(joints(node, "finger"))
+        topics._take("joint_states", joints(node, "finger"))
 
 
 def test_a_topic_that_never_fits_ends_the_node_although_others_do(node, topics):
-    topics._pose(pose(node))
+    topics._take("ee_pose", pose(node))
     with pytest.raises(ParameterError, match="'joint_states' has no a; it has finger: write its names in 'joint_names'"):
         for _ in range(100):
-            topics._joints(joints(node, "finger"))
+            topics._take("joint_states", joints(node, "finger"))
 
 
 def test_a_stamp_from_the_future_is_refused_and_does_not_keep_true_ones_out(node, topics):
     for _ in range(100):
-        topics._joints(joints(node, "a", ahead=10))
+        topics._take("joint_states", joints(node, "a", ahead=10))
     assert topics._state.values == {} and topics.refused == 100
-    topics._joints(joints(node, "a"))
+    topics._take("joint_states", joints(node, "a"))
     assert "joint_position" in topics._state.values
 
 
 def test_a_stamp_left_out_is_the_time_of_arrival(node, topics):
     before = node.get_clock().now().nanoseconds
-    topics._joints(JointState(name=["a"], position=[1.0]))
+    topics._take("joint_states", JointState(name=["a"], position=[1.0]))
     assert before <= topics._state.stamps["joint_states"] <= node.get_clock().now().nanoseconds

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import threading
+
 import numpy as np
 import pytest
 import small_robot
 from geometry_msgs.msg import PoseStamped
+from policy_servers import OpenPi, Policy, running
 from rclpy.node import Node
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from trajectory_msgs.msg import JointTrajectory
 
 from rl_token_ros import chunk, images
@@ -120,3 +124,112 @@ def test_a_clock_that_goes_back_does_not_keep_new_images_out(graph, vla, robot):
     vla.synchroniser.set_image("base", later, PICTURE)
     count = len(robot.chunks)
     graph.wait_for(lambda: len(robot.chunks) > count + 2, "answers")
+
+
+@pytest.fixture
+def remote(graph):
+    """Makes a vla_node that asks a policy server, and its robot."""
+
+    def make(url: str, **changes):
+        values = small_robot.shared(
+            backend="openpi", server=url, vla_proprioception=["ee_position"], query_rate=100.0, image_timeout=5.0, image_height=0,
+            query_timeout=30.0, warmup_timeout=30.0, **changes,
+        )  # fmt: skip
+        return graph.add(VlaNode, values=values), graph.add(Robot)
+
+    return make
+
+
+def test_a_policy_server_dies_and_comes_back(graph, remote):
+    policy = Policy()
+    with running(OpenPi(policy)) as server:
+        vla, robot = remote(server.url)
+        graph.wait_for(lambda: len(robot.chunks) > 2 and robot.embeddings, "answers of the server")
+        np.testing.assert_allclose(robot.chunks[-1].actions, policy.answer["actions"])
+        assert vla.added.count > 0 and robot.chunks[-1].stamp_ns in robot.stamps
+        port = server.port
+    graph.wait_for(lambda: vla.failures > 0 and "nothing listens there" in vla._message, "the failure to be noticed")
+    count = len(robot.chunks)
+    with running(OpenPi(policy), port):
+        graph.wait_for(lambda: len(robot.chunks) > count + 2, "answers again")
+        vla.close()
+
+
+def test_the_next_query_begins_as_soon_as_the_last_is_answered(graph, remote):
+    """It waits neither for the chunk to be executed nor for another image."""
+    policy, release = Policy(), threading.Event()
+    policy.before = lambda: None if release.wait(60.0) else None
+    with running(OpenPi(policy)) as server:
+        vla, robot = remote(server.url)
+        graph.wait_for(lambda: len(policy.requests) == 1, "the first query")
+        asked = vla.synchroniser._asked_ns
+        graph.wait_for(lambda: vla.synchroniser._images["base"][0] > asked, "a newer image")
+        robot.picture = None
+        release.set()
+        graph.wait_for(lambda: len(policy.requests) == 2, "the next query, from the image that came meanwhile")
+        vla.close()
+
+
+def test_closing_the_node_ends_a_query_under_way(graph, remote):
+    policy, release = Policy(), threading.Event()
+    policy.before = lambda: None if release.wait(60.0) else None
+    with running(OpenPi(policy)) as server:
+        vla, _ = remote(server.url)
+        graph.wait_for(lambda: policy.requests, "a query")
+        vla.close()  # would wait for as long as the server thinks
+        assert not release.is_set()
+        release.set()
+
+
+def test_without_token_there_is_no_embedding(graph, remote):
+    policy = Policy()
+    del policy.answer["embeddings"]
+    with running(OpenPi(policy)) as server:
+        vla, robot = remote(server.url, token_size=0)
+        graph.wait_for(lambda: len(robot.chunks) > 2, "answers")
+        assert not robot.embeddings and vla.failures == 0
+        vla.close()
+
+
+def test_an_episodes_end_resets_a_policy_with_memory(graph, remote):
+    from std_msgs.msg import UInt8
+
+    policy = Policy()
+    with running(OpenPi(policy, endpoints=True)) as server:
+        vla, robot = remote(server.url, dialect="endpoint")
+        ended = robot.create_publisher(UInt8, "episode_ended", 10)
+        graph.wait_for(lambda: robot.chunks and ended.get_subscription_count(), "the first answer")
+        ended.publish(UInt8(data=1))
+        graph.wait_for(lambda: policy.resets == 1, "the reset")
+        vla.close()
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png"])
+def test_compressed_images_are_decoded(graph, models, kind):
+    pillow = pytest.importorskip("PIL.Image")
+    coarse = np.repeat(np.repeat(np.arange(4, dtype=np.uint8)[:, None, None] * 60, 2, 0), 8, 1).repeat(3, 2)  # bands: JPEG keeps them
+    data = io.BytesIO()
+    pillow.fromarray(coarse).save(data, kind.upper(), quality=95)
+    values = small_robot.shared(vla_model=str(models["vla"]), vla_proprioception=["ee_position"], query_rate=100.0, image_timeout=5.0)
+    vla = graph.add(VlaNode, values={**values, "image_transport": "compressed"})
+    robot = graph.add(Robot)
+    publisher = robot.create_publisher(CompressedImage, "camera/base/image_raw/compressed", 2)
+
+    def send(content: bytes) -> None:
+        message = CompressedImage(format=f"rgb8; {kind} compressed bgr8", data=content)
+        message.header.stamp = robot.get_clock().now().to_msg()
+        publisher.publish(message)
+
+    def answered() -> int:
+        send(data.getvalue())
+        return len(robot.chunks)
+
+    graph.wait_for(answered, "an answer")
+    _, seen = vla.synchroniser._images["base"]
+    np.testing.assert_allclose(seen.astype(int), coarse, atol=12)
+
+    def refused() -> int:
+        send(data.getvalue()[:40])
+        return vla.bad_images
+
+    graph.wait_for(refused, "a broken picture counted")

@@ -46,12 +46,13 @@ def with_metadata(**changes: str | None) -> bytes:
 def push(gate: WeightsGate, message: bytes) -> None:
     ready = gate.admit(message, OBSERVATION)
     assert ready is not None
-    gate.install(ready)
+    gate._actor.weights = ready  # as authority.Authority does in a tick
 
 
 def test_weights_survive_the_wire_to_the_bit(random):
     tensors = {name: random.normal(size=shape).astype(np.float32) for name, shape in small_robot.architecture().shapes().items()}
-    sent = small_robot.actor_weights(7, tensors=tensors)
+    tensors["input_scale"] = np.abs(tensors["input_scale"])
+    sent = small_robot.actor_weights(7, tensors=tensors, run="a" * 16)
     came = weights.decode(weights.encode(sent))
     assert dataclasses.replace(came, tensors={}) == dataclasses.replace(sent, tensors={})
     for name in tensors:
@@ -66,6 +67,7 @@ def test_good_weights_act(gate, actor):
 
 def test_the_graph_computes_what_the_tensors_say(gate, actor, random):
     tensors = {name: random.normal(size=shape).astype(np.float32) for name, shape in small_robot.architecture().shapes().items()}
+    tensors["input_scale"] = np.abs(tensors["input_scale"])
     push(gate, blob(tensors=tensors))
     seen = random.normal(size=OBSERVATION.shape).astype(np.float32)
     h = np.clip((seen - tensors["input_mean"]) * tensors["input_scale"], -10.0, 10.0)
@@ -136,18 +138,45 @@ def test_finite_tensors_that_give_nonsense_are_refused(gate):
         gate.admit(weights.encode(bad), np.ones_like(OBSERVATION))
 
 
-def test_rollback_returns_to_the_previous_weights_and_keeps_the_bad_ones_out(gate, actor):
-    with pytest.raises(WeightsError, match="no previous weights"):
-        gate.rollback()
-    push(gate, blob(1))
-    push(gate, blob(2, residual=0.9))
-    gate.rollback()
+def test_a_learner_that_began_anew_is_let_in_and_the_one_before_is_not_let_in_again(gate, actor):
+    push(gate, blob(57, run="first"))
+    push(gate, blob(1, run="second"))
     assert actor.version == 1
-    assert gate.admit(blob(2, residual=0.9), OBSERVATION) is None
-    with pytest.raises(WeightsError, match="no previous weights"):
-        gate.rollback()
-    push(gate, blob(3))
+    with pytest.raises(WeightsError, match="of the learner's run 'first', which was left for run 'second'; stop one of the two"):
+        gate.admit(blob(58, run="first"), OBSERVATION)
+    with pytest.raises(WeightsError, match="run 'first', which was left"):
+        gate.admit(blob(57, run="first"), OBSERVATION)
+    assert gate.admit(blob(1, run="second"), OBSERVATION) is None
+    push(gate, blob(2, run="second"))
+    assert (actor.version, gate.refused) == (2, 2)
+
+
+def test_weights_of_another_run_that_are_refused_do_not_end_the_run(gate, actor):
+    push(gate, blob(57, run="first"))
+    with pytest.raises(WeightsError, match="made for vla_sha256"):
+        gate.admit(blob(1, run="second", identity=small_robot.identity(vla_sha256="a" * 64)), OBSERVATION)
+    push(gate, blob(58, run="first"))
+
+
+def test_weights_that_change_too_much_are_refused_and_large_changes_are_told(actor):
+    gate = WeightsGate(actor, small_robot.identity(), change_limit=0.5)
+    with pytest.raises(WeightsError, match="change the residuals by 0.90 of residual_scale .* weights_change_limit is 0.5"):
+        gate.admit(blob(1, residual=0.9), OBSERVATION)
+    assert actor.version == 0
+    push(gate, blob(2, residual=0.1))
+    assert gate.change == pytest.approx(0.1, abs=1e-6) and not gate.large_change
+    push(gate, blob(3, residual=0.4))
+    assert gate.large_change
+    with pytest.raises(WeightsError, match="weights version 4 change the residuals by 0.80"):
+        gate.admit(blob(4, residual=-0.4), OBSERVATION)
     assert actor.version == 3
+
+
+def test_a_normalisation_that_no_deviation_can_give_is_refused(gate):
+    bad = small_robot.actor_weights()
+    bad.tensors["input_scale"][2] = -1.0
+    with pytest.raises(WeightsError, match="'input_scale' of the weights has negative numbers"):
+        gate.admit(weights.encode(bad), OBSERVATION)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import secrets
 import shutil
+import time
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import safetensors.numpy
@@ -20,10 +23,16 @@ from rl_token_ros.weights import Architecture, Identity
 PREFIX = "checkpoint-"
 KEPT = 2
 FORMAT_VERSION = 1
+RUN = "run"
+LOCK = ".learner.lock"
 
 
 def save(directory: str | Path, state: dict[str, Any], networks: dict[str, np.ndarray], replay: dict[str, np.ndarray]) -> Path:
-    """Write, flush to the disk, rename, and only then remove all but the newest two."""
+    """Write, flush to the disk, rename, and only then remove all but the newest two.
+
+    Raises:
+        OSError: the disk is full or gone; what was there stays.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     present = _present(directory)
@@ -32,12 +41,16 @@ def save(directory: str | Path, state: dict[str, Any], networks: dict[str, np.nd
     draft = directory / f".draft-{number:06d}"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    (draft / "state.json").write_text(json.dumps({"format_version": FORMAT_VERSION, **state}))
-    safetensors.numpy.save_file(networks, draft / "networks.safetensors")
-    np.savez(draft / "replay.npz", **replay)
-    for path in [*draft.iterdir(), draft]:
-        _flush(path)
-    draft.rename(final)
+    try:
+        (draft / "state.json").write_text(json.dumps({"format_version": FORMAT_VERSION, **state}))
+        safetensors.numpy.save_file(networks, draft / "networks.safetensors")
+        np.savez(draft / "replay.npz", **replay)
+        for path in [*draft.iterdir(), draft]:
+            _flush(path)
+        draft.rename(final)
+    except (OSError, SafetensorError) as error:  # a full disk: what is half written only makes it worse
+        shutil.rmtree(draft, ignore_errors=True)
+        raise OSError(str(error)) from error
     _flush(directory)
     for old in present[: len(present) + 1 - KEPT]:
         shutil.rmtree(old, ignore_errors=True)
@@ -88,6 +101,51 @@ def refuse_mismatch(directory: str | Path, identity: Identity, architecture: Arc
                     f"parameter 'run_directory': '{directory}' holds a run with {name} {state[part].get(name)}, "
                     f"this node has {value}; write another run_directory"
                 )
+
+
+def hold(directory: str | Path, seconds: float, waiting: Callable[[], None] | None) -> int:
+    """Wait until no other process learns in this directory, and keep others out until this one ends; the lock's file descriptor.
+
+    The process of a node that was killed is still writing its last checkpoint.
+
+    Args:
+        directory: the run directory.
+        seconds: to wait at most.
+        waiting: called once if there is somebody to wait for.
+
+    Raises:
+        ParameterError: somebody still learns there.
+    """
+    descriptor = os.open(Path(directory) / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise ParameterError(
+                    f"parameter 'run_directory': another process has been learning in '{directory}' for {seconds:.0f} s; end it or write another run_directory"
+                ) from None
+        if waiting is not None:
+            waiting()
+            waiting = None
+        time.sleep(0.05)
+
+
+def run_name(directory: str | Path) -> str:
+    """The name of the run in a directory, made when it begins: weights count their versions within it."""
+    path = Path(directory) / RUN
+    try:
+        if name := path.read_text().strip():
+            return name
+    except FileNotFoundError:
+        pass
+    draft = path.with_name(f".{RUN}")
+    draft.write_text(name := secrets.token_hex(8))
+    draft.rename(path)
+    return name
 
 
 def _present(directory: Path) -> list[Path]:

@@ -23,13 +23,13 @@ def measure(learner: Learner) -> dict[str, float]:
     """Figures of the networks on one batch of the replay.
 
     critic_loss: mean squared TD error. mean_q: mean of the two critics. q_minus_return: mean of Q minus the return that followed, over
-    windows whose episode has ended in success or failure. action_sensitivity: standard deviation of Q over residuals drawn at
+    windows whose episode has ended. action_sensitivity: standard deviation of Q over residuals drawn at
     random, divided by that over the batch; near 0 the critic ignores the action (pitfall 3). residual_mean: mean |r| of the
     averaged actor. residual_saturated: share of |r| > 0.95. residual_clipped: share of executed residuals cut for the critic.
     """
     td3, s = learner.td3, learner.settings
     random = np.random.default_rng(learner.updates)
-    n, width = s.batch_size, learner.architecture.inputs
+    n, width = s.batch_size, td3.architecture.inputs
     generator = td3.generator.get_state()
     block = learner.replay.sample(random, learner._batches[1])
     td3.load(block)
@@ -44,7 +44,7 @@ def measure(learner: Learner) -> dict[str, float]:
     error = (mean_q - observed)[known]
     values = []
     for _ in range(4):
-        uniform = random.uniform(-1.0, 1.0, (n, learner.architecture.outputs)).astype(np.float32)
+        uniform = random.uniform(-1.0, 1.0, (n, td3.architecture.outputs)).astype(np.float32)
         now[:, width:] = torch.from_numpy(uniform)
         values.append(td3.critic.forward(now).mean(0).clone())
     over_actions = torch.stack(values).var(0).mean().sqrt()

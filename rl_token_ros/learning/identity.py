@@ -13,6 +13,8 @@ def find_identity(settings: Learner) -> Identity:
     Raises:
         ParameterError: neither, or they contradict each other.
     """
+    if not settings.token_size:
+        return Identity.of(settings, "", settings.vla_sha256)
     path = resolve_path(settings.token_encoder)
     if not settings.token_encoder or not path.is_file():
         if settings.encoder_sha256 and settings.vla_sha256:

@@ -1,74 +1,143 @@
-"""Append-only file of received rows: data reaches the disk before anything is learned from it.
+"""Received `replay` on disk before anything is learned from it: a bag (MCAP) in the run directory that every ROS tool opens.
 
-A header line of JSON (the columns), then raw records of one size. A torn last record, from a crash, is cut off on opening.
+Messages are kept as they came. Each gets a stamp of reception that is larger than every one before it, also across restarts: a
+checkpoint remembers the newest stamp it knows, and what the journal has beyond it is taken in again. What was written before a `flush`
+survives the end of the machine; of what came after it, a crash may take the end.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import fcntl
+import time
 from pathlib import Path
 from typing import Iterator
 
 import numpy as np
 
+from rl_token_ros import replay_record
 from rl_token_ros.parameters import ParameterError
+from rl_token_ros.replay_record import ReplayError
 
-CHUNK_ROWS = 1024
+TOPIC, TYPE = "/replay", "sensor_msgs/msg/PointCloud2"
+SPLIT_BYTES = 1 << 26
+LOCK = ".journal.lock"
 
 
 class Journal:
-    """Rows of one dtype in one file, opened for appending.
+    """A bag opened for appending, by one learner_node at a time.
+
+    Args:
+        folder: of the bag; created, or continued.
+        limit_bytes: size beyond which the oldest files are deleted.
 
     Raises:
-        ParameterError: the file holds rows with other columns.
+        ParameterError: another learner_node writes there, or what reads and writes bags is not installed.
     """
 
-    def __init__(self, path: str | Path, dtype: np.dtype) -> None:
-        self.path, self.dtype = Path(path), dtype
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        header = _header(dtype)
-        self._file = open(self.path, "ab", buffering=0)
-        size = self._file.tell()
-        if size < len(header):
-            self._file.truncate(0)
-            self._file.write(header)
-            size = len(header)
-        elif self.path.open("rb").read(len(header)) != header:
-            self._file.close()
+    def __init__(self, folder: str | Path, limit_bytes: int) -> None:
+        try:
+            from rl_token_ros.bags.writer import BagWriter
+        except ImportError as error:
+            raise ParameterError(f"learner_node needs {error.name}, which is not installed here; pip install 'rl_token_ros[learner]'") from None
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder / LOCK, "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back by the system when the process ends, however it does
+        except OSError:
+            self._lock.close()
             raise ParameterError(
-                f"parameter 'run_directory': '{self.path}' holds rows with other columns than this robot's; write another run_directory"
-            )
-        self.rows = (size - len(header)) // dtype.itemsize
-        self._file.truncate(len(header) + self.rows * dtype.itemsize)
+                f"parameter 'run_directory': another learner_node writes to '{self.folder.parent}'; stop it or write another run_directory"
+            ) from None
+        self.stamp_ns = max((end for _, end in _ends(self.folder)), default=0)  # of the newest message
+        self._bag = BagWriter(self.folder, split_bytes=SPLIT_BYTES, limit_bytes=limit_bytes)
 
-    def append(self, rows: np.ndarray) -> None:
-        """Write rows [n] to the file; they survive the end of this process, and with `flush` that of the machine."""
-        self._file.write(rows.tobytes())
-        self.rows += len(rows)
+    def append(self, message: bytes) -> int:
+        """Write one `replay` message, CDR; its stamp, ns.
+
+        Raises:
+            OSError: the disk is full or gone.
+        """
+        self.stamp_ns = max(time.time_ns(), self.stamp_ns + 1)
+        self._bag.write(TOPIC, TYPE, self.stamp_ns, message)
+        return self.stamp_ns
 
     def flush(self) -> None:
-        """Wait until the disk has them."""
-        os.fsync(self._file.fileno())
+        """Wait until the disk has them.
+
+        Raises:
+            OSError: it could not take them.
+        """
+        self._bag.sync()
 
     def close(self) -> None:
-        """Flush and close."""
-        self.flush()
-        self._file.close()
+        """Flush, end the file with its index, and let others write."""
+        try:
+            self._bag.close()
+        finally:
+            self._lock.close()
 
 
-def read(path: str | Path, dtype: np.dtype, start: int, stop: int) -> Iterator[np.ndarray]:
-    """Rows ``start`` to ``stop`` of a journal, some at a time."""
-    with open(path, "rb") as file:
-        file.seek(len(_header(dtype)) + start * dtype.itemsize)
-        while start < stop:
-            rows = np.fromfile(file, dtype, min(CHUNK_ROWS, stop - start))
-            if not len(rows):
+def read(folder: str | Path, dtype: np.dtype, after_ns: int, upto_ns: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Stamp and rows of the messages with stamps in (after_ns, upto_ns], in order; what a crash damaged or no longer fits is left out."""
+    from rl_token_ros.bags import types
+    from rl_token_ros.bags.reader import Bag, BagError
+
+    decode = types.decoder(TYPE)
+    for path, end_ns in _ends(Path(folder)):
+        if end_ns <= after_ns:
+            continue
+        try:
+            records = Bag(path).read({TOPIC})
+        except BagError:
+            continue
+        for record in records:
+            if after_ns < record.stamp_ns <= upto_ns:
+                try:
+                    yield record.stamp_ns, replay_record.decode(decode(record.data), dtype)
+                except ReplayError:
+                    continue
+
+
+def refuse_mismatch(folder: str | Path, dtype: np.dtype) -> None:
+    """Raise if the newest message of a journal does not fit this robot.
+
+    Raises:
+        ParameterError: its rows have other columns.
+    """
+    from rl_token_ros.bags import types
+    from rl_token_ros.bags.reader import Bag, BagError
+
+    for path, _ in reversed(list(_ends(Path(folder)))):
+        try:
+            record = next(Bag(path).read({TOPIC}), None)
+            if record is not None:
+                replay_record.decode(types.decoder(TYPE)(record.data), dtype)
                 return
-            start += len(rows)
-            yield rows
+        except BagError:
+            continue
+        except ReplayError as error:
+            raise ParameterError(
+                f"parameter 'run_directory': '{folder}' holds rows of another robot ({error}); write another run_directory"
+            ) from None
 
 
-def _header(dtype: np.dtype) -> bytes:
-    columns = [[name, dtype[name].base.str, list(dtype[name].shape)] for name in dtype.names]
-    return json.dumps({"format": "rl_token replay rows", "version": 1, "columns": columns}).encode() + b"\n"
+def _ends(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The files of a journal in order, each with the stamp of its last message; 0 for one without any."""
+    from mcap.reader import make_reader
+
+    from rl_token_ros.bags.reader import DAMAGE, Bag, BagError
+
+    for path in sorted(folder.glob(f"{folder.name}_*.mcap"), key=lambda path: int(path.stem.rsplit("_", 1)[1])):
+        try:
+            with open(path, "rb") as stream:
+                summary = make_reader(stream).get_summary()
+            if summary is not None and summary.statistics is not None:
+                yield path, summary.statistics.message_end_time
+                continue
+        except DAMAGE:
+            pass  # a crash ended it: it has no index, and is read
+        try:
+            yield path, max((record.stamp_ns for record in Bag(path).read({TOPIC})), default=0)
+        except BagError:
+            continue

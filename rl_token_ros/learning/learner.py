@@ -17,6 +17,7 @@ import numpy as np
 
 from rl_token_ros import replay_record
 from rl_token_ros.learning import checkpoint, figures
+from rl_token_ros.learning.best import BestActor
 from rl_token_ros.learning.replay import Batch, Replay
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.settings import Learner as Settings
@@ -54,6 +55,10 @@ class Learner:
         self.td3 = Td3(s, self.architecture, self.blocks)
         self._batches = {count: Batch.empty(count * s.batch_size, *sizes) for count in range(1, self.blocks + 1)}
         self._random = np.random.default_rng(s.seed)
+        self.best = BestActor(s.best_window, s.control_rate)
+        self._best_sent = False
+        self.run = ""  # name of the run, in which versions count up
+        self.journal_ns = 0  # stamp in the journal of the newest rows
         self.version = 0
         self.pushed_at = 0  # updates at the last push
         self.warm = False  # warm-up is over
@@ -71,11 +76,12 @@ class Learner:
 
     def add(self, rows: np.ndarray) -> None:
         """Rows [n] of `row_dtype`, in the order they came. Each brings `updates_per_step` updates, once warm-up is over."""
-        for row in rows:
+        for i, row in enumerate(rows):
             stamp = float(row["stamp_sec"]) + 1e-9 * float(row["stamp_nanosec"])
             if self._stamp is not None and 0.0 < stamp - self._stamp < PAUSE_SECONDS:
                 self.robot_seconds += stamp - self._stamp
             self._stamp = stamp
+            self.best.add(rows[i : i + 1], self.td3.actor_tensors)
         self.replay.add(rows)
         if self.warm:
             self.steps_practised += len(rows)
@@ -104,7 +110,7 @@ class Learner:
     @property
     def updates_owed(self) -> int:
         """Updates to make now."""
-        return int(self.owed)
+        return int(self.owed) if self.settings.learn else 0
 
     @property
     def phase(self) -> str:
@@ -141,18 +147,26 @@ class Learner:
 
     @property
     def push_due(self) -> bool:
-        """Whether it is time for `weights`: first when pretraining is over, then every `push_updates`."""
+        """Whether it is time for `weights`: first when pretraining is over, then every `push_updates`; with `learn` off, once."""
+        if not self.settings.learn:
+            return bool(self.best.tensors) and not self._best_sent
         if self.phase != "practice":
             return False
         return self.version == 0 or self.updates - self.pushed_at >= self.settings.push_updates
 
     def weights(self) -> ActorWeights:
-        """The averaged actor under the next version number."""
-        self.version += 1
+        """The averaged actor under the next version number; with `learn` off, the best one."""
         self.pushed_at = self.updates
-        return ActorWeights(
-            self.version, self.updates, self.architecture, self.identity, self.td3.actor_tensors(), time.time_ns()
-        )
+        self._best_sent = not self.settings.learn
+        return self._weights(self.best.tensors if self._best_sent else self.td3.actor_tensors())
+
+    def best_weights(self) -> ActorWeights:
+        """The best actor so far, under the next version number; the newest while none has been scored."""
+        return self._weights(self.best.tensors or self.td3.actor_tensors())
+
+    def _weights(self, tensors: dict[str, np.ndarray]) -> ActorWeights:
+        self.version += 1
+        return ActorWeights(self.version, self.updates, self.architecture, self.identity, tensors, time.time_ns(), self.run)
 
     @property
     def true_utd(self) -> float:
@@ -177,6 +191,9 @@ class Learner:
             "true_utd": self.true_utd,
             "weights_version": self.version,
             "beta": self.beta,
+            "best_version": self.best.version,
+            "best_successes_per_10min": self.best.throughput,
+            "recent_successes_per_10min": self.best.recent or 0.0,
             "robot_seconds": self.robot_seconds,
             "steps": r.counters.rows,
             "steps_practised": self.steps_practised,
@@ -209,8 +226,10 @@ class Learner:
             "learner": {**numbers, "stamp": self._stamp},
             "replay": r.numbers(),
             "random": self._random.bit_generator.state,
+            "best": self.best.numbers(),
         }
-        checkpoint.save(directory, state, self.td3.state(), r.arrays())
+        best = {BEST + name: tensor for name, tensor in self.best.tensors.items()}
+        checkpoint.save(directory, state, {**self.td3.state(), **best}, r.arrays())
 
     def restore(self, directory: str) -> bool:
         """Continue exactly from the newest checkpoint in a folder; False if there is none.
@@ -230,8 +249,10 @@ class Learner:
         self._stamp = state["learner"]["stamp"]
         self.replay.restore(arrays, state["replay"])
         self._random.bit_generator.state = state["random"]
+        self.best.restore(state["best"], {name[len(BEST) :]: tensor for name, tensor in networks.items() if name.startswith(BEST)})
         self._measured = (time.perf_counter(), self._busy, self.updates)
         return True
 
 
-KEPT = ("version", "pushed_at", "warm", "owed", "forgone", "steps_practised", "robot_seconds", "warm_seconds")
+BEST = "best."  # before the names of its tensors in a checkpoint
+KEPT = ("journal_ns", "version", "pushed_at", "warm", "owed", "forgone", "steps_practised", "robot_seconds", "warm_seconds")

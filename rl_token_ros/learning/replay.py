@@ -39,7 +39,7 @@ class Batch:
     human: np.ndarray  # [n, C] bool, executed by the human
     reward: np.ndarray  # [n], discounted sum
     discount: np.ndarray  # [n], gamma^length, or 0 after an end
-    observed: np.ndarray  # [n], the discounted return that followed, NaN while unknown
+    observed: np.ndarray  # [n], the discounted return that followed, up to the episode's end; NaN while it runs
     next_token: np.ndarray
     next_proprio: np.ndarray
     next_reference: np.ndarray
@@ -82,7 +82,7 @@ class Replay:
             [(name, row[name]) for name in row.names if name != "token"] + [("token_id", "<i8"), ("observed", "<f4")]
         )
         window = np.dtype([("start", "<i8"), ("length", "<i4"), ("reward", "<f4"), ("discount", "<f4")])
-        self.step_bytes, self.token_bytes = self._columns.itemsize + window.itemsize, 4 * self.sizes[0]
+        self.step_bytes, self.token_bytes = self._columns.itemsize + window.itemsize, max(4 * self.sizes[0], 1)
         # Steps get at most half of the bytes, tokens (at most one per step) what is then left.
         self.capacity = min(transitions, max_bytes // 2 // self.step_bytes)
         self.token_capacity = min(self.capacity, (max_bytes - self.capacity * self.step_bytes) // self.token_bytes)
@@ -172,12 +172,12 @@ class Replay:
         else:
             for start in range(self._pending, newest + 1, self.stride):
                 self._window(start, newest - start + 1, 0.0)
-            run = np.arange(max(self._run, self.first), newest + 1)
-            rewards = self.steps["reward"][run % self.capacity].astype(np.float64)
-            returns = np.zeros(len(run) + 1)
-            for i in range(len(run) - 1, -1, -1):
-                returns[i] = rewards[i] + self.gamma * returns[i + 1]
-            self.steps["observed"][run % self.capacity] = returns[:-1]
+        run = np.arange(max(self._run, self.first), newest + 1)
+        rewards = self.steps["reward"][run % self.capacity].astype(np.float64)
+        returns = np.zeros(len(run) + 1)
+        for i in range(len(run) - 1, -1, -1):
+            returns[i] = rewards[i] + self.gamma * returns[i + 1]
+        self.steps["observed"][run % self.capacity] = returns[:-1]
 
     def _store(self, row: np.void) -> None:
         if len(self) == self.capacity:

@@ -1,9 +1,11 @@
 """TD3 for the residual actor: losses, targets and updates of METHOD.md, with the gradients of `networks`.
 
-State x = normalised [token, proprioception, reference window]; r = residual chunk in units of residual_scale, C x A values.
-    target    y = clip(sum_k gamma^k reward_k + discount * min(Q1', Q2')(x', mu'(x') + noise)), x' with its own reference
+State x = normalised [token, proprioception, reference window]; r = residual chunk in units of residual_scale. Reference and residual are
+means over groups of steps, K x A values each (`knots`).
+    TD        sum_k gamma^k reward_k + discount * min(Q1', Q2')(x', mu'(x') + noise), x' with its own reference
+    target    y = clip((1 - m) TD + m * the return that followed), m = return_share; TD alone where the episode has not ended
     critic    mean over the batch of (Q1(x, r) - y)^2 + (Q2(x, r) - y)^2
-    actor     mean over the batch of -Q1(x, mu(x)) + beta * mean over C x A of (mu(x) - b)^2
+    actor     mean over the batch of -Q1(x, mu(x)) + beta * mean over K x A of (mu(x) - b)^2
 b is 0, the base policy, and where a human acted the human's residual, bounded like the actor's.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from rl_token_ros.learning.knots import Knots
 from rl_token_ros.learning.networks import Actor, Adam, Critic
 from rl_token_ros.learning.replay import Batch
 from rl_token_ros.settings import Learner
@@ -33,12 +36,14 @@ class Td3:
 
     Args:
         settings: parameters of `learner_node`.
-        architecture: sizes of the actor.
+        architecture: sizes of the exported actor.
         blocks: most batches in a block.
     """
 
     def __init__(self, settings: Learner, architecture: Architecture, blocks: int) -> None:
-        self.settings, self.architecture = settings, architecture
+        self.settings = settings
+        self.knots = Knots(architecture, settings.residual_knots)
+        self.architecture = architecture = self.knots.inner
         self.device = device = choose_device(settings.device)
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         a, n = architecture, settings.batch_size
@@ -62,12 +67,14 @@ class Td3:
     def normalise_from(self, token: np.ndarray, proprio: np.ndarray, reference: np.ndarray) -> None:
         """Fix the normalisation of the inputs from the warm-up; it is never changed again.
 
-        Values that hardly vary are not blown up: a token's to no less than 5 % of the tokens' overall spread, a reference's to
-        no less than a tenth of the residual's bound.
+        A token's components share one scale: what varies little in it is mostly noise. A reference that hardly varies is not blown up
+        to more than a tenth of the residual's bound.
         """
         bound = np.tile(np.asarray(self.settings.step_residual_scale), self.architecture.chunk_length)
+        reference = self.knots.mean(reference)
         spread = [token.std(0), proprio.std(0), reference.std(0)]
-        floor = [np.sqrt(np.mean(spread[0] ** 2)) * 0.05, 0.0, 0.1 * bound]
+        spread[0] = np.full_like(spread[0], np.sqrt(np.sum(spread[0] ** 2) / max(spread[0].size, 1)))
+        floor = [0.0, 0.0, 0.1 * bound]
         deviation = np.concatenate([np.maximum(s, f) for s, f in zip(spread, floor)])
         mean = np.concatenate([token.mean(0), proprio.mean(0), reference.mean(0)])
         self.mean.copy_(torch.from_numpy(mean.astype(np.float32)))
@@ -86,15 +93,16 @@ class Td3:
             inputs = inputs[:n]
             inputs[:, :tokens] = torch.from_numpy(token)
             inputs[:, tokens : tokens + self.architecture.proprio] = torch.from_numpy(proprio)
-            inputs[:, tokens + self.architecture.proprio : width] = torch.from_numpy(reference)
+            inputs[:, tokens + self.architecture.proprio : width] = torch.from_numpy(self.knots.mean(reference))
             inputs[:, :width].sub_(self.mean).mul_(self.scale).clamp_(-INPUT_LIMIT, INPUT_LIMIT)
-        residual = torch.from_numpy(block.residual).view(n, -1)
+        residual = torch.from_numpy(self.knots.mean(block.residual.reshape(n, -1)))
         self.now[:n, width:] = residual
         self.reward = torch.from_numpy(block.reward).to(self.device)
         self.discount = torch.from_numpy(block.discount).to(self.device)
+        self.observed = torch.from_numpy(block.observed).to(self.device)
         self.imitated = None
         if block.human.any():
-            human = torch.from_numpy(np.repeat(block.human, self.architecture.action, axis=1))
+            human = torch.from_numpy(self.knots.mean(np.repeat(block.human, self.architecture.action, axis=1)) > 0.5)
             self.imitated = torch.where(human, residual.clamp(-1.0, 1.0), 0.0).to(self.device)
 
     @torch.no_grad()
@@ -123,7 +131,11 @@ class Td3:
             self.noise.normal_(0.0, s.target_noise, generator=self.generator)
             residual.add_(self.noise.clamp_(-2 * s.target_noise, 2 * s.target_noise)).clamp_(-1.0, 1.0)
         value = self.critic_average.forward(after).amin(0)
-        return torch.addcmul(self.reward[rows], self.discount[rows], value).clamp_(s.return_min, s.return_max)
+        y = torch.addcmul(self.reward[rows], self.discount[rows], value)
+        if s.return_share:
+            observed = self.observed[rows]
+            y = torch.where(observed.isnan(), y, y.lerp(observed, s.return_share))
+        return y.clamp_(s.return_min, s.return_max)
 
     def update_actor(self, now: torch.Tensor, imitated: torch.Tensor | None, beta: float) -> None:
         """One actor update; overwrites the residuals in ``now``, which this update's critic has already learned from."""
@@ -145,7 +157,7 @@ class Td3:
     def actor_tensors(self) -> dict[str, np.ndarray]:
         """The averaged actor, with the normalisation, under the names of :meth:`Architecture.shapes`."""
         tensors = {"input_mean": self.mean, "input_scale": self.scale, **self.actor_average.parameters.values}
-        return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
+        return self.knots.whole({name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()})
 
     def _state(self) -> dict[str, torch.Tensor]:
         networks = dict(actor=self.actor, actor_average=self.actor_average, critic=self.critic, critic_average=self.critic_average)

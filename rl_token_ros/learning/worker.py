@@ -1,8 +1,8 @@
 """The learner in a process of its own, seen from the node: rows go in without waiting, weights and figures come out.
 
 One thread journals the rows and feeds the process, and starts it again from its checkpoint when it has died; another takes what
-it says. What travels is raw bytes after one letter: R rows, S stop; W weights, D figures (JSON), L a line for the log, E a
-parameter that cannot be used. No pickle.
+it says. What travels is raw bytes after one letter: R rows after their stamp in the journal, S stop; W weights, D figures (JSON),
+L a line for the log, F a fault for it, E a parameter that cannot be used. No pickle.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import queue
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -24,17 +25,18 @@ from typing import Any, Callable
 import numpy as np
 
 from rl_token_ros import weights as wire
-from rl_token_ros.learning import checkpoint
+from rl_token_ros.learning import checkpoint, journal
 from rl_token_ros.learning.journal import Journal
 from rl_token_ros.parameters import ParameterError
 from rl_token_ros.settings import Learner as Settings
 from rl_token_ros.weights import Architecture, Identity, WeightsError
 
-JOURNAL = "rows.journal"
+JOURNAL = "replay"  # a bag in the run directory
 NEWEST_ACTOR = "actor.safetensors"
 QUEUE_MESSAGES = 10_000  # over three minutes at 50 Hz
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 0.5
 STOP_SECONDS = 60.0  # for the last checkpoint
+DISK_SECONDS = 10.0  # between two complaints about the disk
 FIRST_BACK_OFF, LONGEST_BACK_OFF = 0.5, 30.0
 GOOD_RUN_SECONDS = 60.0  # a process that ran so long earns its restarts back
 
@@ -71,19 +73,32 @@ class Worker:
         self._row, self._on_weights, self._log = row, on_weights, log
         checkpoint.refuse_mismatch(self.directory, identity, architecture)
         self.newest = self._stored_weights()
-        self._journal = Journal(self.directory / JOURNAL, row)
-        self._queue: queue.Queue[np.ndarray | None] = queue.Queue(QUEUE_MESSAGES)
+        self._journal = Journal(self.directory / JOURNAL, settings.journal_bytes)
+        journal.refuse_mismatch(self._journal.folder, row)
+        self.run = checkpoint.run_name(self.directory)
+        self.disk_errors = 0
+        self._queue: queue.Queue[tuple[np.ndarray, bytes] | None] = queue.Queue(QUEUE_MESSAGES)
         self._connection: Connection | None = None
         self._reader: threading.Thread | None = None
         self._started_at = self._next_start = 0.0
         self._in_a_row = 0  # deaths without a good run between
+        self._disk_told = -DISK_SECONDS
         self._feeder = threading.Thread(target=self._feed, name="learner_feeder", daemon=True)
         self._feeder.start()
 
-    def send(self, rows: np.ndarray) -> None:
-        """Hand over rows [n]; never waits. What does not fit is counted in ``rows_lost``."""
+    @property
+    def new(self) -> bool:
+        """Whether this run has received nothing yet."""
+        return self._journal.stamp_ns == 0
+
+    def seed(self, rows: np.ndarray, message: bytes) -> None:
+        """As :meth:`send`, for rows that are not in a hurry: waits until they are taken."""
+        self._queue.put((rows, message))
+
+    def send(self, rows: np.ndarray, message: bytes) -> None:
+        """Hand over rows [n] and the message, CDR, that brought them; never waits. What does not fit is counted in ``rows_lost``."""
         try:
-            self._queue.put_nowait(rows)
+            self._queue.put_nowait((rows, message))
         except queue.Full:
             self.rows_lost += len(rows)
 
@@ -109,13 +124,14 @@ class Worker:
                 self._try_disk(self._journal.flush)
                 flushed = now
             try:
-                rows = self._queue.get(timeout=0.1)
+                arrived = self._queue.get(timeout=0.1)
             except queue.Empty:
                 continue
-            if rows is None:
+            if arrived is None:
                 break
-            self._try_disk(lambda: self._journal.append(rows))
-            self._send(b"R" + rows.tobytes())
+            rows, message = arrived
+            self._try_disk(lambda: self._journal.append(message))
+            self._send(b"R" + struct.pack("<q", self._journal.stamp_ns) + rows.tobytes())
         self._stop()
         self._try_disk(self._journal.close)
 
@@ -123,9 +139,13 @@ class Worker:
         try:
             write()
         except OSError as error:  # a full disk must not stop practice
-            self._log("error", f"rows cannot be written to '{self._journal.path}': {error}")
+            self.disk_errors += 1
+            if (now := time.monotonic()) - self._disk_told >= DISK_SECONDS:
+                self._disk_told = now
+                self._log("error", f"rows cannot be written to '{self._journal.folder}': {error}; they are learned from, and lost at a restart")
 
     def _start(self) -> None:
+        self._try_disk(self._journal.flush)  # the process reads what came so far
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "rl_token_ros.learning.worker_process", str(theirs.fileno())]
         self.process = subprocess.Popen(
@@ -143,9 +163,10 @@ class Worker:
             "proprio": proprio,
             "encoder_sha256": self.identity.encoder_sha256,
             "vla_sha256": self.identity.vla_sha256,
-            "journal": str(self._journal.path),
-            "journal_rows": self._journal.rows,  # what comes after these, comes through the connection
+            "journal": str(self._journal.folder),
+            "journal_ns": self._journal.stamp_ns,  # what comes after it, comes through the connection
             "version": self._newest_version(),
+            "run": self.run,
         }
         self._send(json.dumps(config).encode())
 
@@ -215,6 +236,8 @@ class Worker:
                 self.stats, self.stats_at, self.state = json.loads(body), time.monotonic(), "running"
             elif kind == b"L":
                 self._log("info", body.decode())
+            elif kind == b"F":
+                self._log("error", body.decode())
             elif kind == b"E":
                 self.failed = body.decode()
 

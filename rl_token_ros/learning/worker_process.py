@@ -8,22 +8,25 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import sys
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 
-from rl_token_ros.learning.journal import read
+from rl_token_ros.learning import checkpoint, journal
 from rl_token_ros.learning.worker import NEWEST_ACTOR
 from rl_token_ros.parameters import ParameterError, build
 from rl_token_ros.settings import Learner as Settings
-from rl_token_ros.weights import encode
+from rl_token_ros.weights import WeightsError, decode, encode
 
 SLICE = 16  # updates between two looks at the connection
 STATS_SECONDS = 1.0
 IDLE_SECONDS = 0.05
+HOLD_SECONDS = 60.0  # for the last checkpoint of a process whose node was killed
 
 
 class WorkerProcess:
@@ -42,19 +45,20 @@ class WorkerProcess:
         torch.set_num_threads(settings.torch_threads)
         torch.set_flush_denormal(True)  # moments that fade away would slow every update down
         os.nice(settings.worker_nice)  # only now: starting at low priority beside busy processes takes a minute
-        self.directory, self.journal = Path(settings.run_directory), Path(config["journal"])
+        self.directory = Path(settings.run_directory)
+        self._lock = checkpoint.hold(
+            self.directory, HOLD_SECONDS, lambda: self._say(b"L", "waiting for the process before this one to write its checkpoint")
+        )
         self.learner = Learner(settings, config["proprio"], config["encoder_sha256"], config["vla_sha256"])
         restored = self.learner.restore(settings.run_directory)
-        self.learner.version = max(self.learner.version, config["version"])
-        seen = self.learner.replay.counters.rows
-        if seen > config["journal_rows"]:
-            raise ParameterError(
-                f"parameter 'run_directory': '{self.journal}' has {config['journal_rows']} rows, the checkpoint beside it has seen {seen}; "
-                "bring the file back or write another run_directory"
-            )
-        for rows in read(self.journal, self.learner.row_dtype, seen, config["journal_rows"]):
+        self.learner.run = config["run"]
+        # Another process may have pushed after the checkpoint: in its last moments even after this one was started.
+        self.learner.version = max(self.learner.version, config["version"], _version(self.directory / NEWEST_ACTOR))
+        for self.learner.journal_ns, rows in journal.read(
+            config["journal"], self.learner.row_dtype, self.learner.journal_ns, config["journal_ns"]
+        ):
             self.learner.add(rows)
-        if restored or config["journal_rows"]:
+        if restored or self.learner.replay.counters.rows:
             self._say(b"L", f"continuing with {len(self.learner.replay)} steps, {self.learner.updates} updates, "
                       f"weights version {self.learner.version}")  # fmt: skip
 
@@ -92,7 +96,9 @@ class WorkerProcess:
                 if data[:1] == b"S":
                     self.ended = True
                     return
-                self.learner.add(np.frombuffer(data, self.learner.row_dtype, offset=1))
+                (stamp_ns,) = struct.unpack_from("<q", data, 1)
+                self.learner.add(np.frombuffer(data, self.learner.row_dtype, offset=9))
+                self.learner.journal_ns = max(self.learner.journal_ns, stamp_ns)
                 wait = 0.0
         except (EOFError, OSError):  # the node is gone
             self.ended = True
@@ -101,14 +107,24 @@ class WorkerProcess:
         blob = encode(self.learner.weights())
         self._say(b"W", blob)
         draft = self.directory / f".{NEWEST_ACTOR}"
-        draft.write_bytes(blob)
-        draft.rename(self.directory / NEWEST_ACTOR)
+        self._try_disk("weights", lambda: (draft.write_bytes(blob), draft.rename(self.directory / NEWEST_ACTOR)))
 
     def _save(self) -> None:
-        descriptor = os.open(self.journal, os.O_RDONLY)
-        os.fsync(descriptor)  # a checkpoint never knows more rows than the disk holds
-        os.close(descriptor)
-        self.learner.save(self.settings.run_directory)
+        self._try_disk("a checkpoint", lambda: self.learner.save(self.settings.run_directory))
+
+    def _try_disk(self, what: str, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except OSError as error:  # a full disk must not stop practice
+            self._say(b"F", f"{what} cannot be written to '{self.directory}': {error}; practice goes on, a restart would lose it")
+
+
+def _version(actor: Path) -> int:
+    """Of the newest weights on the disk; 0 without any that can be read."""
+    try:
+        return decode(actor.read_bytes()).version
+    except (OSError, WeightsError):
+        return 0
 
 
 def main() -> int:

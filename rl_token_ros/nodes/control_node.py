@@ -8,31 +8,33 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState, PointCloud2, PointField
-from std_msgs.msg import Bool, UInt8, UInt8MultiArray
+from std_msgs.msg import Bool, String, UInt8, UInt8MultiArray
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from rl_token_ros import chunk, diagnostics, images, replay_record
-from rl_token_ros.actor import ResidualActor
-from rl_token_ros.chunk import stamp_to_ns
+from rl_token_ros import diagnostics, replay_record
+from rl_token_ros.arming import Refused, second_publisher
 from rl_token_ros.command_message import CommandWriter
-from rl_token_ros.controller import Controller, Refused
-from rl_token_ros.encoder import TokenEncoder
+from rl_token_ros.controller import Command
+from rl_token_ros.gripper import Gripper
+from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.realtime import prioritise
 from rl_token_ros.nodes.ros_parameters import declare, on_change
 from rl_token_ros.nodes.running import run
 from rl_token_ros.nodes.state_topics import LATCHED, StateTopics
-from rl_token_ros.parameters import resolve_path
-from rl_token_ros.proprioception import size
+from rl_token_ros.pipeline import Pipeline
 from rl_token_ros.settings import Control
 from rl_token_ros.timing import Percentiles, TickClock
-from rl_token_ros.weights import ActorWeights, Identity, WeightsError
-from rl_token_ros.weights_gate import WeightsGate
+from rl_token_ros.weights import ActorWeights, WeightsError
+
+WATCH_SECONDS = 0.2  # between two looks for other publishers of `command`
 
 
 class ControlNode(Node):
@@ -41,15 +43,10 @@ class ControlNode(Node):
     def __init__(self, **options) -> None:
         super().__init__("control_node", **options)
         self.settings = settings = declare(self, Control)
-        vla_model = resolve_path(settings.vla_model) if settings.vla_model else None
-        self.encoder = TokenEncoder(resolve_path(settings.token_encoder), settings.token_size, vla_model)
-        proprio = size(settings.proprioception, len(settings.joint_names), settings.action_size)
-        actor = ResidualActor(
-            settings.token_size, proprio, settings.chunk_length, settings.action_size, settings.actor_layers
-        )
-        self.controller = Controller(settings, actor)
-        self.gate = WeightsGate(actor, Identity.of(settings, self.encoder.sha256, self.encoder.vla_sha256))
+        self.pipeline = Pipeline(settings, self._refuse)
+        self.controller, self.gate, self.encoder = self.pipeline.controller, self.pipeline.gate, self.pipeline.encoder
         self.writer = CommandWriter(settings)
+        self.gripper = Gripper(settings) if settings.gripper_names else None
         self.ticks = TickClock(self.controller.period_ns)
         self.compute, self.encode, self.push_to_use, self.age = (Percentiles() for _ in range(4))
         self.refused_inputs = 0
@@ -57,15 +54,22 @@ class ControlNode(Node):
         # Newest only; one thread appends, one other pops, each in one atomic operation.
         self._embeddings: deque[Image] = deque(maxlen=1)
         self._blobs: deque[bytes] = deque(maxlen=1)
-        self._ready: deque[ActorWeights] = deque(maxlen=1)
+        self._newest_weights: ActorWeights | None = None
+        self._reverts = 0
         self._scheduling = prioritise(settings.realtime_priority)
         self.get_logger().info(self._scheduling)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="control_worker")
         self._enable_when_ready = settings.enable_on_start
 
         self._command = self.create_publisher(self.writer.type, "command", QoSProfile(depth=1))
+        if self.gripper is not None:
+            self._gripper_command = self.create_publisher(self.writer.gripper_type, "gripper/command", QoSProfile(depth=1))
         self._replay = self.create_publisher(PointCloud2, "replay", QoSProfile(depth=1000))
         self._episode_ended = self.create_publisher(UInt8, "episode_ended", 10)
+        self._tick_rows = self.create_publisher(PointCloud2, "~/ticks", QoSProfile(depth=1000))
+        self._tick_table: PointCloud2 | None = None
+        self._settings_text = self.create_publisher(String, "~/settings", LATCHED)
+        self._settings_text.publish(String(data=self.pipeline.settings_text()))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._state_topics = StateTopics(self, self.controller.state, self.controller.needed)
         self.create_subscription(JointTrajectory, "vla/reference", self._on_reference, QoSProfile(depth=1))
@@ -79,17 +83,21 @@ class ControlNode(Node):
         self._serve("~/success", lambda: self._outcome(True))
         self._serve("~/failure", lambda: self._outcome(False))
         self._serve("~/discard", lambda: self._end_episode(replay_record.ABORTED))
-        self._serve("~/stop", lambda: self.controller.stop("~/stop was called"))
-        self._serve("~/reset_stop", self.controller.reset_stop)
-        self._serve("~/rollback", self._rollback)
+        self._serve("~/stop", lambda: self.pipeline.stop(self._now()))
+        self._serve("~/reset_stop", lambda: self.pipeline.reset_stop(self._now()))
+        self._serve("~/rollback", lambda: self.pipeline.rollback(self._now()))
         on_change(self, settings, self._change)
 
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._simulated_time = self.get_parameter("use_sim_time").value
         # A live tick must not stall when the system clock is set back; a simulated one must follow /clock.
         clock = self.get_clock() if self._simulated_time else steady
-        self.create_timer(1.0 / settings.control_rate, self._tick, clock=clock)
+        ticking = self.create_timer(1.0 / settings.control_rate, self._tick, clock=clock)
+        if self._simulated_time:  # a timer waits for its time to come again where /clock goes back: a bag that loops, a simulation begun anew
+            backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+            self._jump = clock.create_jump_callback(backwards, post_callback=lambda _: ticking.reset())
         self.create_timer(1.0, self._report, clock=steady)
+        self.create_timer(WATCH_SECONDS, self._watch_command, clock=steady)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -97,11 +105,14 @@ class ControlNode(Node):
         return self.get_clock().now().nanoseconds
 
     def _on_reference(self, message: JointTrajectory) -> None:
-        try:
-            newest = chunk.from_trajectory(message, self.settings.action_names, self.settings.chunk_dt)
-            self.controller.set_chunk(newest, self._now())
-        except chunk.ChunkError as error:
-            self._refuse(error)
+        self.pipeline.propose(message, self._now())
+        if self.gripper is not None:
+            self.gripper.propose(message)
+
+    def _on_intervention(self, message: JointState) -> None:
+        self.pipeline.intervene(message, self._now())
+        if self.gripper is not None:
+            self.gripper.intervene(message, self._now())
 
     def _on_embedding(self, message: Image) -> None:
         self._embeddings.append(message)
@@ -111,23 +122,8 @@ class ControlNode(Node):
         if not self._embeddings:
             return  # a newer one took its place, and has been encoded
         message, begun = self._embeddings.pop(), time.perf_counter()
-        try:
-            token = self.encoder.run(images.to_matrix(message, "vla/embedding"))
-            self.controller.set_token(stamp_to_ns(message.header.stamp), token, self._now())
-        except Exception as error:  # of any kind: a dead job would be silent
-            self._refuse(error)
-            return
-        self.encode.add(time.perf_counter() - begun)
-
-    def _on_intervention(self, message: JointState) -> None:
-        try:
-            position = dict(zip(message.name, message.position))
-            action = np.array([position[name] for name in self.settings.action_names])
-            self.controller.set_intervention(stamp_to_ns(message.header.stamp) or self._now(), action)
-        except KeyError as error:
-            self._refuse(ValueError(f"'intervention' has no {error}; write all of {self.settings.action_names}"))
-        except ValueError as error:
-            self._refuse(error)
+        if self.pipeline.encode(message):
+            self.encode.add(time.perf_counter() - begun)
 
     def _on_weights(self, message: UInt8MultiArray) -> None:
         self._blobs.append(bytes(message.data))
@@ -137,12 +133,12 @@ class ControlNode(Node):
         if not self._blobs:
             return
         try:
-            ready = self.gate.admit(self._blobs.pop(), self.controller.policy.observation.copy())
+            accepted = self.gate.accepted
+            self.pipeline.admit(self._blobs.pop())
+            if self.gate.accepted > accepted and self.gate.large_change:
+                self.get_logger().warning(f"new weights change the residuals by {self.gate.change:.2f} of residual_scale", throttle_duration_sec=10.0)
         except Exception as error:  # of any kind: a dead job would be silent
             self.get_logger().error(f"'actor/weights' refused: {error}", throttle_duration_sec=1.0)
-            return
-        if ready is not None:
-            self._ready.append(ready)
 
     def _refuse(self, error: Exception) -> None:
         self.refused_inputs += 1
@@ -167,28 +163,38 @@ class ControlNode(Node):
                 self._enable()
             else:
                 self._enable_when_ready = False
-                self._hold_still()
-                self.controller.disable()
+                self.pipeline.disable(self._now())
             response.success = True
         except Refused as error:
             response.success, response.message = False, str(error)
         self._publish_rows()
         return response
 
-    def _rollback(self) -> str:
-        told = self.gate.rollback()
-        self.controller.policy.reset()  # what is left of a chunk of the weights left behind is not executed
-        return told
-
     def _enable(self) -> None:
         if self.controller.enabled and not self.controller.stop_reason:
             return  # moving already: the pose it was enabled at must not change
-        self.controller.enable(self._now(), self._other_publishers())
+        self.pipeline.enable(self._now(), self._other_publishers())
         self.writer.begin(self.controller.state.values)
         self.get_logger().info("enabled: the arm may move")
 
-    def _other_publishers(self) -> int:
-        return self.count_publishers(self._command.topic_name) - 1
+    def _other_publishers(self) -> list[str]:
+        """Full names of the nodes that publish `command` beside this one."""
+        topic = self._command.topic_name
+        if self.count_publishers(topic) < 2:
+            return []
+        names = [f"{found.node_namespace.rstrip('/')}/{found.node_name}" for found in self.get_publishers_info_by_topic(topic)]
+        if (mine := self.get_fully_qualified_name()) in names:
+            names.remove(mine)  # once: another node may have the same name
+        return names
+
+    def _watch_command(self) -> None:
+        """Two that command one arm: it is held until someone has looked."""
+        if self.controller.enabled and not self.controller.stop_reason and (others := self._other_publishers()):
+            self._stop(second_publisher(others))
+
+    def _stop(self, reason: str) -> None:
+        self.pipeline.stop(self._now(), reason)
+        self._publish_rows()
 
     def _serve_critical(self, request, response):
         self._critical(request.data)
@@ -196,19 +202,20 @@ class ControlNode(Node):
         return response
 
     def _critical(self, critical: bool) -> None:
-        self.controller.set_critical(critical, self._now())
+        self.pipeline.set_critical(critical, self._now())
         self._publish_rows()
 
     def _outcome(self, success: bool) -> None:
         self._end_episode(replay_record.SUCCESS if success else replay_record.FAILURE)
 
     def _end_episode(self, code: int) -> None:
-        self.controller.end_episode(code)
+        self.pipeline.end_episode(code, self._now())
         self._publish_rows()
 
     def _change(self, settings: Control) -> None:
         self.settings = settings
-        self.controller.change(settings)
+        self.pipeline.change(settings)
+        self._settings_text.publish(String(data=self.pipeline.settings_text()))
 
     # --- the tick -----------------------------------------------------------------------------------------------------
 
@@ -218,20 +225,21 @@ class ControlNode(Node):
         if now == 0:
             return  # simulated time before the first /clock
         self.ticks.tick(now if self._simulated_time else begun)
-        if self._ready:
-            ready = self._ready.pop()
-            self.gate.install(ready)
-            if ready.created_ns > self._started_ns:  # those of before were repeated for a late joiner
-                self.push_to_use.add((time.time_ns() - ready.created_ns) * 1e-9)
         if self._enable_when_ready:
             self._try_enable()
-        command = self.controller.tick(now)
-        if command is not None:
-            self._command.publish(self.writer.message(command, self.get_clock().now().to_msg()))
-        self._publish_rows()
+        self._command_once(now)
+        self._follow_weights()
         self.compute.add((time.monotonic_ns() - begun) * 1e-9)
         if (age := self.controller.chunk_age_ns(now)) is not None:
             self.age.add(age * 1e-9)
+
+    def _command_once(self, now: int | None = None) -> Command | None:
+        """One control step, with all that it says."""
+        now = self._now() if now is None else now
+        command = self.pipeline.tick(now)
+        self._publish_command(command, now)
+        self._publish_rows()
+        return command
 
     def _try_enable(self) -> None:
         try:
@@ -246,22 +254,50 @@ class ControlNode(Node):
             self._replay.publish(replay_record.encode(row, PointCloud2(), PointField, self.settings.base_frame))
         for code in endings:
             self._episode_ended.publish(UInt8(data=code))
+        self._publish_ticks()
 
-    def _hold_still(self) -> None:
-        """The last command: stay where the arm was measured, at rest."""
-        command = self.controller.last_command()
-        if command is not None:
-            self._command.publish(self.writer.message(command, self.get_clock().now().to_msg()))
+    def _publish_ticks(self) -> None:
+        log = self.pipeline.take_log()
+        if not log:
+            return
+        rows = np.frombuffer(b"".join(log), self.pipeline.layout.dtype)
+        if self._tick_table is None:
+            self._tick_table = replay_record.encode(rows, PointCloud2(), PointField, self.settings.base_frame)
+        else:
+            replay_record.refill(rows, self._tick_table)  # its columns are set once: assigning them costs more than the rest
+        self._tick_rows.publish(self._tick_table)
+
+    def _publish_command(self, command: Command | None, now: int) -> None:
+        """Stamped with the time of its tick, by which it is found again in a bag."""
+        if command is None:
+            return
+        stamp = Time(sec=now // 1_000_000_000, nanosec=now % 1_000_000_000)
+        self._command.publish(self.writer.message(command, stamp))
+        if self.gripper is not None and not command.holding:
+            position = self.gripper.position(now, self.controller.source)
+            if position is not None:
+                self._gripper_command.publish(self.writer.gripper_message(position, stamp))
+
+    def _follow_weights(self) -> None:
+        """Measure from a learner's export to the tick that takes it; tell when weights were returned from."""
+        authority = self.controller.authority
+        if authority.newest is not self._newest_weights:
+            self._newest_weights = newest = authority.newest
+            if newest.created_ns > self._started_ns:  # those of before were repeated for a late joiner
+                self.push_to_use.add((time.time_ns() - newest.created_ns) * 1e-9)
+        if authority.reverts > self._reverts:
+            self._reverts = authority.reverts
+            self.get_logger().error(authority.last_revert)
 
     # --- diagnostics --------------------------------------------------------------------------------------------------
 
     def _report(self) -> None:
         controller = self.controller
         others = self._other_publishers()
-        if others > 0:
-            level, message = "error", f"{others} other publisher(s) on 'command'"
-        elif controller.stop_reason:
+        if controller.stop_reason:
             level, message = "error", f"stopped: {controller.stop_reason}"
+        elif others:
+            level, message = "error", second_publisher(others)
         elif not controller.enabled:
             level, message = "warn", "disabled: " + "; ".join(controller.not_ready(self._now()) or ["call ~/enable"])
         else:
@@ -284,6 +320,10 @@ class ControlNode(Node):
             "residual_mean": float(np.abs(controller.policy.residual).mean()),  # share of the bound; in shadow mode too
             "residual_max": float(np.abs(controller.policy.residual).max()),
             "last_refusal": self.gate.last_refusal,
+            "weights_share": controller.authority.share,  # the rest is that of the version before
+            "weights_held_s": controller.authority.held / self.settings.control_rate,
+            "weights_reverts": controller.authority.reverts,
+            "last_revert": controller.authority.last_revert,
             "episode": controller.episode.number,
             "critical": int(controller.episode.active),
             "refused_inputs": self.refused_inputs + self._state_topics.refused,
@@ -293,15 +333,16 @@ class ControlNode(Node):
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
 
     def close(self) -> None:
-        """A last safe command, and the ending of a running episode, before the node goes."""
-        self._hold_still()
-        self.controller.disable()
-        self._publish_rows()
+        """The arm comes to rest, the running episode gets its ending, and then the node goes."""
+        self.pipeline.disable(self._now())
+        while self._command_once() is not None:
+            time.sleep(1.0 / self.settings.control_rate)
         self._worker.shutdown(wait=True, cancel_futures=True)
 
 
 def main() -> None:
     """Entry point of `control_node`."""
+    use_profile("control_node")
     sys.exit(run(ControlNode))
 
 

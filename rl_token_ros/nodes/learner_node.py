@@ -10,6 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import UInt8MultiArray
 
@@ -23,7 +24,7 @@ from rl_token_ros.parameters import ParameterError
 from rl_token_ros.proprioception import size
 from rl_token_ros.replay_record import ReplayError
 from rl_token_ros.settings import Learner
-from rl_token_ros.weights import Architecture
+from rl_token_ros.weights import Architecture, Identity
 
 STALE_SECONDS = 15.0  # without figures from the process
 
@@ -43,24 +44,42 @@ class LearnerNode(Node):
         self.pushed_ns = 0
         self._weights = self.create_publisher(UInt8MultiArray, "actor/weights", LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.worker = Worker(
-            s, self.row_dtype, find_identity(s), architecture, on_weights=self._push, log=self._log
-        )
-        self.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000))
+        identity = find_identity(s)
+        self.worker = Worker(s, self.row_dtype, identity, architecture, on_weights=self._push, log=self._log)
+        self._seed(identity)
+        self.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000), raw=True)  # kept as it came
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._report, clock=steady)
         self.create_timer(s.repeat_seconds, self._repeat, clock=steady)
         self._repeat()
 
-    def _on_replay(self, message: PointCloud2) -> None:
+    def _seed(self, identity: Identity) -> None:
+        """Rows of old bags come before all others, once: a run that is continued has them in its journal."""
+        if not self.settings.seed_bags or not self.worker.new:
+            return
+        from rl_token_ros.bags.seeds import Seed  # the libraries for bags
+
         try:
-            rows = replay_record.decode(message, self.row_dtype)
-        except ReplayError as error:
+            for seed in [Seed(path, self.settings, self.row_dtype, identity) for path in self.settings.seed_bags]:
+                for rows, message in seed:
+                    self.worker.seed(rows, message)
+                self._log("info", f"'{seed.path}': {seed.steps} steps of 'replay' to begin with")
+                for problem in seed.problems:
+                    self._log("warn", problem)
+        except ParameterError:
+            self.worker.close()
+            raise
+
+    def _on_replay(self, message: bytes) -> None:
+        try:
+            rows = replay_record.decode(deserialize_message(message, PointCloud2), self.row_dtype)
+        except Exception as error:  # of any kind: whoever is on the network writes these bytes
             self.refused += 1
-            self.get_logger().error(str(error), throttle_duration_sec=1.0)
+            told = str(error) if isinstance(error, ReplayError) else f"'replay' is no PointCloud2: {error}"
+            self.get_logger().error(told, throttle_duration_sec=1.0)
             return
         self.received += len(rows)
-        self.worker.send(rows)
+        self.worker.send(rows, message)
 
     def _push(self, blob: bytes) -> None:
         """New weights, at once; runs on a thread of the worker's."""
@@ -95,6 +114,8 @@ class LearnerNode(Node):
             "rows_received": self.received,
             "rows_refused": self.refused,
             "rows_not_taken": worker.rows_lost,
+            "disk_errors": worker.disk_errors,
+            "run": worker.run,
             "pushes": self.pushes,
             "pushed_ns": self.pushed_ns,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
 from typing import Callable
@@ -14,9 +15,15 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from rl_token_ros import memory
 from rl_token_ros.parameters import ParameterError
 
 EXIT_BAD_INPUT = 2
+
+
+def _warn_without_security(node: Node) -> None:
+    if os.environ.get("ROS_SECURITY_ENABLE", "").lower() != "true":
+        node.get_logger().warning("no security: whoever reaches this ROS domain can command the arm and send it weights; docs/security.md says how to turn it on")
 
 
 def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
@@ -25,6 +32,7 @@ def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
     rclpy's own signal handlers are off: with them the context is dead before a last command could be sent (PLATFORM.md).
     A node may have ``close()``, which is called while publishing still works.
     """
+    memory.keep()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except rclpy_implementation.RCLError as error:  # a parameter file that rcl cannot parse
@@ -41,6 +49,7 @@ def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
     node = None
     try:
         node = make()
+        _warn_without_security(node)
         # What start-up left is never garbage; without this a full collection walks all of it, milliseconds within a control tick.
         gc.collect()
         gc.freeze()

@@ -11,11 +11,11 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import Image
-from std_msgs.msg import String
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String, UInt8
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rl_token_ros import diagnostics, images, proprioception
+from rl_token_ros import diagnostics, images
 from rl_token_ros.chunk import stamp_to_ns
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
@@ -24,21 +24,26 @@ from rl_token_ros.observation import Synchroniser
 from rl_token_ros.settings import Vla
 from rl_token_ros.timing import Percentiles, from_future
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
-from rl_token_ros.vla.onnx import OnnxBackend
+from rl_token_ros.vla.choose import make_backend
+
+IMAGE_TOPICS = {"raw": (Image, "image_raw", images.to_rgb), "compressed": (CompressedImage, "image_raw/compressed", images.decompress)}
 
 
 class VlaNode(Node):
-    """One query at a time, in a thread of its own, so that callbacks never wait for the model."""
+    """One query at a time, in a thread of its own, so that callbacks never wait for the model.
+
+    The next query begins when the last is answered, while its chunk is being executed.
+    """
 
     def __init__(self, **options) -> None:
         super().__init__("vla_node", **options)
         self.settings = declare(self, Vla)
         groups = self.settings.vla_proprioception
-        self.backend = OnnxBackend(
-            self.settings, proprioception.size(groups, len(self.settings.joint_names), self.settings.action_size)
-        )
+        self.backend = make_backend(self.settings)
+        if self.backend.warning:
+            self.get_logger().warning(self.backend.warning)
         self.synchroniser = Synchroniser(self.settings)
-        self.latency = Percentiles()
+        self.latency, self.server, self.added = (Percentiles() for _ in range(3))
         self.queries = self.failures = self.bad_images = 0
         self._message = "no query yet"
         self._asked = 0.0
@@ -49,40 +54,35 @@ class VlaNode(Node):
         self._reference = self.create_publisher(JointTrajectory, "vla/reference", QoSProfile(depth=1))
         self._embedding = self.create_publisher(Image, "vla/embedding", QoSProfile(depth=1))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        kind, name, self._decode = IMAGE_TOPICS[self.settings.image_transport]
+        self._answered = self.create_guard_condition(self._query_if_idle)
         for camera in self.settings.cameras:
+            topic = f"camera/{camera}/{name}"
             self.create_subscription(
-                Image,
-                f"camera/{camera}/image_raw",
-                lambda message, camera=camera: self._image(camera, message),
-                qos_profile_sensor_data,
+                kind, topic, lambda message, camera=camera, topic=topic: self._image(camera, topic, message), qos_profile_sensor_data
             )
         self._state_topics = StateTopics(self, self.synchroniser.state, groups)
         self.create_subscription(String, "task", self._task, LATCHED)
+        self.create_subscription(UInt8, "episode_ended", lambda _: self.backend.reset(), 10)
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _task(self, message: String) -> None:
         self.synchroniser.task = message.data
 
-    def _image(self, camera: str, message: Image) -> None:
-        topic = f"camera/{camera}/image_raw"
-        try:
-            picture = images.to_rgb(message, topic)
-        except images.ImageError as error:
-            self.bad_images += 1
-            self.get_logger().error(str(error), throttle_duration_sec=1.0)
-            return
+    def _image(self, camera: str, topic: str, message: Image | CompressedImage) -> None:
         now = self.get_clock().now().nanoseconds
         if now < self._newest_ns:
             self.synchroniser.forget()  # the clock went back: stamps of before would keep new ones out
         self._newest_ns = now
         stamp = stamp_to_ns(message.header.stamp) or now
-        if from_future(stamp, now):
+        try:
+            if from_future(stamp, now):
+                raise images.ImageError(f"'{topic}' is stamped {(stamp - now) * 1e-9:.2f} s in the future; do the clocks agree?")
+            self.synchroniser.set_image(camera, stamp, self._decode(message, topic))
+        except images.ImageError as error:
             self.bad_images += 1
-            self.get_logger().error(
-                f"'{topic}' is stamped {(stamp - now) * 1e-9:.2f} s in the future; do the clocks agree?", throttle_duration_sec=1.0
-            )
+            self.get_logger().error(str(error), throttle_duration_sec=1.0)
             return
-        self.synchroniser.set_image(camera, stamp, picture)
         self._query_if_idle()
 
     def _query_if_idle(self) -> None:
@@ -103,14 +103,15 @@ class VlaNode(Node):
         try:
             answer = self.backend.query(observation)
             reference, embedding = self._messages(observation.stamp_ns, answer)
-            self._embedding.publish(embedding)
-            self._reference.publish(reference)
-            self.latency.add(time.perf_counter() - begun)
+            self._reference.publish(reference)  # first: it is small, and the arm waits for it
+            if embedding is not None:
+                self._embedding.publish(embedding)
+            self._measure(time.perf_counter() - begun, answer.server_seconds)
             self.queries += 1
             self._message = "answering"
         except BackendError as error:
             self.failures += 1
-            self._message = str(error)
+            self._message = str(error).partition("\n")[0]
             self.get_logger().error(str(error), throttle_duration_sec=1.0)
         except Exception as error:  # a dead thread would be silent
             self.failures += 1
@@ -118,10 +119,17 @@ class VlaNode(Node):
             self.get_logger().error(self._message, throttle_duration_sec=1.0)
         finally:
             self._busy = False
+            self._answered.trigger()
 
-    def _messages(self, stamp_ns: int, answer: Answer) -> tuple[JointTrajectory, Image]:
+    def _measure(self, seconds: float, server_seconds: float | None) -> None:
+        self.latency.add(seconds)
+        if server_seconds is not None:
+            self.server.add(server_seconds)
+            self.added.add(seconds - server_seconds)
+
+    def _messages(self, stamp_ns: int, answer: Answer) -> tuple[JointTrajectory, Image | None]:
         stamp = Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
-        reference = JointTrajectory(joint_names=self.settings.action_names)
+        reference = JointTrajectory(joint_names=self.settings.chunk_names)
         reference.header.stamp, reference.header.frame_id = stamp, self.settings.base_frame
         dt_ns = round(self.settings.chunk_dt * 1e9)
         reference.points = [
@@ -130,6 +138,8 @@ class VlaNode(Node):
             )
             for i, action in enumerate(answer.actions.astype(float).tolist())
         ]
+        if answer.embeddings is None:
+            return reference, None
         embedding = images.from_matrix(answer.embeddings, Image())
         embedding.header.stamp = stamp
         return reference, embedding
@@ -142,12 +152,15 @@ class VlaNode(Node):
             "bad_images": self.bad_images,
             "bad_states": self._state_topics.refused,
             **self.latency.report("query_ms", 1e3),
+            **self.server.report("server_ms", 1e3),
+            **self.added.report("added_ms", 1e3),
         }
         status = diagnostics.status(self.get_fully_qualified_name(), "ok" if ok else "warn", self._message, values)
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
 
     def close(self) -> None:
-        """Wait for the query under way."""
+        """End the query under way, or wait for a local one."""
+        self.backend.close()
         self._worker.shutdown(wait=True, cancel_futures=True)
 
 

@@ -19,7 +19,7 @@ EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a practi
 
 @dataclasses.dataclass
 class Practice:
-    """What a practice left: its scored episodes, the last weights, the learner's figures, robot seconds used."""
+    """What a practice left: its scored episodes, the best weights, the learner's figures, robot seconds used."""
 
     episodes: list[ScoredEpisode]
     blob: bytes
@@ -53,16 +53,14 @@ def practise(
     gate = WeightsGate(controller.actor, learner.identity)
     scorer = EpisodeScorer(controller.settings.control_rate)
     episodes: list[ScoredEpisode] = []
-    blob = b""
 
     def learn(rows: np.ndarray) -> None:
-        nonlocal blob
         learner.add(rows)
         while learner.updates_owed and learner.update(learner.updates_owed):
             pass
         if learner.push_due:
             blob = weights.encode(learner.weights())
-            gate.install(gate.admit(blob, controller.policy.observation.copy()))
+            controller.authority.offer(gate.admit(blob, controller.policy.observation.copy()))
 
     begun = loop.now_ns
     while (gone := (loop.now_ns - begun) * 1e-9) < robot_seconds:
@@ -71,6 +69,7 @@ def practise(
         if progress:
             progress(gone, episodes)
     loop.simulation.close()
+    blob = weights.encode(learner.best_weights()) if learner.warm else b""
     return Practice(episodes, blob, learner.stats(), (loop.now_ns - begun) * 1e-9)
 
 
@@ -82,14 +81,14 @@ def evaluate(
     merged = {
         **given,
         "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
-        "control_node": {**given.get("control_node", {}), "seed": seed},
+        "control_node": {"authority_ramp": 0.0, **given.get("control_node", {}), "seed": seed},
     }
     loop = ClosedLoop(parameter_file, overrides=merged)
     controller, encoder = loop.controller, loop.encoder
     if blob:
         ready = weights.decode(blob)
         gate = WeightsGate(controller.actor, ready.identity)
-        gate.install(gate.admit(blob, controller.policy.observation.copy()))
+        controller.authority.offer(gate.admit(blob, controller.policy.observation.copy()))
     scorer = EpisodeScorer(controller.settings.control_rate)
     scored: list[ScoredEpisode] = []
     reached = 0

@@ -27,10 +27,14 @@ class Observation:
 
 @dataclass(frozen=True)
 class Answer:
-    """Action chunk float32 [H, A] in units of the action, and embeddings float32 [M, D]."""
+    """Action chunk float32 [H, A] in units of the action, and embeddings float32 [M, D].
+
+    ``embeddings`` is None where there is no token (`token_size: 0`); ``server_seconds`` is what a remote VLA says it took.
+    """
 
     actions: np.ndarray
-    embeddings: np.ndarray
+    embeddings: np.ndarray | None
+    server_seconds: float | None = None
 
 
 class BackendError(RuntimeError):
@@ -38,7 +42,15 @@ class BackendError(RuntimeError):
 
 
 class Backend(Protocol):
-    """A frozen VLA."""
+    """A frozen VLA. ``warning``: what the operator should know at the start, or nothing."""
+
+    warning: str
 
     def query(self, observation: Observation) -> Answer:
         """One query; may take seconds; raises BackendError."""
+
+    def reset(self) -> None:
+        """An episode has ended; may be called from any thread."""
+
+    def close(self) -> None:
+        """End, and with it a query under way; may be called from any thread."""

@@ -23,6 +23,8 @@ class OnnxBackend:
         ParameterError: the file is missing, or its cameras, actions, proprioception or dt are not those of the parameters.
     """
 
+    warning = ""
+
     def __init__(self, settings: Vla, proprio_size: int) -> None:
         path = resolve_path(settings.vla_model)
         if not path.is_file():
@@ -33,6 +35,7 @@ class OnnxBackend:
         except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
             raise ParameterError(f"parameter 'vla_model': '{path}' cannot be loaded: {error}") from None
         self._cameras = settings.cameras
+        self._token = settings.token_size > 0
         self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self._types = {value.name: value.type for value in self._session.get_inputs()}
         self._refuse_misfit(settings, proprio_size)
@@ -57,13 +60,13 @@ class OnnxBackend:
         outputs = {value.name: value.shape for value in self._session.get_outputs()}
         if len(outputs.get("actions", ())) != 3 or len(outputs.get("embeddings", ())) != 3:
             raise ParameterError(f"'{self.path}' has outputs {', '.join(outputs)}; expected actions [1, H, A] and embeddings [1, M, D]")
-        if outputs["actions"][-1] != settings.action_size:
+        if outputs["actions"][-1] != len(settings.chunk_names):
             raise ParameterError(
-                f"parameter 'action_names' has {settings.action_size} names, but '{self.path}' gives {outputs['actions'][-1]} actions"
+                f"parameters 'action_names' and 'gripper_names' have {len(settings.chunk_names)} names, but '{self.path}' gives {outputs['actions'][-1]} actions"
             )
         metadata = self._session.get_modelmeta().custom_metadata_map
         for key, mine in (
-            ("action_names", settings.action_names),
+            ("action_names", settings.chunk_names),
             ("vla_proprioception", settings.vla_proprioception),
             ("chunk_dt", settings.chunk_dt),
         ):
@@ -87,7 +90,13 @@ class OnnxBackend:
         actions, embeddings = self._session.run(["actions", "embeddings"], feed)
         if not (np.isfinite(actions).all() and np.isfinite(embeddings).all()):
             raise BackendError("the VLA's answer is not finite")
-        return Answer(actions[0], embeddings[0])
+        return Answer(actions[0], embeddings[0] if self._token else None)
+
+    def reset(self) -> None:
+        """A model without memory: nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to end: a query takes as long as the model."""
 
 
 def _says(text: str, value: object) -> bool:

@@ -1,0 +1,122 @@
+"""Compares what a replay makes with what the bag holds: rows of `replay`, and the messages on `command`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Callable
+
+import numpy as np
+
+from rl_token_ros import replay_record
+from rl_token_ros.bags.commands import CommandReader
+from rl_token_ros.bags.reader import Record
+from rl_token_ros.bags.tables import TableReader
+from rl_token_ros.tick_record import Row
+
+
+class Transitions:
+    """Compares the rows of `replay` that the replay made with those of the bag, by their stamps.
+
+    Args:
+        dtype: columns of the rows.
+        decode: from CDR to a PointCloud2.
+    """
+
+    WAITING = 10_000  # rows that may wait for their counterpart
+
+    def __init__(self, dtype: np.dtype, decode: Callable[[bytes], Any] | None) -> None:
+        self.made = self.recorded = self.identical = self.different = 0
+        self.endings: Counter[str] = Counter()
+        self.unreadable = ""
+        self._dtype, self._decode, self._tables = dtype, decode, TableReader()
+        self._waiting: tuple[dict[int, bytes], dict[int, bytes]] = {}, {}
+        self._stamp_at = dtype.fields["stamp_sec"][1]
+        self._ended_at = dtype.fields["ended"][1]
+
+    def take(self, record: Record) -> None:
+        """A message of `replay` of the bag."""
+        try:
+            rows = self._tables.rows(record.data, self._decode, self._dtype, "replay")
+        except replay_record.ReplayError as error:
+            self.unreadable = str(error)
+            return
+        self.recorded += len(rows)
+        for row in rows:
+            self._meet(row, 0)
+
+    def add(self, rows: list[np.ndarray]) -> None:
+        """Rows that were made again, each [1]."""
+        self.made += len(rows)
+        for row in rows:
+            self._meet(row.tobytes(), 1)
+
+    def _meet(self, row: bytes, side: int) -> None:
+        if side == 1 and (code := row[self._ended_at]):
+            self.endings[replay_record.ENDINGS[code]] += 1
+        stamp = int.from_bytes(row[self._stamp_at : self._stamp_at + 8], "little")
+        other = self._waiting[1 - side].pop(stamp, None)
+        if other is None:
+            mine = self._waiting[side]
+            mine[stamp] = row
+            if len(mine) > self.WAITING:
+                del mine[next(iter(mine))]
+        elif other[4:] == row[4:]:  # `seq` counts from the node's start, which may not be in the bag
+            self.identical += 1
+        else:
+            self.different += 1
+
+    def text(self) -> list[str]:
+        """Lines of the report."""
+        if self.unreadable:
+            return [f"the bag's transitions are not compared: {self.unreadable}"]
+        line = f"{self.made} transitions made"
+        if self.recorded:
+            line += f", {self.recorded} recorded; {self.identical} identical" + (f", {self.different} different" if self.different else "")
+        return [line]
+
+
+class Wire:
+    """Compares what was sent on `command` with what the rows say was sent, by their stamps.
+
+    Args:
+        commands: reads the messages.
+    """
+
+    WAITING = 10_000
+
+    def __init__(self, commands: CommandReader) -> None:
+        self.equal = self.unequal = self.unstamped = 0
+        self._commands = commands
+        self._waiting: tuple[dict[int, np.ndarray], dict[int, np.ndarray]] = {}, {}
+
+    def take(self, record: Record) -> None:
+        """A message of `command`."""
+        stamp, value = (self._commands.speed if self._commands.speeds else self._commands.read)(record.data)
+        if not stamp:
+            self.unstamped += 1
+        elif value is not None:
+            self._meet(stamp, value, 0)
+
+    def add(self, row: Row) -> None:
+        """A control step with a command."""
+        if row.commands:
+            self._meet(row.now_ns, row.velocity if self._commands.speeds else row.command, 1)
+
+    def _meet(self, stamp: int, value: np.ndarray, side: int) -> None:
+        other = self._waiting[1 - side].pop(stamp, None)
+        if other is None:
+            mine = self._waiting[side]
+            mine[stamp] = value
+            if len(mine) > self.WAITING:
+                del mine[next(iter(mine))]
+        elif np.array_equal(other, value):
+            self.equal += 1
+        else:
+            self.unequal += 1
+
+    def text(self) -> list[str]:
+        """Lines of the report."""
+        if self.unstamped:
+            return []  # forward and trajectory commands have no stamp by which to find their step
+        line = f"{self.equal} messages on 'command' say what the steps say"
+        return [line + (f"; {self.unequal} do not" if self.unequal else "")]

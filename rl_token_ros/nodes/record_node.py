@@ -1,0 +1,127 @@
+"""record: writes the topics of a run into a bag as they come, without decoding them."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from rl_token_ros import diagnostics
+from rl_token_ros.bags.recorder import Message, Recorder
+from rl_token_ros.bags.writer import BagWriter, qos
+from rl_token_ros.nodes.ros_parameters import declare
+from rl_token_ros.nodes.running import run
+from rl_token_ros.parameters import ParameterError
+from rl_token_ros.settings import Record
+
+LOOK_SECONDS = 0.2  # between two looks for new topics
+DEPTH = 1000  # messages of one topic that may wait while another is taken
+
+
+class RecordNode(Node):
+    """Subscribes to what matches as soon as somebody publishes it, with the QoS it is offered with."""
+
+    def __init__(self, **options) -> None:
+        super().__init__("record", **options)
+        self.settings = settings = declare(self, Record)
+        folder = Path(settings.bag).expanduser() if settings.bag else Path("runs/bags") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        self._patterns = [self.resolve_topic_name(topic) if "*" not in topic else self._absolute(topic) for topic in settings.topics]
+        try:
+            self._writer = BagWriter(folder, split_bytes=settings.split_size, limit_bytes=settings.size_limit, compression=settings.compression)
+        except OSError as error:
+            raise ParameterError(f"parameter 'bag': '{folder}' cannot be written: {error.strerror}") from None
+        self.recorder = Recorder(
+            self._writer,
+            sync_seconds=settings.sync_seconds,
+            queue_bytes=settings.queue_size,
+            free_bytes=settings.free_space,
+            log=lambda level, text: getattr(self.get_logger(), level)(text),
+        )
+        self.topics: dict[str, str] = {}  # subscribed, with their types
+        self._refused: set[str] = set()
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(LOOK_SECONDS, self._look, clock=steady)
+        self.create_timer(1.0, self._report, clock=steady)
+        self._look()
+        self.get_logger().info(f"recording to '{folder}'")
+
+    def _absolute(self, pattern: str) -> str:
+        return pattern if pattern.startswith("/") else f"{self.get_namespace().rstrip('/')}/{pattern}"
+
+    def _look(self) -> None:
+        """Subscribe to what has appeared since the last look."""
+        for topic, kinds in self.get_topic_names_and_types():
+            if topic in self.topics or topic in self._refused or not any(fnmatch.fnmatchcase(topic, pattern) for pattern in self._patterns):
+                continue
+            offered = self.get_publishers_info_by_topic(topic)
+            if not offered:
+                continue  # somebody listens, nobody speaks yet
+            if len(kinds) != 1:
+                self._refuse(topic, f"it has several types: {', '.join(kinds)}")
+                continue
+            self._subscribe(topic, kinds[0], [info.qos_profile for info in offered])
+
+    def _subscribe(self, topic: str, kind: str, offered: list[QoSProfile]) -> None:
+        package, _, name = kind.partition("/msg/")
+        try:
+            message_class = getattr(importlib.import_module(f"{package}.msg"), name)
+        except (ImportError, AttributeError):
+            self._refuse(topic, f"its type {kind} is not installed here; source the workspace that has it")
+            return
+        # A subscriber gets nothing from a publisher that offers less than it asks for.
+        reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in offered)
+        latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in offered)
+        profile = QoSProfile(
+            depth=DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        self._writer.add_topic(topic, kind, qos(reliable=reliable, latched=latched, depth=max(offered[0].depth, 1)))
+        self.topics[topic] = kind
+        clock = self.get_clock()
+        self.create_subscription(
+            message_class, topic, lambda data: self.recorder.take(Message(topic, kind, clock.now().nanoseconds, data)), profile, raw=True
+        )
+
+    def _refuse(self, topic: str, why: str) -> None:
+        self._refused.add(topic)
+        self.get_logger().error(f"'{topic}' is not recorded: {why}")
+
+    def _report(self) -> None:
+        recorder = self.recorder
+        level, message = ("ok", "recording") if recorder.state == "recording" else ("error", recorder.state)
+        if recorder.lost and level == "ok":
+            level, message = "warn", f"recording; {recorder.lost} messages lost: the disk does not keep up or was full"
+        values = {
+            "topics": len(self.topics),
+            "topics_refused": len(self._refused),
+            "messages": recorder.messages,
+            "messages_lost": recorder.lost,
+            "bytes": recorder.bytes,
+            "files_deleted": self._writer.deleted,
+        }
+        status = diagnostics.status(self.get_fully_qualified_name(), level, message, values)
+        self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
+
+    def close(self) -> None:
+        """Write what was received, with the index."""
+        self.recorder.close()
+        told = f"{self.recorder.messages} messages of {len(self.topics)} topics in '{self._writer.folder}'"
+        self.get_logger().info(told + (f"; {self.recorder.lost} lost" if self.recorder.lost else ""))
+
+
+def main() -> None:
+    """Entry point of `record`."""
+    sys.exit(run(RecordNode))
+
+
+if __name__ == "__main__":
+    main()

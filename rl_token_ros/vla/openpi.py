@@ -1,0 +1,149 @@
+"""The `openpi` backend: a VLA behind a policy server, asked over a websocket (openpi's own server, `vla_server`, and their kin).
+
+Two dialects: ``openpi``, and ``endpoint``, whose requests name an endpoint (``infer``, ``reset``) and whose errors are binary
+``{"type": "error", "message": ..}``. A reply holds ``actions`` [H, A] and, for the RL token, ``embeddings`` [M, D].
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import numpy as np
+
+from rl_token_ros.parameters import ParameterError, resolve_path
+from rl_token_ros.settings import Vla
+from rl_token_ros.vla.backend import Answer, BackendError, Observation
+from rl_token_ros.vla.connection import PolicyClient, api_key
+from rl_token_ros.vla.keys import KeyMap, parse_columns
+from rl_token_ros.vla.statistics import Statistics
+
+NO_EMBEDDINGS = """the VLA server answers without 'embeddings', of which the RL token is made. Add them on the server, in openpi's \
+Policy.infer, after its output transform:
+    seen = _model.preprocess_observation(None, observation, train=False)
+    tokens, mask, autoregressive = self._model.embed_prefix(seen)
+    attention, positions = make_attn_mask(mask, autoregressive), jnp.cumsum(mask, axis=1) - 1
+    (hidden, _), _ = self._model.PaliGemma.llm([tokens, None], mask=attention, positions=positions)
+    outputs["embeddings"] = np.asarray(hidden[0], np.float32)
+or write 'token_size: 0' to practise without a token, on proprioception and reference alone"""
+
+
+class OpenPiBackend:
+    """Turns observations into requests and replies into answers.
+
+    Raises:
+        ParameterError: parameters that cannot be used, see :class:`KeyMap`, :class:`PolicyClient` and :class:`Statistics`.
+    """
+
+    def __init__(self, settings: Vla, proprio_size: int) -> None:
+        self.settings = settings
+        self._keys = KeyMap(settings, proprio_size)
+        self.client = PolicyClient(
+            settings.server,
+            api_key=api_key(settings.api_key_variable),
+            certificate=str(resolve_path(settings.tls_certificate)) if settings.tls_certificate else "",
+            timeout=settings.query_timeout,
+            warmup_timeout=settings.warmup_timeout,
+        )
+        self.warning = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
+        columns = parse_columns(settings.action_columns, 10_000 if settings.action_columns else len(settings.chunk_names), "action_columns", "an action")
+        if len(columns) != len(settings.chunk_names):
+            raise ParameterError(
+                f"parameter 'action_columns' takes {len(columns)} values; write {len(settings.chunk_names)}, one for each of "
+                f"[{', '.join(settings.chunk_names)}]"
+            )
+        self._columns = columns
+        self._scale = np.array(settings.action_scale or [1.0] * len(columns), np.float32)
+        self._statistics = None
+        if settings.statistics_file:
+            width = int(columns.max()) + 1
+            self._statistics = Statistics(resolve_path(settings.statistics_file), settings.statistics_mode, proprio_size, width)
+        self._session = uuid.uuid4().hex
+        self._reset_due = False
+        self._checked = 0
+
+    def query(self, observation: Observation) -> Answer:
+        """One request; see :meth:`PolicyClient.ask` for what may go wrong and how long it takes."""
+        if self._reset_due and self.settings.dialect == "endpoint":
+            self._reset_due = False
+            _refuse_error(self.client.ask({"endpoint": "reset", "session_id": self._session}))
+        if self._statistics is not None:
+            proprio = self._statistics.normalise(observation.proprio)
+            observation = Observation(observation.stamp_ns, observation.images, proprio, observation.task)
+        request = self._keys.request(observation)
+        if self.settings.dialect == "endpoint":
+            request |= {"endpoint": "infer", "session_id": self._session}
+        reply = self.client.ask(request)
+        self._refuse_other_vla()
+        if isinstance(reply, str):  # openpi's server closes after it
+            self.client.give_up("the VLA server ended the connection after an error")
+            raise BackendError(f"the VLA server failed: {reply.strip().splitlines()[-1] if reply.strip() else 'no reason given'}\n{reply}")
+        _refuse_error(reply)
+        return self._answer(reply)
+
+    def reset(self) -> None:
+        """An episode has ended: a policy with a memory forgets it before the next query (dialect endpoint)."""
+        self._reset_due = True
+
+    def close(self) -> None:
+        """End; a query under way fails."""
+        self.client.close()
+
+    def _refuse_other_vla(self) -> None:
+        """Once per connection: a server that says which VLA it serves must serve the one the encoder was made for."""
+        if self._checked == self.client.connections:
+            return
+        theirs, mine = self.client.metadata.get("vla_sha256"), self.settings.vla_sha256
+        if mine and theirs and theirs != mine:
+            reason = f"the VLA server serves a VLA with SHA-256 {str(theirs)[:12]}..., parameter 'vla_sha256' is {mine[:12]}...; serve that one"
+            self.client.give_up(reason)
+            raise BackendError(reason)
+        self._checked = self.client.connections
+
+    def _answer(self, reply: Any) -> Answer:
+        if isinstance(reply, np.ndarray):  # dialect endpoint: the actions alone
+            reply = {"actions": reply}
+        if not isinstance(reply, dict) or "actions" not in reply:
+            found = ", ".join(map(str, reply)) if isinstance(reply, dict) else type(reply).__name__
+            raise BackendError(f"the VLA server's reply has no 'actions'; it has {found}")
+        settings = self.settings
+        actions = _matrix(reply["actions"], "actions")
+        width = int(self._columns.max()) + 1
+        if actions.shape[1] < width or (not settings.action_columns and actions.shape[1] != width):
+            raise BackendError(
+                f"the VLA server gives actions of {actions.shape[1]} values, action_names and gripper_names are {len(self._columns)}; say with "
+                f"'action_columns' which to take, as in 0:{len(self._columns)}"
+            )
+        if self._statistics is not None:
+            actions = self._statistics.restore(actions[:, :width])
+        actions = actions[: settings.horizon or None, self._columns] * self._scale
+        if len(actions) < settings.chunk_length:
+            raise BackendError(f"the VLA server gives {len(actions)} steps; write at most that in 'chunk_length'")
+        if not np.isfinite(actions).all():
+            raise BackendError("the VLA server's actions are not finite")
+        embeddings = None
+        if settings.token_size:
+            if "embeddings" not in reply:
+                raise BackendError(NO_EMBEDDINGS)
+            embeddings = _matrix(reply["embeddings"], "embeddings")
+        timing = reply.get("server_timing")
+        milliseconds = timing.get("infer_ms") if isinstance(timing, dict) else None
+        return Answer(actions, embeddings, milliseconds * 1e-3 if isinstance(milliseconds, (int, float)) else None)
+
+
+def _refuse_error(reply: Any) -> None:
+    if isinstance(reply, dict) and reply.get("type") == "error":
+        raise BackendError(f"the VLA server failed: {reply.get('message', 'no reason given')}")
+
+
+def _matrix(value: Any, name: str) -> np.ndarray:
+    """float32 [rows, columns] from numbers of any type, with or without a leading batch of one."""
+    try:
+        matrix = np.asarray(value, np.float32)
+    except (TypeError, ValueError):
+        raise BackendError(f"the VLA server's '{name}' are no numbers") from None
+    if matrix.ndim == 3 and len(matrix) == 1:
+        matrix = matrix[0]
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise BackendError(f"the VLA server's '{name}' have shape {matrix.shape}; expected two dimensions")
+    return matrix

@@ -1,0 +1,225 @@
+"""Whatever happens to a pipeline, its rows of `~/ticks` and the messages are enough to make every command again, bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_robot
+from small_robot import CHUNK, DOWN, HOME, HORIZON, ROWS, WIDTH
+
+pytest.importorskip("rosbags")
+
+from rl_token_ros import parameters, state_messages, tick_record, weights
+from rl_token_ros.arming import Refused
+from rl_token_ros.bags import types
+from rl_token_ros.bags.names import SETTINGS, TICKS, TYPES, Names
+from rl_token_ros.bags.reader import Bag
+from rl_token_ros.bags.replay import Replayer, Step, control_of
+from rl_token_ros.bags.writer import BagWriter
+from rl_token_ros.pipeline import Pipeline
+from rl_token_ros.replay_record import FAILURE, POINT_FIELD, SUCCESS
+from rl_token_ros.settings import Control
+from rl_token_ros.weights import WeightsError
+
+STORE = types.known()
+M = STORE.types
+PERIOD = 20_000_000
+START = 1_700_000_000_123_456_789  # not a number that a float holds
+
+
+def stamp(ns: int):
+    return M["builtin_interfaces/msg/Time"](ns // 10**9, ns % 10**9)
+
+
+def header(ns: int):
+    return M["std_msgs/msg/Header"](stamp(ns), "base_link")
+
+
+def pose(ns: int, position: np.ndarray):
+    point, turn = M["geometry_msgs/msg/Point"](*map(float, position)), M["geometry_msgs/msg/Quaternion"](*DOWN)
+    return M[TYPES["ee_pose"]](header(ns), M["geometry_msgs/msg/Pose"](point, turn))
+
+
+def wrench(ns: int, force: np.ndarray):
+    vector = M["geometry_msgs/msg/Vector3"]
+    return M[TYPES["wrench"]](header(ns), M["geometry_msgs/msg/Wrench"](vector(*map(float, force)), vector(0.0, 0.0, 0.0)))
+
+
+def reference(ns: int, actions: np.ndarray):
+    none = np.zeros(0)
+    duration = M["builtin_interfaces/msg/Duration"]
+    points = [M["trajectory_msgs/msg/JointTrajectoryPoint"](a, none, none, none, duration(0, i * PERIOD)) for i, a in enumerate(actions)]
+    return M[TYPES["vla/reference"]](header(ns), ["x", "y", "z"], points)
+
+
+def embedding(ns: int, matrix: np.ndarray):
+    return M[TYPES["vla/embedding"]](header(ns), ROWS, WIDTH, "32FC1", 0, 4 * WIDTH, matrix.astype("<f4").view(np.uint8).ravel())
+
+
+def intervention(ns: int, action: np.ndarray):
+    return M[TYPES["intervention"]](header(ns), ["x", "y", "z"], action, np.zeros(0), np.zeros(0))
+
+
+def table(layout: tick_record.Layout, raw: bytes):
+    row = layout.unpack(raw)
+    field = M["sensor_msgs/msg/PointField"]
+    columns = []
+    for name in layout.dtype.names:
+        kind, at = layout.dtype.fields[name][:2]
+        columns.append(field(name, at, POINT_FIELD[kind.base.str.lstrip("<|")], int(np.prod(kind.shape))))
+    return M[TYPES[TICKS]](header(row.now_ns), 1, 1, columns, False, len(raw), len(raw), np.frombuffer(raw, np.uint8), True)
+
+
+class Run:
+    """A run in simulated time in which everything happens, and its bag."""
+
+    def __init__(self, folder: Path, models: dict, seed: int, **changes) -> None:
+        self.random = np.random.default_rng(seed)
+        settings = small_robot.settings(
+            token_encoder=str(models["encoder"]), mode="actor", exploration_sigma=0.5, replan_interval=2, authority_ramp=0.5, rollback_seconds=0.3,
+            state_timeout=0.1, chunk_timeout=0.3, hold_timeout=0.3, episode_time_limit=3.0, weights_change_limit=2.0, **changes,
+        )  # fmt: skip
+        self.pipeline = Pipeline(settings, lambda error: None)
+        self.bag = BagWriter(folder)
+        self.now, self.position, self.version = START, HOME.copy(), 0
+        self.rows = 0
+        self._tell_settings()
+
+    def _write(self, ours: str, message) -> None:
+        kind = TYPES[ours]
+        late = int(self.random.integers(0, 3_000_000))  # the recorder's own order
+        self.bag.write(f"/{ours}", kind, self.now + late, bytes(STORE.serialize_cdr(message, kind)))
+
+    def _tell_settings(self) -> None:
+        self._write(SETTINGS, M["std_msgs/msg/String"](self.pipeline.settings_text()))
+
+    def _sense(self) -> None:
+        random, pipeline, now = self.random, self.pipeline, self.now
+        for topic, message in (("ee_pose", pose(now - 1, self.position)), ("wrench", wrench(now - 2, random.normal(size=3)))):
+            if random.random() > 0.01:
+                self._write(topic, message)
+                state_messages.take(pipeline.controller.state, topic, message, now)
+        if random.random() < 0.3:
+            message = reference(now - 40_000_000, random.normal(0, 0.0005, (HORIZON, 3)))
+            self._write("vla/reference", message)
+            pipeline.propose(message, now)
+            message = embedding(now - 40_000_000, random.normal(size=(ROWS, WIDTH)))
+            self._write("vla/embedding", message)
+            pipeline.encode(message)
+        if random.random() < 0.02:
+            message = intervention(now, random.normal(0, 0.001, 3))
+            self._write("intervention", message)
+            pipeline.intervene(message, now)
+
+    def _push(self) -> None:
+        self.version += int(self.random.integers(1, 3))
+        identity = small_robot.identity(encoder_sha256=self.pipeline.encoder.sha256, vla_sha256=self.pipeline.encoder.vla_sha256)
+        tensors = {name: self.random.normal(0, 0.1, shape).astype(np.float32) for name, shape in small_robot.architecture().shapes().items()}
+        tensors["input_scale"] = np.abs(tensors["input_scale"])
+        blob = weights.encode(small_robot.actor_weights(self.version, identity=identity, tensors=tensors, created_ns=1))
+        dimension = M["std_msgs/msg/MultiArrayLayout"]([], 0)
+        self._write("actor/weights", M["std_msgs/msg/UInt8MultiArray"](dimension, np.frombuffer(blob, np.uint8)))
+        try:
+            self.pipeline.admit(blob)
+        except WeightsError:
+            pass
+
+    def _happen(self) -> None:
+        """Something an operator, a learner or the world does between two ticks."""
+        random, pipeline, now = self.random, self.pipeline, self.now
+        what = random.integers(0, 60)
+        try:
+            if what == 0:
+                self._push()
+            elif what in (1, 2, 3):
+                pipeline.set_critical(True, now)
+            elif what == 4:
+                pipeline.end_episode(SUCCESS if random.random() < 0.5 else FAILURE, now)
+            elif what == 5 and random.random() < 0.3:
+                pipeline.stop(now)
+            elif what in (6, 7) and pipeline.controller.stop_reason:
+                pipeline.reset_stop(now)
+            elif what == 8 and random.random() < 0.3:
+                pipeline.disable(now)
+            elif what == 9:
+                pipeline.rollback(now)
+            elif what == 10:
+                changes = {"mode": str(random.choice(["vla", "shadow", "actor", "actor"])), "replan_interval": int(random.integers(1, CHUNK + 1))}
+                values = {**dataclasses.asdict(pipeline.controller.settings), **changes, "exploration_sigma": float(random.random())}
+                pipeline.change(parameters.build(Control, values))
+                self._tell_settings()
+            elif what == 11 and random.random() < 0.1:
+                self.now -= 2 * 10**9  # somebody sets the clock
+            elif what == 12:
+                self.now += 200_000_000  # a stall
+            if not pipeline.controller.enabled:
+                pipeline.enable(self.now)
+        except (Refused, WeightsError):
+            pass
+
+    def go(self, ticks: int) -> None:
+        """Run for so many ticks."""
+        for _ in range(ticks):
+            self.now += PERIOD
+            self._sense()
+            self._happen()
+            command = self.pipeline.tick(self.now)
+            if command is not None:
+                self.position = command.position + self.random.normal(0, 1e-4, 3)
+            self.pipeline.controller.episode.take()
+            for raw in self.pipeline.take_log():
+                self.rows += 1
+                self._write(TICKS, table(self.pipeline.layout, raw))
+        self.bag.close()
+
+
+def replayed(folder: Path) -> list[Step]:
+    bag = Bag(folder)
+    names = Names(bag.topics)
+    wanted = (*tick_record.INPUTS, "actor/weights", TICKS, SETTINGS)
+    replayer = Replayer({ours: topic for ours in wanted if (topic := names.find(ours))}, lambda told: Pipeline(control_of(told), lambda error: None))
+    steps = [step for record in bag.read() for step in replayer.take(record)]
+    return steps + list(replayer.finish())
+
+
+def test_every_call_of_wild_runs_comes_out_the_same(tmp_path, models):
+    steps: list[Step] = []
+    for seed in range(4):
+        run = Run(tmp_path / f"bag{seed}", models, seed)
+        run.go(400)
+        again = replayed(tmp_path / f"bag{seed}")
+        assert len(again) == run.rows
+        assert [(s.row.seq, s.unchecked, s.differs) for s in again if s.unchecked or s.differs] == [], seed
+        steps += again
+    assert {step.row.source for step in steps} == {0, 1, 2, 3, 4}  # VLA, actor, human, hold, none
+    assert {tick_record.EVENTS[step.row.event] for step in steps} == set(tick_record.EVENTS) - {"not critical", "discard"}
+
+
+def test_a_wild_run_from_the_middle_never_differs_and_is_checked_again(tmp_path, models):
+    Run(tmp_path / "bag", models, 7).go(600)
+    bag = Bag(tmp_path / "bag")
+    records = list(bag.read())
+    kept = {f"/{SETTINGS}", "/actor/weights"}
+    with BagWriter(tmp_path / "cut") as writer:
+        for i, record in enumerate(records):
+            if i > len(records) // 2 or record.topic in kept:
+                writer.write(record.topic, bag.topics[record.topic].type, record.stamp_ns, record.data)
+    steps = replayed(tmp_path / "cut")
+    checked = [step for step in steps if not step.unchecked]
+    assert len(checked) > 0.5 * len(steps)
+    assert [step.differs for step in checked if {"command", "velocity"} & set(step.differs)] == []
+
+
+def test_a_row_survives_its_bytes():
+    layout = tick_record.Layout(2)
+    raw = layout.pack(7, 1, START, [0, START - 1, START - 2, 5, 0, 1], 3, 2, 0.5, 4, True, False, 1, 9, True, 6, 8, START - 9, 10, 11, [0.1, -0.0], [np.nan, 1e-300])
+    row = layout.unpack(raw)
+    assert (row.seq, row.event, row.now_ns, row.begun_ns) == (7, 1, START, START - 9)
+    assert row.inputs == {"ee_pose": START - 1, "wrench": START - 2, "vla/reference": 5, "intervention": 1}
+    assert (row.weights_offered, row.weights_version, row.share, row.parameters, row.enabled, row.stopped) == (3, 2, 0.5, 4, True, False)
+    assert layout.differing(raw, raw) == [] and np.frombuffer(raw, layout.dtype)["command"].tolist() == [[0.1, -0.0]]
+    other = layout.pack(8, 1, START, [0, START - 1, START - 2, 5, 0, 1], 3, 2, 0.5, 4, True, False, 1, 9, True, 6, 8, START - 9, 10, 11, [0.1, 0.0], [np.nan, 1e-300])
+    assert layout.differing(raw, other) == ["command"]  # -0.0 is not 0.0, bit for bit; seq is not compared

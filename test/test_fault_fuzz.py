@@ -1,0 +1,88 @@
+"""A thousand damaged messages for every topic that the network may write: refused with a sentence, or harmless; nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scripted_arm
+import small_robot
+from fuzzing import damaged_messages, damaged_weights
+from scripted_arm import DTYPE, HOME, HORIZON, JOINTS, SECOND
+from test_filter import within_limits
+
+from rl_token_ros import parameters, replay_record, weights
+from rl_token_ros.actor import ResidualActor
+from rl_token_ros.pipeline import Pipeline
+from rl_token_ros.replay_record import ReplayError
+from rl_token_ros.settings import Control
+from rl_token_ros.weights import WeightsError
+from rl_token_ros.weights_gate import WeightsGate
+
+MESSAGES = 1000
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return scripted_arm.write_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.parametrize("topic", ["vla/reference", "vla/embedding"])
+def test_what_the_vla_says_never_breaks_a_limit_or_the_pipeline(models, tmp_path, random, topic):
+    values = scripted_arm.parameters(models, tmp_path)
+    known = parameters.fields(Control)
+    refused: list[str] = []
+    pipeline = Pipeline(parameters.build(Control, {k: v for k, v in values.items() if k in known}), lambda error: refused.append(str(error)))
+    now, position, velocity = 1000 * SECOND, HOME.copy(), np.zeros(3)
+    good = scripted_arm.trajectory(now, np.full((HORIZON, 3), 0.001))
+
+    def tick() -> np.ndarray | None:
+        nonlocal now
+        now += 20_000_000
+        pipeline.controller.state.update_joints(now, JOINTS, position)
+        command = pipeline.tick(now)
+        return None if command is None else command.position
+
+    pipeline.propose(good, now)
+    tick()
+    pipeline.enable(now)
+    for message in damaged_messages(random, topic, MESSAGES, lambda: now):
+        if not isinstance(message, bytes):
+            pipeline.propose(message, now) if topic == "vla/reference" else pipeline.encode(message)
+        command = tick()
+        if command is not None:
+            velocity = within_limits(position, command, velocity, pipeline.controller.filter.limits, 0.02)
+            position = command
+    assert len(refused) > MESSAGES // 4 and all(refused)
+    assert all(topic in text for text in refused)
+
+
+def test_replay_messages_are_refused_with_a_sentence_or_are_rows(random):
+    refused = 0
+    for message in damaged_messages(random, "replay", MESSAGES, lambda: SECOND):
+        if isinstance(message, bytes):
+            continue
+        try:
+            rows = replay_record.decode(message, DTYPE)
+        except ReplayError as error:
+            refused += 1
+            assert "replay" in str(error)
+        else:
+            assert np.isfinite(rows["token"]).all()
+    assert refused > MESSAGES // 2
+
+
+def test_weights_are_refused_with_a_sentence_or_are_weights(random):
+    actor = ResidualActor(small_robot.TOKEN, 9, small_robot.CHUNK, 3, layers=2)
+    observation = np.zeros(actor.architecture.inputs, np.float32)
+    good = weights.encode(small_robot.actor_weights(1, 0.3))
+    refused = 0
+    for blob in damaged_weights(random, good, MESSAGES):
+        gate = WeightsGate(actor, small_robot.identity())
+        try:
+            ready = gate.admit(bytes(blob), observation)
+        except WeightsError as error:
+            refused += 1
+            assert str(error)
+        else:
+            assert np.abs(actor.run(observation, ready)).max() <= 1.0 + 1e-5
+    assert refused > MESSAGES // 2
