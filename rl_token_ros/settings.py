@@ -377,12 +377,12 @@ class Learner(Robot):
         low=0.0, high=1.0,
     )
     return_share: float = parameter(
-        0.3, "Share of the return that was observed, up to the episode's end, in the critic's target. It keeps values from being dreamed up: "
-        "bootstrapping alone took minutes to learn that hovering leads nowhere.", low=0.0, high=1.0,
+        0.0, "Share of the return that was observed, up to the episode's end, in the critic's target; more keeps values from being dreamed up.",
+        low=0.0, high=1.0,
     )
     residual_knots: int = parameter(
-        2, "Residuals per chunk that the actor chooses for each action; each is held over chunk_length / residual_knots steps.",
-        low=1, high=100,
+        0, "Residuals per chunk that the actor chooses for each action, each held over chunk_length / residual_knots steps; 0: one per step.",
+        low=0, high=100,
     )
     reference_dropout: float = parameter(0.5, "Share of samples whose reference the actor does not see in training.", low=0.0, high=1.0)
     beta_start: float = parameter(
@@ -424,10 +424,10 @@ class Learner(Robot):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.chunk_length % self.residual_knots:
+        if self.residual_knots and self.chunk_length % self.residual_knots:
             divisors = [n for n in range(1, self.chunk_length + 1) if self.chunk_length % n == 0]
             raise ParameterError(
-                f"parameter 'residual_knots' is {self.residual_knots}, which does not divide chunk_length = {self.chunk_length}; write one of {divisors}"
+                f"parameter 'residual_knots' is {self.residual_knots}, which does not divide chunk_length = {self.chunk_length}; write 0 or one of {divisors}"
             )
         if not self.return_min < self.return_max:
             raise ParameterError(

@@ -168,7 +168,7 @@ def batch_loss_gradient(learner, block, beta, reference_seen=True):
 
 def test_actor_loss_is_minus_q_plus_beta_times_the_mean_over_the_chunk():
     """Pitfall 2: mean over K x A, not sum. Human steps are imitated, the others held to the base."""
-    learner = practising(reference_dropout=0.0, gradient_norm=1e6, residual_knots=4)
+    learner = practising(reference_dropout=0.0, gradient_norm=1e6)
     rows = episodes(learner.settings, 10, first=30)
     rows["source"][::3] = SOURCE_HUMAN
     learner.add(rows)

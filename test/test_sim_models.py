@@ -132,8 +132,7 @@ def test_token_keeps_what_varies_and_its_graph_agrees(tmp_path):
     with torch.no_grad():
         tokens = encoder(embeddings).numpy()
     assert ridge_rmse(tokens, hidden.numpy(), np.arange(600) >= 500) < 0.5  # a token that knows nothing: 1.7
-    np.testing.assert_allclose(tokens[:500].var(axis=0).mean(), 1.0, atol=0.1)  # all components together: noise stays small
-    assert tokens[:500].std(axis=0).min() < 0.1 < 1.0 < tokens[:500].std(axis=0).max()
+    np.testing.assert_allclose(tokens[:500].std(axis=0), 1.0, atol=0.1)
     train_token.export(encoder, VLA, Path(tmp_path) / "token.onnx")
     graph = session(Path(tmp_path) / "token.onnx")
     assert graph.get_modelmeta().custom_metadata_map["vla_sha256"] == fingerprint(VLA)

@@ -42,7 +42,7 @@ class Td3:
 
     def __init__(self, settings: Learner, architecture: Architecture, blocks: int) -> None:
         self.settings = settings
-        self.knots = Knots(architecture, settings.residual_knots)
+        self.knots = Knots(architecture, settings.residual_knots or architecture.chunk_length)
         self.architecture = architecture = self.knots.inner
         self.device = device = choose_device(settings.device)
         self.generator = torch.Generator(device).manual_seed(settings.seed)
