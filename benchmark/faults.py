@@ -1,7 +1,7 @@
 """Does every fault to real processes and prints one table: `python benchmark/faults.py`; what the arm did, what was lost, recovery time.
 
 The functions are those of the tests (test/fault_bench.py), repeated: 50 times kill -9 of the learner, 1,000 malformed messages per topic.
-The count of commands outside limits is that of the whole run.
+The count of commands outside limits is that of the whole run. A row that takes longer than its time ends there and has failed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "test")]
 
 import numpy as np  # noqa: E402
-from fault_bench import FAULTS, FaultBench, clock_jumps, fuzz, journalled  # noqa: E402
+from fault_bench import FAULTS, FaultBench, clock_jumps, fuzz  # noqa: E402
+
+from rl_token_ros.sim.progress import Progress  # noqa: E402
 
 OFTEN = {"kill -9 learner_node": 50, "kill -9 control_node, a late joiner then": 10, "kill -9 vla_node": 5}
 MESSAGES = 1000
+CLOCK = "clock leaps back and ahead, a bag loops"
+FIRST_SECONDS, EACH_SECONDS = 60.0, 15.0  # that a row may take: once, and for each time
 
 
 def main() -> int:
@@ -29,23 +33,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="faults whose name contains this")
     parser.add_argument("--kills", type=int, default=OFTEN["kill -9 learner_node"], help="of the learner")
+    parser.add_argument("--times", type=int, default=0, help="repetitions of every fault at most, for a quick look; 0: as many as there should be")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     random = np.random.default_rng(options.seed)
-    often = {**OFTEN, "kill -9 learner_node": options.kills}
+    most = options.times or max(OFTEN.values())
+    often = {name: min(times, most) for name, times in {**OFTEN, "kill -9 learner_node": options.kills}.items()}
     faults = {**FAULTS, "malformed messages": functools.partial(fuzz, messages=MESSAGES)}
     chosen = {name: fault for name, fault in faults.items() if options.only in name}
+    clock = options.only in CLOCK
     domain = 1 + os.getpid() % 100
-    failed = 0
+    progress = Progress("faults", sum(often.get(name, 1) for name in chosen) + clock)
+    failed = done = 0
     print("| fault | times | the arm | lost | recovery [s] median, worst |\n| --- | --- | --- | --- | --- |", flush=True)
 
     def show(name: str, bench: FaultBench, fault, times: int) -> None:
-        nonlocal failed
+        nonlocal failed, done
         outcomes = []
+        deadline = time.monotonic() + FIRST_SECONDS + times * EACH_SECONDS
         for _ in range(times):
+            progress(done, name)
+            done += 1
             try:
                 bench.moves_again()
                 outcomes.append(fault(bench, random))
+                assert time.monotonic() < deadline, f"more than {FIRST_SECONDS + times * EACH_SECONDS:.0f} s"
             except AssertionError as error:
                 failed += 1
                 print(f"| {name} | {len(outcomes) + 1} | FAILED: {error} | | |", flush=True)
@@ -55,29 +67,31 @@ def main() -> int:
             recovery = f"{np.median(took):.1f}, {max(took):.1f}" if took else "-"
             print(f"| {name} | {len(outcomes)} | {outcomes[-1].arm} | {outcomes[-1].lost} | {recovery} |", flush=True)
 
-    broken, commands, gaps = [], 0, 0
+    broken, commands, gaps, learner, kept, lost = [], 0, 0, {}, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        with FaultBench(Path(folder), domain) as bench:
-            for name, fault in chosen.items():
-                show(name, bench, fault, often.get(name, 1))
-            bench.arm.silent.add("joints")  # no more rows
-            bench.spin(3.0)
-            learner, kept = bench.report("learner_node"), len(journalled(bench))
-            audit(bench)
-            broken += bench.arm.broken
-            commands, gaps = len(bench.arm.commands), bench.arm.gaps
-        if not options.only or options.only in "clock":
+        if chosen:
+            with FaultBench(Path(folder), domain) as bench:
+                for name, fault in chosen.items():
+                    show(name, bench, fault, often.get(name, 1))
+                bench.arm.silent.add("joints")  # no more rows
+                bench.spin(3.0)
+                learner, kept, lost = bench.report("learner_node"), bench.journal.read(), bench.journal.all_lost()
+                audit(bench)
+                broken += bench.arm.broken
+                commands, gaps = len(bench.arm.commands), bench.arm.gaps
+        if clock:
             (Path(folder) / "clock").mkdir()
             with FaultBench(Path(folder) / "clock", domain, nodes=("control_node",), sim_time=True) as bench:
-                show("clock leaps back and ahead, a bag loops", bench, clock_jumps, 1)
+                show(CLOCK, bench, clock_jumps, 1)
                 audit(bench)
                 broken += bench.arm.broken
                 commands, gaps = commands + len(bench.arm.commands), gaps + bench.arm.gaps
+    progress(done)
     print(f"\n{commands} commands, {len(broken)} outside limits or on old data; {gaps} gaps of more than a period between two")
-    print(f"the learner has learned from {learner.get('steps')} rows; {kept} are in its journal")
+    print(f"the learner has learned from {learner.get('steps')} rows; of {kept} seen in its journal {lost} are lost")
     for sentence in broken[:10]:
         print(sentence)
-    return 1 if failed or broken else 0
+    return 1 if failed or broken or lost else 0
 
 
 def audit(bench: FaultBench) -> None:

@@ -5,7 +5,8 @@
 Processes: a policy server that takes --server-ms for an answer and gives embeddings of --tokens x --width, a real vla_node, a real
 control_node with a token encoder for those embeddings, and this one, which publishes three 224 x 224 cameras at 30 Hz and the state
 at 100 Hz. All on one machine over loopback: a network's own time comes on top. The server sleeps for its time, as one that waits for
-a GPU; the encoder is a mean and a matrix product. "Added" is from the observation to both messages published, less the server's time.
+a GPU; the encoder is a mean and a matrix product. "Added" is from the observation to both messages handed to the middleware, less the
+server's time; the middleware's own sending, some 5 ms for embeddings of 5.7 MB, comes on top before they arrive.
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ def _measure(options: argparse.Namespace) -> dict[str, dict[str, str]]:
     node = rclpy.create_node("feeder")
     pose_publisher = node.create_publisher(PoseStamped, "ee_pose", QoSProfile(depth=5))
     cameras = [node.create_publisher(Image, f"camera/{name}/image_raw", QoSProfile(depth=1)) for name in CAMERAS]
+    node.create_subscription(PoseStamped, "command", lambda _: None, QoSProfile(depth=1))  # without an arm it is not enabled
     reports: dict[str, dict[str, str]] = {}
 
     def hear(message: DiagnosticArray) -> None:

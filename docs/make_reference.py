@@ -25,11 +25,16 @@ MEANING = {
     "camera/<name>/image_raw": "one per entry of `cameras`; rgb8, bgr8, rgba8, bgra8, mono8. With `image_transport: compressed` it is "
     "`camera/<name>/image_raw/compressed`, a CompressedImage (JPEG, PNG)",
     "command": "what moves the arm; the type follows `command_interface`: Float64MultiArray, JointTrajectory, JointState, TwistStamped, PoseStamped",
+    "control_node/settings": "control_node's `~/settings`",
+    "control_node/ticks": "control_node's `~/ticks`: what the screen shows",
     "critical_phase": "True begins an episode, False ends one that has no outcome yet",
     "ee_pose": "pose of the tool in `base_frame`, where `proprioception` or Cartesian actions ask for it",
     "episode_ended": "1 success, 2 failure, 3 time limit, 4 aborted; what resets a scene listens to it",
     "gripper/command": "positions of `gripper_names`; the type follows `gripper_interface`",
     "intervention": "a human's action by action name (and gripper name); acts while it is fresh",
+    "joy": "the joystick: `joy_axes`, `joy_buttons`",
+    "leader/joint_states": "a leader arm: `leader_names`",
+    "twist": "a SpaceMouse, in `base_frame`: `twist_axes`",
     "joint_states": "by name; other joints are ignored, a missing one is an error",
     "outcome": "the task's end: True success, False failure",
     "replay": "one row per control step of the critical phase: a table of typed columns; a bag of it is the data set",
@@ -120,6 +125,7 @@ def _ends() -> dict[str, set[tuple[str, str, str, str]]]:
 
     from rl_token_ros.nodes.control_node import ControlNode
     from rl_token_ros.nodes.learner_node import LearnerNode
+    from rl_token_ros.nodes.operator_node import OperatorNode
     from rl_token_ros.nodes.sim_node import SimNode
     from rl_token_ros.nodes.vla_node import VlaNode
 
@@ -133,7 +139,7 @@ def _ends() -> dict[str, set[tuple[str, str, str, str]]]:
             "learner_node": {"run_directory": folder},
             "vla_node": {"proprioception": ["ee_position"]},
         }  # fmt: skip
-        for name, make in {"vla_node": VlaNode, "control_node": ControlNode, "learner_node": LearnerNode, "sim_node": SimNode}.items():
+        for name, make in {"vla_node": VlaNode, "control_node": ControlNode, "learner_node": LearnerNode, "sim_node": SimNode, "operator": OperatorNode}.items():
             values = parameters.read_file(config_file("sim"), name) | extra.get(name, {})
             node = make(context=context, parameter_overrides=[Parameter(key, value=value) for key, value in values.items()])
             try:

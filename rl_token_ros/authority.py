@@ -127,9 +127,18 @@ class Authority:
             self._left = current
         self.actor.weights, self._steps = ready, 0
 
-    def resume(self, weights: ActorWeights | None, share: float) -> None:
-        """Be as when these weights had this share; what they take over from is not known."""
-        self.actor.weights, self._steps, self._left, self._waiting, self.held = weights, round(share * self._ramp), None, None, 0
+    @property
+    def others(self) -> tuple[int, int, int]:
+        """Version that is taken over from, version that waits (0: none), and for how many ticks."""
+        left, waiting = self._left, self._waiting
+        return left.version if left and self.share < 1.0 else 0, waiting.version if waiting else 0, self.held
+
+    def resume(
+        self, weights: ActorWeights | None, share: float, left: ActorWeights | None, waiting: ActorWeights | None, held: int
+    ) -> None:
+        """Be as when ``weights`` had this share, and ``left`` the rest; to what could be returned then is not known."""
+        self.actor.weights, self._left, self._waiting, self.held, self._return_to = weights, left, waiting, held, None
+        self._steps = round(share * self._ramp)
 
     def begin(self) -> None:
         """The residual acts from now on: the current weights take over from the base."""

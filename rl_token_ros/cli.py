@@ -19,8 +19,12 @@ VERBS = {
     "check": ("rl_token_ros.check", "says what a robot's parameter file finds on the live graph, before anything moves"),
     "vla_server": ("rl_token_ros.vla_server", "serves an ONNX or Python VLA to vla_node over openpi's protocol, for a GPU machine"),
     "sim_node": ("rl_token_ros.nodes.sim_node", "the simulated arm and task on the topics of a real one"),
+    "operator": ("rl_token_ros.nodes.operator_node", "keyboard, joystick, leader arm or SpaceMouse, and a screen of the robot's state"),
+    "train_phase": ("rl_token_ros.train_phase", "learns from the operator's switches in bags when the critical phase begins"),
     "record": ("rl_token_ros.nodes.record_node", "writes a run's topics into a bag (MCAP), whole also after a crash"),
     "replay_bag": ("rl_token_ros.replay_bag", "runs a bag through the pipeline: the same commands? what would other weights have done?"),
+    "report": ("rl_token_ros.report.main", "one HTML page of a run: is practice working?"),
+    "train_token": ("rl_token_ros.train_token", "trains the token's encoder from the embeddings in bags"),
 }
 
 # Packages that pip installs only with an extra of this package, by what is imported.

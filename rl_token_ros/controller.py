@@ -17,13 +17,14 @@ from rl_token_ros import replay_record
 from rl_token_ros.actor import ResidualActor
 from rl_token_ros.arming import Arming, Refused, second_publisher
 from rl_token_ros.authority import Authority
-from rl_token_ros.chunk import Chunk, ChunkError
 from rl_token_ros.episode import Episode
 from rl_token_ros.policy import ResidualPolicy
+from rl_token_ros.proposals import Proposals
 from rl_token_ros.proprioception import RobotState, measured_group, size
 from rl_token_ros.settings import Control
-from rl_token_ros.tick_record import INPUTS, SOURCE_HOLD, SOURCE_NONE
+from rl_token_ros.tick_record import INPUTS, SOURCE_HOLD, SOURCE_NONE, Row, State
 from rl_token_ros.timing import from_future
+from rl_token_ros.weights import ActorWeights
 
 CLOCK_STEP_NS = 50_000_000  # a clock set back by less is being corrected, not changed: time stands still until it has caught up
 LEAVING_SECONDS = 1.0  # beyond the time to brake, to come to rest where the arm was measured
@@ -63,6 +64,7 @@ class Controller:
         self.state = RobotState(settings.joint_names, self.needed)
         limits = (*settings.command_range, settings.velocity_limit, settings.acceleration_limit, settings.lead_limit)
         self.filter = safety.SafetyFilter(safety.Limits(*(np.array(values, np.float64) for values in limits)), 1.0 / settings.control_rate)
+        self.proposals = Proposals(settings)
         self.arming = Arming(settings, self.state, self.needed)
         self.authority = Authority(actor, settings)
         self.policy = ResidualPolicy(
@@ -80,27 +82,15 @@ class Controller:
         self.stop_reason = ""
         self.counts: Counter[str] = Counter()
         self.source, self.clipped = SOURCE_NONE, 0  # who made the last tick's command, and why the filter changed it
-        self._chunk: Chunk | None = None
         self._token: tuple[int, np.ndarray] | None = None
-        self._human: tuple[int, np.ndarray] | None = None
         self._hold: np.ndarray | None = None
         self._hold_since_ns = 0
         self._leaving = 0  # ticks in which a disabled arm may still come to rest
+        self._no_action = [np.nan] * settings.action_size
         self._last_tick_ns = 0
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     # --- inputs -------------------------------------------------------------------------------------------------------
-
-    def set_chunk(self, chunk: Chunk, now_ns: int) -> None:
-        """A new chunk replaces the old one unless its observation is older.
-
-        Raises:
-            ChunkError: its stamp lies in the future.
-        """
-        if from_future(chunk.stamp_ns, now_ns):
-            raise ChunkError(f"'vla/reference' is stamped {-chunk.age_ns(now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
-        if self._chunk is None or chunk.stamp_ns > self._chunk.stamp_ns:
-            self._chunk = chunk
 
     def set_token(self, stamp_ns: int, token: np.ndarray, now_ns: int) -> None:
         """The token float32 [Dz] of the observation with this stamp; may be called from another thread.
@@ -113,11 +103,10 @@ class Controller:
         if self._token is None or stamp_ns > self._token[0]:
             self._token = (stamp_ns, token)
 
-    def set_intervention(self, stamp_ns: int, action: np.ndarray) -> None:
-        """A human's action [A], in units of the action."""
-        if not np.isfinite(action).all():
-            raise ValueError("'intervention' holds values that are not finite")
-        self._human = (stamp_ns, action)
+    @property
+    def token(self) -> tuple[int, np.ndarray] | None:
+        """The newest token float32 [Dz] with the stamp of its observation in ns."""
+        return self._token
 
     def set_critical(self, critical: bool, now_ns: int) -> None:
         """The critical phase: True begins an episode when the arm is enabled, False aborts one that has no outcome yet."""
@@ -145,7 +134,7 @@ class Controller:
 
     def not_ready(self, now_ns: int) -> list[str]:
         """What keeps the arm from being enabled, a sentence each; empty when it may be."""
-        return self.arming.not_ready(now_ns, self._base_action(now_ns) is not None, self.stop_reason)
+        return self.arming.not_ready(now_ns, self.proposals.base(now_ns) is not None, self.stop_reason)
 
     def enable(self, now_ns: int, other_publishers: Sequence[str] = ()) -> None:
         """Let the arm move, beginning at rest at the measured position. Nothing changes if it may already: it could be moving.
@@ -201,23 +190,48 @@ class Controller:
         self.disable()
         self.stop_reason = ""
 
-    def resume(self, now_ns: int, enabled: bool, stop_reason: str, command: np.ndarray, velocity: np.ndarray) -> None:
-        """Be as after a tick of then that gave this command [A] at this velocity [A] (NaN: none): a replay begins in the middle."""
-        self.enabled, self.stop_reason, self._last_tick_ns = enabled, stop_reason, now_ns
-        self._hold, self._leaving = None, 0
-        if np.isfinite(command).all():
-            self.filter.command, self.filter.velocity = command, velocity
+    def snapshot(self) -> State:
+        """What the next call depends on, beside its inputs and the last command."""
+        authority, episode, policy, hold = self.authority, self.episode, self.policy, self._hold
+        return State(
+            self.actor.version, authority.share, *authority.others,
+            self.enabled, bool(self.stop_reason), episode.active, episode.number, episode.step, episode.begun_ns,
+            policy.drawn, policy.executed, policy.version if policy.executed else 0, self._last_tick_ns, self._hold_since_ns, self._leaving,
+            self._no_action if hold is None else hold.tolist(), policy.plan,
+        )  # fmt: skip
+
+    def resume(self, row: Row, left: ActorWeights | None, acting: ActorWeights | None, waiting: ActorWeights | None) -> None:
+        """Be as after the call that a row of `~/ticks` was logged for, given its weights: a replay begins in the middle.
+
+        A measurement, chunk, token or intervention newer than the row's is forgotten.
+        """
+        state = row.state
+        self.enabled, self.stop_reason = state.enabled, "as in the bag" if state.stopped else ""
+        self._last_tick_ns, self._hold_since_ns, self._leaving = state.counted_ns, state.held_ns, state.leaving
+        hold = np.array(state.hold)
+        self._hold = None if np.isnan(hold).any() else hold
+        if row.commands:
+            self.filter.command, self.filter.velocity = row.command, row.velocity
+        self.episode.resume(state.critical, state.episode, state.step, state.begun_ns)
+        self.policy.resume(state.begun_ns, state.drawn, state.executed, state.plan_version, np.array(state.plan))
+        self.authority.resume(acting, state.share, left, waiting, state.weights_held)
+        for topic, stamp in zip(INPUTS, self.input_stamps):
+            if stamp > row.inputs.get(topic, 0):
+                self._forget(topic)
+
+    def _forget(self, topic: str) -> None:
+        if topic == "vla/embedding":
+            self._token = None
+        elif topic in ("vla/reference", "intervention"):
+            self.proposals.forget(topic)
+        else:
+            self.state.forget(topic)
 
     @property
     def input_stamps(self) -> list[int]:
         """Stamp in ns of each of tick_record.INPUTS; 0 for what is not held."""
-        stamps = self.state.stamps
-        held = (self._chunk and self._chunk.stamp_ns, self._token and self._token[0], self._human and self._human[0])
-        return [stamps.get(topic, 0) for topic in INPUTS[:3]] + [stamp or 0 for stamp in held]
-
-    def chunk_age_ns(self, now_ns: int) -> int | None:
-        """Age of the running chunk's observation."""
-        return None if self._chunk is None else self._chunk.age_ns(now_ns)
+        chunk, human = self.proposals.stamps
+        return [*(self.state.stamps.get(topic, 0) for topic in INPUTS[:3]), chunk, self._token[0] if self._token else 0, human]
 
     # --- the tick -----------------------------------------------------------------------------------------------------
 
@@ -260,13 +274,13 @@ class Controller:
         residual = None
         if self._step_inputs is not None and self.settings.mode != "vla" and self.actor.weights is not None:
             residual = self.policy.act(*self._step_inputs)  # in shadow mode computed and reported, not executed
-        if self._human is not None and abs(now_ns - self._human[0]) <= self.settings.intervention_timeout * 1e9:
+        if (human := self.proposals.human(now_ns)) is not None:
             self.policy.reset()
-            return Choice(self._human[1] * rate, replay_record.SOURCE_HUMAN)
+            return Choice(human * rate, replay_record.SOURCE_HUMAN)
         if residual is not None and self.settings.mode == "actor":
             return Choice(residual, replay_record.SOURCE_ACTOR)
         self.policy.reset()
-        base = self._base_action(now_ns)
+        base = self.proposals.base(now_ns)
         return None if base is None else Choice(base * rate, replay_record.SOURCE_VLA)
 
     def _execute(self, now_ns: int, measured: np.ndarray, choice: Choice) -> Command:
@@ -334,23 +348,20 @@ class Controller:
     def _observe(self, now_ns: int, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Token [Dz], proprioception [P] and reference window [C, A] of this tick, or None while one is missing or old."""
         settings = self.settings
-        if self._token is None or self._chunk is None or now_ns - self._token[0] > settings.chunk_timeout * 1e9:
+        chunk = self.proposals.chunk
+        if self._token is None or chunk is None or now_ns - self._token[0] > settings.chunk_timeout * 1e9:
             return None
-        window = self._chunk.window(now_ns, self.period_ns, settings.chunk_length)
+        window = chunk.window(now_ns, self.period_ns, settings.chunk_length)
         if window is None:
             return None
         lead = self.filter.command - measured
         return self._token[1], self.state.vector(settings.proprioception, lead), window * settings.action_rate
 
-    def _base_action(self, now_ns: int) -> np.ndarray | None:
-        if self._chunk is None or self._chunk.age_ns(now_ns) > self.settings.chunk_timeout * 1e9:
-            return None
-        return self._chunk.at(now_ns)
-
     def _clock_jumped(self, back_ns: int) -> None:
         """After a step back, stamps of before mean nothing: forget every input; stop if the arm was moving."""
         self.counts["clock_jumps"] += 1
-        self._chunk = self._token = self._human = None
+        self._token = None
+        self.proposals.forget()
         if self.enabled:
             self.stop(f"the clock went back by {back_ns * 1e-9:.3f} s")
         self.state.forget()

@@ -34,6 +34,14 @@ class Episode:
         self._unrecorded = 0  # steps since the row held back
         self._chunk_length = dtype["reference"].shape[0] // dtype["action"].shape[0]
 
+    def resume(self, active: bool, number: int, step: int, begun_ns: int) -> None:
+        """Be in an episode of then, or after it."""
+        self.active, self.number, self.step, self.begun_ns = active, number, step, begun_ns
+
+    def forget(self) -> None:
+        """The last step is not known for certain: its row is not given out."""
+        self._held = None
+
     def begin(self, now_ns: int) -> None:
         """The critical phase begins; nothing changes if it has already."""
         if not self.active:

@@ -8,6 +8,7 @@ import numpy as np
 
 from rl_token_ros import chunk
 from rl_token_ros.chunk import stamp_to_ns
+from rl_token_ros.proposals import Proposals
 from rl_token_ros.replay_record import SOURCE_HUMAN
 from rl_token_ros.settings import Control
 
@@ -21,31 +22,23 @@ class Gripper:
     def __init__(self, settings: Control) -> None:
         self._settings = settings
         self._low, self._high = np.array(settings.gripper_min), np.array(settings.gripper_max)
-        self._chunk: chunk.Chunk | None = None
-        self._human: tuple[int, np.ndarray] | None = None
+        self._proposals = Proposals(settings)
 
-    def propose(self, message: Any) -> None:
+    def propose(self, message: Any, now_ns: int) -> None:
         """A `vla/reference`; one that cannot be used, or is older, changes nothing: the arm's own check reports it."""
         try:
-            newest = chunk.from_trajectory(message, self._settings.gripper_names, self._settings.chunk_dt)
+            self._proposals.set_chunk(chunk.from_trajectory(message, self._settings.gripper_names, self._settings.chunk_dt), now_ns)
         except chunk.ChunkError:
             return
-        if self._chunk is None or newest.stamp_ns > self._chunk.stamp_ns:
-            self._chunk = newest
 
     def intervene(self, message: Any, now_ns: int) -> None:
         """An `intervention`; its grippers count where it names them all."""
         sent = dict(zip(message.name, message.position))
         position = np.array([sent.get(name, np.nan) for name in self._settings.gripper_names])
         if np.isfinite(position).all():
-            self._human = (stamp_to_ns(message.header.stamp) or now_ns, position)
+            self._proposals.set_human(stamp_to_ns(message.header.stamp) or now_ns, position)
 
     def position(self, now_ns: int, source: int) -> np.ndarray | None:
         """Where to be [G] while ``source`` (of replay_record) moves the arm; None: leave the grippers as they are."""
-        if source == SOURCE_HUMAN:
-            fresh = self._human is not None and abs(now_ns - self._human[0]) <= self._settings.intervention_timeout * 1e9
-            wanted = self._human[1] if fresh else None
-        else:
-            young = self._chunk is not None and self._chunk.age_ns(now_ns) <= self._settings.chunk_timeout * 1e9
-            wanted = self._chunk.at(now_ns) if young else None
+        wanted = self._proposals.human(now_ns) if source == SOURCE_HUMAN else self._proposals.base(now_ns)
         return None if wanted is None else np.minimum(np.maximum(wanted, self._low), self._high)

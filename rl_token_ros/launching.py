@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from rl_token_ros.processes import PACKAGE, NodeProcess, compose, parse_remaps
+from rl_token_ros.processes import PACKAGE, NodeProcess, compose, parse_remaps, recorded
 
 
 def describe(composition: str, file_argument: str, about_file: str, default_file: str | None = None) -> LaunchDescription:
@@ -30,6 +33,9 @@ def describe(composition: str, file_argument: str, about_file: str, default_file
             description="Whether the nodes take their time from /clock; empty: as the parameter file says.",
         ),
         DeclareLaunchArgument(
+            "record", default_value="", description="Folder of a bag into which the run is recorded; empty: it is not. One that exists is continued."
+        ),
+        DeclareLaunchArgument(
             "log_level", default_value="", description="debug, info, warn, error or fatal, or LOGGER:=LEVEL; empty: as ROS is set up."
         ),
     ]
@@ -47,6 +53,8 @@ def describe(composition: str, file_argument: str, about_file: str, default_file
             log_level=value("log_level"),
             remappings=parse_remaps(value("remap").split()),
         )
+        if bag := value("record"):
+            processes = recorded(processes, str(Path(bag).expanduser().absolute()), Path(tempfile.mkdtemp(prefix=f"{PACKAGE}_")))
         return [action(process) for process in processes]
 
     return LaunchDescription([*arguments, OpaqueFunction(function=start)])

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections import deque
 from typing import Any, Callable, Sequence
 
@@ -59,8 +58,7 @@ class Pipeline:
         self._ready: deque[ActorWeights] = deque(maxlen=1)
         self._log: list[bytes] = []
         self._sequence = 0
-        self.layout = tick_record.Layout(settings.action_size)
-        self._no_command = [math.nan] * settings.action_size
+        self.layout = tick_record.Layout(settings.action_size, settings.chunk_length)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -69,7 +67,7 @@ class Pipeline:
         settings = self.controller.settings
         try:
             newest = chunk.from_trajectory(message, settings.action_names, settings.chunk_dt)
-            self.controller.set_chunk(newest, now_ns)
+            self.controller.proposals.set_chunk(newest, now_ns)
             if not settings.token_size:  # no embedding will come: the reference brings the empty token
                 self.controller.set_token(newest.stamp_ns, NO_TOKEN, now_ns)
         except chunk.ChunkError as error:
@@ -91,7 +89,7 @@ class Pipeline:
         try:
             position = dict(zip(message.name, message.position))
             action = np.array([position[name] for name in names], np.float64)
-            self.controller.set_intervention(stamp_to_ns(message.header.stamp) or now_ns, action)
+            self.controller.proposals.set_human(stamp_to_ns(message.header.stamp) or now_ns, action)
         except KeyError as error:
             self._refuse(ValueError(f"'intervention' has no {error}; write all of {names}"))
         except ValueError as error:
@@ -185,16 +183,16 @@ class Pipeline:
         result = made()
         return result if isinstance(result, Command) else None
 
-    def resume(self, row: Row) -> None:
-        """Take over what a row of `~/ticks` says about the state after it, for a replay that begins in the middle.
+    def resume(self, row: Row, weights: Callable[[int], ActorWeights | None]) -> None:
+        """Be as after the call that a row of `~/ticks` was logged for, for a replay that begins in the middle.
 
-        What no row holds (where the arm is held, the rest of a running residual chunk, weights that another version is taking over from)
-        is not known until the next tick that does not depend on it.
+        Args:
+            weights: gives those of a version, None for version 0.
         """
-        controller, episode = self.controller, self.controller.episode
-        controller.resume(row.now_ns, row.enabled, "as in the bag" if row.stopped else "", row.command, row.velocity)
-        episode.active, episode.number, episode.step, episode.begun_ns = row.critical, row.episode, row.step, row.begun_ns
-        controller.policy.resume(row.begun_ns, row.drawn)
+        state = row.state
+        self.controller.resume(row, weights(state.weights_left), weights(state.weights_version), weights(state.weights_waiting))
+        self.offered = row.weights_offered
+        self._ready.clear()
 
     def take_log(self) -> list[bytes]:
         """Rows of `~/ticks` since the last time, see tick_record.Layout."""
@@ -223,7 +221,6 @@ class Pipeline:
         controller = self.controller
         stamps = controller.input_stamps
         result = action()
-        policy, episode = controller.policy, controller.episode
         command = result if isinstance(result, Command) else None
         ticked = event == tick_record.TICK
         row = self.layout.pack(
@@ -232,21 +229,12 @@ class Pipeline:
             now_ns,
             stamps,
             self.offered,
-            controller.actor.version,
-            controller.authority.share,
             self.parameters,
-            controller.enabled,
-            bool(controller.stop_reason),
             controller.source if ticked else tick_record.SOURCE_NONE,
             controller.clipped if ticked else 0,
-            episode.active,
-            episode.number,
-            episode.step,
-            episode.begun_ns,
-            policy.drawn,
-            policy.executed,
-            self._no_command if command is None else command.position.tolist(),
-            self._no_command if command is None else command.velocity.tolist(),
+            self.layout.no_action if command is None else command.position.tolist(),
+            self.layout.no_action if command is None else command.velocity.tolist(),
+            controller.snapshot(),
         )
         self._sequence += 1
         self._log.append(row)

@@ -40,7 +40,9 @@ class ResidualPolicy:
         self._random = np.random.default_rng(seed)
         self._noise = np.zeros_like(self.scale)
         self._strength = 1.0
+        self._begun_ns = -1
         self._plan: np.ndarray | None = None
+        self._no_plan = [np.nan] * self.residual.size
         self._executed = 0
 
     @property
@@ -53,17 +55,26 @@ class ResidualPolicy:
 
         So that some episodes show what the policy itself is worth, and others how it could be better.
         """
+        self._begun_ns = now_ns
         self._random = np.random.default_rng([self._seed, now_ns])
         self._strength = self._random.uniform()
         self._noise = self._random.normal(0.0, 1.0, self.scale.shape)
         self.drawn = 0
         self.reset()
 
-    def resume(self, begun_ns: int, drawn: int) -> None:
-        """Draw again what an episode that began then has drawn; the running chunk stays unknown, the next action begins a new one."""
-        self.begin(begun_ns)
-        for _ in range(drawn):
-            self._draw()
+    @property
+    def plan(self) -> list[float]:
+        """The running chunk [C * A], NaN without one."""
+        return self._no_plan if self._plan is None else self._plan.ravel().tolist()
+
+    def resume(self, begun_ns: int, drawn: int, executed: int, version: int, plan: np.ndarray) -> None:
+        """Be as in an episode that began then and has drawn so often; ``executed`` steps into a chunk [C * A], 0: there is none."""
+        if (begun_ns, drawn) != (self._begun_ns, self.drawn):
+            self.begin(begun_ns)
+            for _ in range(drawn):
+                self._draw()
+        self._plan = plan.reshape(-1, len(self.scale)) if executed else None
+        self._executed, self.version = executed, version
 
     def reset(self) -> None:
         """Forget the running chunk: the next action begins a new one."""

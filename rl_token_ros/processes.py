@@ -85,6 +85,14 @@ def compose(composition: str, config: str | Path, **common: Any) -> list[NodePro
     return [NodeProcess(executable, (path,), **common) for executable in COMPOSITIONS[composition]]
 
 
+def recorded(processes: list[NodeProcess], bag: str, folder: Path) -> list[NodeProcess]:
+    """The same nodes and `record`, which writes what they say into a bag: first to start, last to end.
+
+    Its other parameters may be in the robot's file, too; the file with the bag's name is written into ``folder``.
+    """
+    return [replace(processes[0], executable="record").with_parameters({"bag": bag}, folder), *processes]
+
+
 def parse_remaps(texts: list[str]) -> tuple[tuple[str, str], ...]:
     """Remappings from ``FROM:=TO`` texts, as `NodeProcess` takes them.
 

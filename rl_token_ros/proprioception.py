@@ -96,10 +96,12 @@ class RobotState:
         self.values.update(groups)
         self.stamps[topic] = stamp_ns
 
-    def forget(self) -> None:
-        """Drop everything, as after a jump of the clock."""
-        self.values.clear()
-        self.stamps.clear()
+    def forget(self, topic: str = "") -> None:
+        """Drop everything, as after a jump of the clock, or what one topic brought."""
+        for group in [group for group in self.values if topic in ("", GROUPS[group])]:
+            del self.values[group]
+        for name in [name for name in self.stamps if topic in ("", name)]:
+            del self.stamps[name]
 
     def missing(self, groups: list[str]) -> list[str]:
         """The groups that no message has brought yet (command_lead excepted)."""

@@ -14,15 +14,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Iterator
 
-from rl_token_ros import settings, state_messages, tick_record
+from rl_token_ros import replay_record, settings, state_messages, tick_record
 from rl_token_ros.bags import types
 from rl_token_ros.bags.commands import CommandReader
 from rl_token_ros.bags.compare import Transitions, Wire
 from rl_token_ros.bags.figures import Figures
+from rl_token_ros.bags.inputs import control_of
 from rl_token_ros.bags.looking import Looker
 from rl_token_ros.bags.names import COMMAND_TYPES, COMPRESSED, IMAGE, SETTINGS, TICKS, Names, RemapError
 from rl_token_ros.bags.reader import Bag, BagError, Topic
-from rl_token_ros.bags.replay import Other, Replayer, Step, control_of
+from rl_token_ros.bags.replay import Other, Replayer, Step, layout_of
 from rl_token_ros.bags.untraced import UntracedReplayer, in_order
 from rl_token_ros.parameters import ParameterError
 from rl_token_ros.pipeline import Pipeline
@@ -163,6 +164,19 @@ def _others(told: dict, options: argparse.Namespace) -> dict[str, Other]:
     return {"candidate": made, "base": Other(lambda now: control_of(now, mode="vla", **changes))}
 
 
+def _unreadable(bag: Bag, ticks: Topic) -> str:
+    """Why `~/ticks` cannot be used; empty when it can."""
+    decode = types.decoder(ticks.type, ticks.definition, ticks.encoding)
+    for record in bag.read({ticks.name}):
+        try:
+            message = decode(record.data)
+            replay_record.decode_table(message, layout_of(message).dtype, TICKS)
+        except replay_record.ReplayError as error:
+            return f"'{ticks.name}' is of another version of this package ({error})"
+        return ""
+    return f"'{ticks.name}' has no messages"
+
+
 # --- the run ----------------------------------------------------------------------------------------------------------------------------
 
 
@@ -175,7 +189,9 @@ class _Run:
     ) -> None:  # fmt: skip
         self._bag, self._names, self._options, self._told, self._control = bag, names, options, told, control
         self._others, self._refused, self._notes = others, refused, notes
-        self.traced = names.find(TICKS) is not None
+        ticks = names.find(TICKS)
+        self._untraced_because = f"the bag has no '{TICKS}'" if ticks is None else _unreadable(bag, ticks)
+        self.traced = not self._untraced_because
         self._pipeline = self._make(told)
         self._needed = state_messages.topics(self._pipeline.controller.needed)
         inputs = [topic for topic in tick_record.INPUTS if topic not in state_messages.TYPES or topic in self._needed] + ["actor/weights"]
@@ -224,7 +240,7 @@ class _Run:
             raise CannotReplay("; ".join(absent))
         if "vla/embedding" not in self._topics and look is None:
             self._notes.append(self._names.missing("vla/embedding") + ": without tokens the base acts alone")
-        self._notes.append(f"the bag has no '{TICKS}': which inputs each control step used is not known, and commands may differ for that")
+        self._notes.append(f"{self._untraced_because}: which inputs each control step used is not known, and commands may differ for that")
         others = {name: other.make(self._told) for name, other in self._others.items()}
         own = {name for name, other in self._others.items() if other.weights is not None}
         return UntracedReplayer(self._topics, self._pipeline, others, own, self._refuse, look)

@@ -7,7 +7,7 @@ from typing import Iterable
 
 import numpy as np
 
-from rl_token_ros.replay_record import ABORTED, NOT_ENDED, SOURCE_ACTOR, SUCCESS
+from rl_token_ros.replay_record import ABORTED, NOT_ENDED, SOURCE_ACTOR, SOURCE_HUMAN, SUCCESS
 
 RESET_SECONDS = 3.0  # counted with every episode, whatever the scene's own reset took: throughput must not depend on it
 
@@ -23,6 +23,9 @@ class ScoredEpisode:
         end: robot time at its end, s.
         practised: whether the residual actor acted in it.
         weights_version: the newest that acted; 0 for the base.
+        human: whether a human acted in it.
+        changed: share of its steps whose command the filter changed.
+        residual: mean |action - reference| of the actor's steps, in units of the action; NaN without any.
     """
 
     number: int
@@ -31,6 +34,9 @@ class ScoredEpisode:
     end: float
     practised: bool
     weights_version: int
+    human: bool = False
+    changed: float = 0.0
+    residual: float = float("nan")
 
     @property
     def success(self) -> bool:
@@ -58,16 +64,24 @@ class EpisodeScorer:
                 self._rows = []
         return done
 
+    def forget(self) -> None:
+        """Leave out the episode that is running."""
+        self._rows = []
+
     def _score(self) -> ScoredEpisode:
         first, last = self._rows[0], self._rows[-1]
-        practised = any(row["source"] == SOURCE_ACTOR for row in self._rows)
+        acted = [row for row in self._rows if row["source"] == SOURCE_ACTOR]
+        residuals = [float(np.abs(row["action"] - row["reference"][: len(row["action"])]).mean()) for row in acted]
         return ScoredEpisode(
             number=int(last["episode"]),
             ended=int(last["ended"]),
             seconds=_seconds(last) - _seconds(first) + self._period * (1 + int(first["step"])),
             end=_seconds(last),
-            practised=practised,
+            practised=bool(acted),
             weights_version=max(int(row["weights_version"]) for row in self._rows),
+            human=any(row["source"] == SOURCE_HUMAN for row in self._rows),
+            changed=sum(bool(row["clipped"]) for row in self._rows) / len(self._rows),
+            residual=float(np.mean(residuals)) if residuals else float("nan"),
         )
 
 

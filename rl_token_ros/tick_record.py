@@ -1,14 +1,17 @@
-"""One call into the control pipeline as a row of `~/ticks`: what it used, and what came of it.
+"""One call into the control pipeline as a row of `~/ticks`: what it used, what came of it, and the state that it left.
 
 control_node publishes one row per control step, and one for each enable, episode boundary or stop in between. A row names its inputs by
 their stamps, so that a replay can hand the very same messages over in the very same order and compare every command bit for bit;
-the order in which a recorder received them is another one. The messages themselves are in the bag under their own topics.
+the order in which a recorder received them is another one. The messages themselves are in the bag under their own topics. With the
+state, a replay that lacks something is in step again with the next row.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
@@ -27,14 +30,47 @@ NANOSECONDS = 1_000_000_000
 _FORMATS = {"u1": "B", "<u4": "I", "<i4": "i", "<f4": "f", "<f8": "d"}
 
 
-def row_dtype(action: int) -> np.dtype:
-    """The columns of `~/ticks` for an action of ``action`` values.
+class State(NamedTuple):
+    """What the next call depends on, beside its inputs and the last command: a replay can begin with it.
+
+    Attributes:
+        weights_version: of the actor (0: none), with this ``share`` of the residual; the rest is that of version ``weights_left`` (0: of none).
+        weights_waiting: the version that takes over next (0: none), after ``weights_held`` ticks more where a rollback made it wait.
+        critical: an episode runs: number ``episode``, begun at ``begun_ns``, whose next row is ``step``.
+        drawn: chunks of its noise so far.
+        executed: steps of the running residual chunk, made by ``plan_version``; its actions are ``plan`` [C * A], NaN without one.
+        counted_ns: time of the newest control step.
+        hold: the position [A] that is held since ``held_ns``, NaN where none is.
+        leaving: control steps in which a disabled arm may still come to rest.
+    """
+
+    weights_version: int
+    share: float
+    weights_left: int
+    weights_waiting: int
+    weights_held: int
+    enabled: bool
+    stopped: bool
+    critical: bool
+    episode: int
+    step: int
+    begun_ns: int
+    drawn: int
+    executed: int
+    plan_version: int
+    counted_ns: int
+    held_ns: int
+    leaving: int
+    hold: Sequence[float]
+    plan: Sequence[float]
+
+
+def row_dtype(action: int, chunk_length: int) -> np.dtype:
+    """The columns of `~/ticks` for an action of ``action`` values, in chunks of ``chunk_length``.
 
     What was used: stamps of the inputs, ``weights_offered``, the version of the newest weights that were let in, and ``parameters``, the
-    number of the set of parameters on `~/settings`. What came of it: ``weights_version`` of the actor (0: none), its ``share`` of the residual,
-    ``command`` and ``velocity`` [A], NaN without a command, ``source``, ``clipped`` bits as in `replay`, and the state after it:
-    ``enabled``, ``stopped``, ``critical`` (an episode is running), ``episode``, its next ``step``, when it ``begun``, how often its noise was
-    ``drawn``, and how many steps of the running residual chunk are ``executed``.
+    number of the set of parameters on `~/settings`. What came of it: ``command`` and ``velocity`` [A], NaN without a command, ``source``, and
+    ``clipped`` bits as in `replay`. The rest is :class:`State` after it.
     """
     return np.dtype(
         [
@@ -45,13 +81,18 @@ def row_dtype(action: int) -> np.dtype:
             ("input_sec", "<i4", (len(INPUTS),)),
             ("input_nanosec", "<u4", (len(INPUTS),)),
             ("weights_offered", "<u4"),
-            ("weights_version", "<u4"),
-            ("share", "<f4"),
             ("parameters", "<u4"),
-            ("enabled", "u1"),
-            ("stopped", "u1"),
             ("source", "u1"),
             ("clipped", "u1"),
+            ("command", "<f8", (action,)),
+            ("velocity", "<f8", (action,)),
+            ("weights_version", "<u4"),
+            ("share", "<f4"),
+            ("weights_left", "<u4"),
+            ("weights_waiting", "<u4"),
+            ("weights_held", "<u4"),
+            ("enabled", "u1"),
+            ("stopped", "u1"),
             ("critical", "u1"),
             ("episode", "<u4"),
             ("step", "<u4"),
@@ -59,8 +100,14 @@ def row_dtype(action: int) -> np.dtype:
             ("begun_nanosec", "<u4"),
             ("drawn", "<u4"),
             ("executed", "<u4"),
-            ("command", "<f8", (action,)),
-            ("velocity", "<f8", (action,)),
+            ("plan_version", "<u4"),
+            ("counted_sec", "<i4"),
+            ("counted_nanosec", "<u4"),
+            ("held_sec", "<i4"),
+            ("held_nanosec", "<u4"),
+            ("leaving", "<u4"),
+            ("hold", "<f8", (action,)),
+            ("plan", "<f8", (chunk_length * action,)),
         ]
     )
 
@@ -75,21 +122,12 @@ class Row:
     now_ns: int
     inputs: dict[str, int]
     weights_offered: int
-    weights_version: int
-    share: float
     parameters: int
-    enabled: bool
-    stopped: bool
     source: int
     clipped: int
-    critical: bool
-    episode: int
-    step: int
-    begun_ns: int
-    drawn: int
-    executed: int
     command: np.ndarray
     velocity: np.ndarray
+    state: State
 
     @property
     def commands(self) -> bool:
@@ -100,22 +138,27 @@ class Row:
 class Layout:
     """Rows as bytes, by one call of `struct`: a numpy record of as many columns takes twenty times as long, and a tick has 2 ms."""
 
-    def __init__(self, action: int) -> None:
-        self.dtype = row_dtype(action)
+    def __init__(self, action: int, chunk_length: int) -> None:
+        self.dtype = row_dtype(action, chunk_length)
         counts = [(int(np.prod(self.dtype[name].shape)), self.dtype[name].base.str.replace("|", "")) for name in self.dtype.names]
         self._struct = struct.Struct("<" + "".join(f"{count}{_FORMATS[kind]}" for count, kind in counts))
         self._action = action
+        self.no_action, self.no_plan = [math.nan] * action, [math.nan] * (chunk_length * action)
 
     def pack(
-        self, seq: int, event: int, now_ns: int, inputs: list[int], offered: int, version: int, share: float, parameters: int,
-        enabled: bool, stopped: bool, source: int, clipped: int, critical: bool, episode: int, step: int, begun_ns: int, drawn: int,
-        executed: int, command: list[float], velocity: list[float],
+        self, seq: int, event: int, now_ns: int, inputs: list[int], offered: int, parameters: int, source: int, clipped: int,
+        command: Sequence[float], velocity: Sequence[float], state: State,
     ) -> bytes:  # fmt: skip
         """A row; ``inputs`` are the stamps in ns of :data:`INPUTS`, 0 for none."""
+        (
+            version, share, left, waiting, held, enabled, stopped, critical, episode, step, begun_ns, drawn, executed, plan_version,
+            counted_ns, held_ns, leaving, hold, plan,
+        ) = state  # fmt: skip
         return self._struct.pack(
             seq, event, *divmod(now_ns, NANOSECONDS), *[stamp // NANOSECONDS for stamp in inputs], *[stamp % NANOSECONDS for stamp in inputs],
-            offered, version, share, parameters, enabled, stopped, source, clipped, critical, episode, step,
-            *divmod(begun_ns, NANOSECONDS), drawn, executed, *command, *velocity,
+            offered, parameters, source, clipped, *command, *velocity,
+            version, share, left, waiting, held, enabled, stopped, critical, episode, step, *divmod(begun_ns, NANOSECONDS), drawn, executed,
+            plan_version, *divmod(counted_ns, NANOSECONDS), *divmod(held_ns, NANOSECONDS), leaving, *hold, *plan,
         )  # fmt: skip
 
     def unpack(self, raw: bytes) -> Row:
@@ -123,14 +166,20 @@ class Layout:
         values = self._struct.unpack(raw)
         n, a = len(INPUTS), self._action
         stamps = [s * NANOSECONDS + ns for s, ns in zip(values[4 : 4 + n], values[4 + n : 4 + 2 * n])]
-        offered, version, share, parameters, enabled, stopped, source, clipped, critical, episode, step, sec, nanosec, drawn, executed = (
-            values[4 + 2 * n : 19 + 2 * n]
-        )
-        numbers = np.array(values[19 + 2 * n :])
+        offered, parameters, source, clipped = values[4 + 2 * n : 8 + 2 * n]
+        command, velocity, rest = values[8 + 2 * n : 8 + 2 * n + a], values[8 + 2 * n + a : 8 + 2 * n + 2 * a], values[8 + 2 * n + 2 * a :]
+        (
+            version, share, left, waiting, held, enabled, stopped, critical, episode, step, begun, begun_ns, drawn, executed, plan_version,
+            counted, counted_ns, since, since_ns, leaving,
+        ) = rest[:20]  # fmt: skip
+        state = State(
+            version, share, left, waiting, held, bool(enabled), bool(stopped), bool(critical), episode, step, begun * NANOSECONDS + begun_ns,
+            drawn, executed, plan_version, counted * NANOSECONDS + counted_ns, since * NANOSECONDS + since_ns, leaving,
+            rest[20 : 20 + a], rest[20 + a :],
+        )  # fmt: skip
         return Row(
             raw, values[0], values[1], values[2] * NANOSECONDS + values[3], {name: stamp for name, stamp in zip(INPUTS, stamps) if stamp},
-            offered, version, share, parameters, bool(enabled), bool(stopped), source, clipped, bool(critical), episode, step,
-            sec * NANOSECONDS + nanosec, drawn, executed, numbers[:a], numbers[a:],
+            offered, parameters, source, clipped, np.array(command), np.array(velocity), state,
         )  # fmt: skip
 
     def differing(self, one: bytes, other: bytes) -> list[str]:

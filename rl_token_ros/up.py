@@ -6,11 +6,10 @@ import argparse
 import signal
 import sys
 import time
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from rl_token_ros.processes import COMPOSITIONS, compose, parse_remaps
+from rl_token_ros.processes import COMPOSITIONS, compose, parse_remaps, recorded
 from rl_token_ros.runner import Runner
 
 PERIOD = 0.1  # s between two looks at the nodes and their logs
@@ -70,8 +69,8 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     folder = options.log_folder or Path("runs/up") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    if options.record:  # first to start, last to end; its parameters may be in the robot's file, too
-        processes.insert(0, replace(processes[0], executable="record").with_parameters({"bag": options.record}, folder / "parameters"))
+    if options.record:
+        processes = recorded(processes, options.record, folder / "parameters")
     asked = False
 
     def stop(*_: object) -> None:

@@ -6,6 +6,7 @@ and says what the arm did meanwhile, what was lost and how long recovery took. t
 
 from __future__ import annotations
 
+import array
 import resource
 import signal
 import time
@@ -40,16 +41,18 @@ class Outcome:
 class FaultBench:
     """The graph. Use as a context manager."""
 
-    def __init__(self, folder: Path, domain: int, nodes: tuple[str, ...] = NODES, sim_time: bool = False) -> None:
+    def __init__(self, folder: Path, domain: int, nodes: tuple[str, ...] = NODES, sim_time: bool = False, environment: dict[str, str] | None = None) -> None:
         self.folder, self.nodes, self.domain = folder, nodes, domain
         models = scripted_arm.write_models(folder)
         self.run_directory = folder / "run"
         self.parameters = scripted_arm.write_parameters(folder / "arm.yaml", scripted_arm.parameters(models, self.run_directory))
         self._sim_time = sim_time
-        self._asked_at = 0.0
+        self._asked_at = 0.0  # system time
+        self._started_at = dict.fromkeys(nodes, 0.0)  # system time
+        self._calls: list = []  # of the operator, under way
         self.expected_dead: set[str] = set()
-        self.synced = 0  # rows that kills might have lost
-        environment = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        self.journal = JournalReader(self.run_directory / "replay")
+        environment = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", **(environment or {}), "ROS_DOMAIN_ID": str(domain)}
         self.runner = Runner({name: self.command(name) for name in nodes}, folder / "logs", environment)
 
     def command(self, executable: str, name: str = "") -> list[str]:
@@ -76,11 +79,19 @@ class FaultBench:
 
     # --- waiting and looking ------------------------------------------------------------------------------------------
 
-    def wait(self, condition: Callable[[], object], what: str) -> float:
-        """Let time go on until the condition holds; s that it took. A node that ends by itself fails."""
+    def wait(self, condition: Callable[[], object], what: str, practising: bool = False) -> float:
+        """Let time go on until the condition holds; s that it took. A node that ends by itself fails.
+
+        Args:
+            condition: whether to go on.
+            what: is waited for.
+            practising: be the operator meanwhile, who resets a stop: this machine may stall, and then the arm rightly stops.
+        """
         begun = time.monotonic()
 
         def held() -> object:
+            if practising:
+                self._operate()
             dead = [ended for ended in self.runner.ended() if ended.name not in self.expected_dead]
             assert not dead, "\n".join(ended.report() for ended in dead)
             return condition()
@@ -97,8 +108,9 @@ class FaultBench:
         self.wait(lambda: time.monotonic() >= end, "time to go on")
 
     def report(self, node: str) -> dict[str, str]:
-        """The newest figures of a node."""
-        return self.arm.reports.get(node, {})
+        """The newest figures of a node since it was started."""
+        report = self.arm.reports.get(node, {})
+        return report if report and float(report["at"]) > self._started_at.get(node, 0.0) else {}
 
     def moves(self, commands: int = 10) -> bool:
         """Whether the newest commands of this moment move the arm."""
@@ -124,21 +136,16 @@ class FaultBench:
 
     def moves_again(self) -> float:
         """Wait until the arm moves, as an operator who resets a stop; s that it took."""
+        took = self.wait(self.moves, "the arm moves again", practising=True)
+        self._asked_at = time.time()
+        return took
+
+    def _operate(self) -> None:
+        """Reset a stop and enable, where that is due."""
         arm = self.arm
-        begun = time.monotonic()
-        calls: list = []
-
-        def moves() -> bool:
-            if self.moves():
-                return True
-            if all(call.done() for call in calls) and self._message().startswith(("stopped", "disabled")) and arm._enable.service_is_ready():
-                calls[:] = [arm._reset_stop.call_async(Trigger.Request()), arm._enable.call_async(SetBool.Request(data=True))]
-                self._asked_at = time.monotonic() + 0.2  # reports under way are of before
-            return False
-
-        self.wait(moves, "the arm moves again")
-        self._asked_at = time.monotonic()
-        return self._asked_at - begun
+        if all(call.done() for call in self._calls) and self._message().startswith(("stopped", "disabled")) and arm._enable.service_is_ready():
+            self._calls = [arm._reset_stop.call_async(Trigger.Request()), arm._enable.call_async(SetBool.Request(data=True))]
+            self._asked_at = time.time() + 0.2  # reports under way are of before
 
     # --- processes ----------------------------------------------------------------------------------------------------
 
@@ -147,10 +154,11 @@ class FaultBench:
         self.expected_dead = self.expected_dead | {name}
         self.runner.send(name, signal.SIGKILL)
         self.wait(lambda: [ended for ended in self.runner.ended() if ended.name == name], f"{name} dead")
-        self.arm.reports.pop(name, None)
 
     def restart(self, name: str) -> None:
         """Start it again."""
+        self._started_at[name] = time.time()
+        self._calls = []  # what it was asked before will not be answered
         self.runner.restart(name)
         self.expected_dead = self.expected_dead - {name}
 
@@ -158,6 +166,39 @@ class FaultBench:
         """Process numbers of what a node started."""
         pid = self.runner.pid(name)
         return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+
+
+class JournalReader:
+    """What the learner's journal holds: stamps of its rows, read on from where it was read to."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read_ns = self._checked_ns = 0
+        self.rows: dict[int, int] = {}  # stamp of the row: stamp in the journal
+        self.checked = 0
+
+    def read(self) -> int:
+        """Read on; the number of rows found so far."""
+        self.rows.update(self._beyond(self._read_ns))
+        self._read_ns = max(self.rows.values(), default=0)
+        return len(self.rows)
+
+    def lost(self) -> int:
+        """How many of the rows found since the last time are not there any more."""
+        before = {stamp for stamp, at in self.rows.items() if at > self._checked_ns}
+        found = self._beyond(self._checked_ns)
+        self.checked, self._checked_ns = self.checked + len(before), self._read_ns
+        return len(before - found.keys())
+
+    def all_lost(self) -> int:
+        """How many of all rows ever found are not there any more."""
+        return len(self.rows.keys() - self._beyond(0).keys())
+
+    def _beyond(self, after_ns: int) -> dict[int, int]:
+        from rl_token_ros.learning import journal
+
+        found = journal.read(self._folder, scripted_arm.DTYPE, after_ns, 1 << 62)
+        return {int(row["stamp_sec"]) * SECOND + int(row["stamp_nanosec"]): at for at, _, rows in found for row in rows}
 
 
 def circling(arm: ScriptedArm, horizon: int = HORIZON) -> Callable[[int], tuple[np.ndarray, int]]:
@@ -176,40 +217,28 @@ def circling(arm: ScriptedArm, horizon: int = HORIZON) -> Callable[[int], tuple[
 
 def kill_learner(bench: FaultBench, random: np.random.Generator) -> Outcome:
     """kill -9 of learner_node at any moment; control goes on, what was synced is there again."""
-    bench.wait(lambda: int(bench.report("learner_node").get("pushes", 0)) > 0, "weights")
-    known = journalled(bench)
+    bench.wait(lambda: int(bench.report("learner_node").get("pushes", 0)) > 0, "weights", practising=True)
+    known = bench.journal.read()
     bench.spin(float(random.uniform(0.0, 3.0)))
     commands = len(bench.arm.commands)
     before = int(bench.report("learner_node")["steps"])
     version = newest_version(bench)
-    bench.wait(lambda: journalled(bench) > known, "more rows on the disk")
-    synced = journalled(bench)
+    bench.wait(lambda: bench.journal.read() > known, "more rows on the disk", practising=True)
     bench.kill("learner_node")
     bench.restart("learner_node")
     took = bench.wait(lambda: bench.report("learner_node").get("state") == "running" and "steps" in bench.report("learner_node"), "the learner again")
     assert int(bench.report("learner_node")["steps"]) >= before, f"{before} rows were learned from; {bench.report('learner_node')}"
     bench.moves_again()  # at once, unless this machine stalled
-    bench.wait(lambda: newest_version(bench) > version, "newer weights than before")
-    bench.wait(lambda: int(bench.report("control_node").get("weights_version", 0)) > version, "newer weights in use")
-    lost = synced - journalled(bench)
-    bench.synced += len(synced)
-    assert not lost, f"{len(lost)} of {len(synced)} synced rows lost"
-    return Outcome(f"went on ({len(bench.arm.commands) - commands} commands)", f"0 of {bench.synced} synced rows", took)
+    bench.wait(lambda: newest_version(bench) > version, "newer weights than before", practising=True)
+    bench.wait(lambda: int(bench.report("control_node").get("weights_version", 0)) > version, "newer weights in use", practising=True)
+    lost = bench.journal.lost()
+    assert not lost, f"{lost} synced rows lost"
+    return Outcome(f"went on ({len(bench.arm.commands) - commands} commands)", f"0 of {bench.journal.checked} synced rows", took)
 
 
 def newest_version(bench: FaultBench) -> int:
     """Of the weights that went over the topic."""
     return max((weights.decode(blob).version for blob in bench.arm.blobs[-1:]), default=0)
-
-
-def journalled(bench: FaultBench) -> set[int]:
-    """Stamps of the rows in the learner's journal."""
-    from rl_token_ros.learning import journal
-
-    found: set[int] = set()
-    for _, rows in journal.read(bench.run_directory / "replay", scripted_arm.DTYPE, 0, 1 << 62):
-        found.update((rows["stamp_sec"].astype(np.int64) * SECOND + rows["stamp_nanosec"]).tolist())
-    return found
 
 
 def kill_vla(bench: FaultBench, random: np.random.Generator) -> Outcome:
@@ -233,7 +262,7 @@ def kill_control(bench: FaultBench, random: np.random.Generator) -> Outcome:
     bench.moves_again()
     first = bench.arm.arrivals[bench.arm.begins[-1]] - begun
     if "learner_node" in bench.nodes and version:
-        bench.wait(lambda: int(bench.report("control_node").get("weights_version", 0)) >= version, "the newest weights, though they were sent before")
+        bench.wait(lambda: int(bench.report("control_node").get("weights_version", 0)) >= version, "the newest weights, though they were sent before", practising=True)
     return Outcome("stood still, began at rest", "the running episode", first)
 
 
@@ -247,7 +276,6 @@ def terminate_control(bench: FaultBench, random: np.random.Generator) -> Outcome
         assert [ended.code for ended in bench.runner.ended() if ended.name == "control_node"] == [0]
         bench.spin(0.3)
         assert bench.rests(2), "the last command was not at rest"
-        bench.arm.reports.pop("control_node", None)
         bench.arm.begin()
         bench.restart("control_node")
         took = bench.moves_again()
@@ -352,25 +380,25 @@ def odd_joints(bench: FaultBench, random: np.random.Generator) -> Outcome:
 
 def full_disk(bench: FaultBench, random: np.random.Generator) -> Outcome:
     """No file of the learner may grow: practice goes on, and what comes later is written again."""
-    bench.wait(lambda: int(bench.report("learner_node").get("pushes", 0)) > 0, "weights")
+    bench.wait(lambda: int(bench.report("learner_node").get("pushes", 0)) > 0, "weights", practising=True)
     processes = [bench.runner.pid("learner_node"), *bench.workers("learner_node")]
     limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in processes}
     before, version = int(bench.report("learner_node")["steps"]), newest_version(bench)
     for pid, (_, hard) in limits.items():
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
     try:
-        bench.wait(lambda: int(bench.report("learner_node").get("disk_errors", 0)) > 0, "the disk's errors told")
+        bench.wait(lambda: int(bench.report("learner_node").get("disk_errors", 0)) > 0, "the disk's errors told", practising=True)
         bench.moves_again()
-        bench.wait(lambda: int(bench.report("learner_node").get("steps", 0)) > before + 50, "learning goes on")
-        bench.wait(lambda: newest_version(bench) > version + 1, "weights go on")
+        bench.wait(lambda: int(bench.report("learner_node").get("steps", 0)) > before + 50, "learning goes on", practising=True)
+        bench.wait(lambda: newest_version(bench) > version + 1, "weights go on", practising=True)
     finally:
         for pid, limit in limits.items():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
     bench.moves_again()
     later = time.monotonic() + 1.0
-    bench.wait(lambda: [1 for at, *_ in bench.arm.rows if at > later], "rows after it")
+    bench.wait(lambda: [1 for at, *_ in bench.arm.rows if at > later], "rows after it", practising=True)
     stamp = next(stamp for at, stamp, _ in bench.arm.rows if at > later)
-    bench.wait(lambda: stamp in journalled(bench), "rows are written again")
+    bench.wait(lambda: bench.journal.read() and stamp in bench.journal.rows, "rows are written again")
     return Outcome("went on", "rows of the time without disk, after a restart only")
 
 
@@ -383,7 +411,7 @@ def fuzz(bench: FaultBench, random: np.random.Generator, messages: int = 100) ->
     good = arm.blobs[-1]
     sent = 0
     for publisher, stream in (
-        (arm.weights, (UInt8MultiArray(data=blob) for blob in damaged_weights(random, good, messages))),
+        (arm.weights, (UInt8MultiArray(data=array.array("B", blob)) for blob in damaged_weights(random, good, messages))),
         (arm.replay, damaged_messages(random, "replay", messages, arm.now_ns)),
         (arm.reference, damaged_messages(random, "vla/reference", messages, arm.now_ns)),
         (arm.embedding, damaged_messages(random, "vla/embedding", messages, arm.now_ns)),
@@ -402,9 +430,7 @@ def two_controllers(bench: FaultBench, random: np.random.Generator) -> Outcome:
     """A second control_node on the same arm: the first holds, the second is not enabled."""
     bench.runner.restart("control_node_2", bench.command("control_node", "control_node_2"))
     try:
-        bench.wait(bench.stopped, "the first one stops")
-        reason = bench.stopped()
-        assert reason == "'command' is also published by /control_node_2; stop that first", f"stopped: {reason}"
+        bench.wait(lambda: bench.stopped() == "'command' is also published by /control_node_2; stop that first", "the first one stops and says why")
         bench.wait(lambda: "also published by /control_node" in bench.report("control_node_2").get("message", ""), "the second one refuses")
         bench.wait(bench.rests, "the arm holds")
         held = len(bench.arm.commands)

@@ -19,12 +19,13 @@ NUMBERS = [0.0, -1.0, 1e300, -1e300, 5e-324, np.nan, np.inf, -np.inf]
 INTEGERS = [0, 1, 2, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1]
 
 
-def damaged_weights(random: np.random.Generator, good: bytes, count: int) -> Iterator[array.array]:
-    """Copies of a blob with flipped bytes, cuts, noise, and damage in the header, where the parsers are."""
+def damaged_weights(random: np.random.Generator, good: bytes, count: int) -> Iterator[bytes]:
+    """Copies of a blob with flipped bytes, cuts, noise, and damage in the JSON header, where the parsers are."""
     header = 8 + struct.unpack_from("<Q", good)[0]
+    digits = [at for at in range(8, header) if chr(good[at]).isdigit()]
     for i in range(count):
         bad = bytearray(good)
-        kind = i % 4
+        kind = i % 5
         if kind == 0:
             for at in random.integers(0, len(bad), random.integers(1, 20)):
                 bad[at] = random.integers(256)
@@ -32,10 +33,15 @@ def damaged_weights(random: np.random.Generator, good: bytes, count: int) -> Ite
             bad = bad[: random.integers(0, len(bad))]
         elif kind == 2:
             bad = bytearray(random.bytes(int(random.integers(0, 300))))
+        elif kind == 3:
+            at, length = random.integers(8, header, 2) // [1, 20]
+            bad[at : at + length] = random.choice(list(b'[]{}":,-e019tfn\\ '), length).astype(np.uint8).tobytes()
         else:
-            at = int(random.integers(8, header))
-            bad[at : at + 10] = random.choice(list(b'[]{}":,-e019tfn\\ '), 10).astype(np.uint8).tobytes()
-        yield array.array("B", bytes(bad))
+            bad[int(random.choice(digits))] = ord(random.choice(list("0123456789-eE.")))
+            if random.random() < 0.3:
+                at = random.integers(8, header)
+                bad[at : at + 1] = bad[at : at + 2]  # one more byte, the same twice
+        yield bytes(bad)
 
 
 def damaged_messages(random: np.random.Generator, topic: str, count: int, now_ns: Callable[[], int]) -> Iterator[Any]:

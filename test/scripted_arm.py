@@ -111,7 +111,7 @@ class ScriptedArm(Node):
     """A perfect arm: it is where it was last told to be. Joints at 100 Hz, a camera at 20 Hz, episodes of a second one after the other.
 
     Attributes:
-        silent: of joints, image, what is not sent.
+        silent: of joints, image, episodes, what is not sent or begun.
         speak: stands for the VLA if set: called with the time in ns at 10 Hz, gives actions [H, 3] and the age in ns to stamp them with.
         joints: what becomes of a measurement: called with stamp in ns and position, gives what is sent.
         image: what becomes of a picture.
@@ -210,6 +210,8 @@ class ScriptedArm(Node):
     def _lead_episodes(self) -> None:
         now = time.monotonic()
         if not self._episode_at:
+            if "episodes" in self.silent:
+                return
             self._episode_at = now
             self._critical.publish(Bool(data=True))
         elif now - self._episode_at > 1.0:
@@ -273,10 +275,10 @@ class ScriptedArm(Node):
         now = time.monotonic()
         self.rows += [(now, int(row["stamp_sec"]) * SECOND + int(row["stamp_nanosec"]), int(row["seq"])) for row in rows]
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+    def _on_diagnostics(self, message: DiagnosticArray, info: Any) -> None:
         for status in message.status:
             values = {pair.key: pair.value for pair in status.values}
-            self.reports[status.name.strip("/")] = {**values, "message": status.message, "at": str(time.monotonic())}
+            self.reports[status.name.strip("/")] = {**values, "message": status.message, "at": str(info["source_timestamp"] * 1e-9)}
 
     def audit(self) -> None:
         """Fail if any command broke a limit or followed what was too old."""

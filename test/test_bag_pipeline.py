@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ from rl_token_ros import parameters, state_messages, tick_record, weights
 from rl_token_ros.arming import Refused
 from rl_token_ros.bags import types
 from rl_token_ros.bags.names import SETTINGS, TICKS, TYPES, Names
-from rl_token_ros.bags.reader import Bag
-from rl_token_ros.bags.replay import Replayer, Step, control_of
+from rl_token_ros.bags.inbox import header_stamp_ns
+from rl_token_ros.bags.inputs import control_of
+from rl_token_ros.bags.reader import Bag, Record
+from rl_token_ros.bags.replay import Replayer, Step
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.pipeline import Pipeline
 from rl_token_ros.replay_record import FAILURE, POINT_FIELD, SUCCESS
@@ -85,7 +88,7 @@ class Run:
         self.pipeline = Pipeline(settings, lambda error: None)
         self.bag = BagWriter(folder)
         self.now, self.position, self.version = START, HOME.copy(), 0
-        self.rows = 0
+        self.transitions: list[np.ndarray] = []
         self._tell_settings()
 
     def _write(self, ours: str, message) -> None:
@@ -169,57 +172,120 @@ class Run:
             command = self.pipeline.tick(self.now)
             if command is not None:
                 self.position = command.position + self.random.normal(0, 1e-4, 3)
-            self.pipeline.controller.episode.take()
+            self.transitions += self.pipeline.controller.episode.take()[0]
             for raw in self.pipeline.take_log():
-                self.rows += 1
                 self._write(TICKS, table(self.pipeline.layout, raw))
         self.bag.close()
 
 
-def replayed(folder: Path) -> list[Step]:
+def replayed(folder: Path, lost: Callable[[Record], bool] = lambda record: False) -> tuple[list[Step], list[np.ndarray]]:
+    """Steps and transitions of a bag without the messages that are lost."""
     bag = Bag(folder)
     names = Names(bag.topics)
     wanted = (*tick_record.INPUTS, "actor/weights", TICKS, SETTINGS)
     replayer = Replayer({ours: topic for ours in wanted if (topic := names.find(ours))}, lambda told: Pipeline(control_of(told), lambda error: None))
-    steps = [step for record in bag.read() for step in replayer.take(record)]
-    return steps + list(replayer.finish())
+    steps = [step for record in bag.read() if not lost(record) for step in replayer.take(record)]
+    return steps + list(replayer.finish()), replayer.rows
 
 
-def test_every_call_of_wild_runs_comes_out_the_same(tmp_path, models):
-    steps: list[Step] = []
+def checked(steps: list[Step]) -> list[Step]:
+    return [step for step in steps if not step.unchecked and step.again is not None]
+
+
+def by_stamp(rows: list[np.ndarray]) -> dict[tuple, bytes]:
+    return {(int(row["stamp_sec"][0]), int(row["stamp_nanosec"][0])): row.tobytes()[4:] for row in rows}  # seq counts from the start
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, models) -> list[tuple[Path, dict[tuple, bytes]]]:
+    """Wild runs: bag and transitions of each."""
+    made = []
     for seed in range(4):
-        run = Run(tmp_path / f"bag{seed}", models, seed)
+        folder = tmp_path_factory.mktemp(f"wild{seed}") / "bag"
+        run = Run(folder, models, seed)
         run.go(400)
-        again = replayed(tmp_path / f"bag{seed}")
-        assert len(again) == run.rows
-        assert [(s.row.seq, s.unchecked, s.differs) for s in again if s.unchecked or s.differs] == [], seed
+        made.append((folder, by_stamp(run.transitions)))
+    return made
+
+
+def test_every_call_of_wild_runs_comes_out_the_same(runs):
+    steps: list[Step] = []
+    for folder, transitions in runs:
+        again, rows = replayed(folder)
+        assert len(again) == sum(1 for _ in Bag(folder).read({f"/{TICKS}"}))
+        assert by_stamp(rows) == transitions
+        assert [(s.row.seq, s.unchecked, s.differs) for s in again if s.unchecked or s.differs] == []
         steps += again
     assert {step.row.source for step in steps} == {0, 1, 2, 3, 4}  # VLA, actor, human, hold, none
     assert {tick_record.EVENTS[step.row.event] for step in steps} == set(tick_record.EVENTS) - {"not critical", "discard"}
 
 
-def test_a_wild_run_from_the_middle_never_differs_and_is_checked_again(tmp_path, models):
-    Run(tmp_path / "bag", models, 7).go(600)
-    bag = Bag(tmp_path / "bag")
-    records = list(bag.read())
-    kept = {f"/{SETTINGS}", "/actor/weights"}
-    with BagWriter(tmp_path / "cut") as writer:
-        for i, record in enumerate(records):
-            if i > len(records) // 2 or record.topic in kept:
-                writer.write(record.topic, bag.topics[record.topic].type, record.stamp_ns, record.data)
-    steps = replayed(tmp_path / "cut")
-    checked = [step for step in steps if not step.unchecked]
-    assert len(checked) > 0.5 * len(steps)
-    assert [step.differs for step in checked if {"command", "velocity"} & set(step.differs)] == []
+def test_a_wild_run_from_the_middle_is_in_step_from_its_second_row(runs):
+    folder, _ = runs[1]
+    stamps = [record.stamp_ns for record in Bag(folder).read()]
+    middle = stamps[len(stamps) // 2]
+    kept = {f"/{SETTINGS}", "/actor/weights"}  # what is latched comes to every recorder
+    steps, _ = replayed(folder, lambda record: record.stamp_ns < middle and record.topic not in kept)
+    sure = checked(steps)
+    assert len(sure) > 0.9 * len(steps)
+    assert [(step.row.seq, step.differs) for step in sure if step.differs] == []
+
+
+@pytest.mark.parametrize(
+    "topic, share, least",
+    [
+        ("vla/embedding", 0.1, 0.7), ("vla/reference", 0.1, 0.7), ("ee_pose", 0.05, 0.85), ("wrench", 0.05, 0.85), ("intervention", 0.2, 0.8),
+        (TICKS, 0.05, 0.85), ("actor/weights", 0.4, 0.5), (SETTINGS, 0.3, 0.3),
+    ],
+)  # fmt: skip
+def test_what_was_lost_leaves_only_the_steps_unchecked_that_used_it(runs, topic, share, least):
+    steps, made, sent = [], {}, {}
+    for seed, (folder, transitions) in enumerate(runs[:2]):
+        random = np.random.default_rng(seed)
+        first = [True]  # the first set of parameters: without it nothing could be made
+
+        def lost(record: Record) -> bool:
+            if record.topic != f"/{topic}" or (topic == SETTINGS and first.pop()):
+                first.append(False)
+                return False
+            return random.random() < share
+
+        again, rows = replayed(folder, lost)
+        steps += again
+        made.update({(seed, *key): row for key, row in by_stamp(rows).items()})
+        sent.update({(seed, *key): row for key, row in transitions.items()})
+    assert any(step.unchecked for step in steps)
+    sure = checked(steps)
+    assert [(step.row.seq, step.differs) for step in sure if step.differs] == []
+    assert len(sure) > least * len(steps)
+    assert made and {key: row for key, row in made.items() if sent.get(key) != row} == {}
+
+
+def test_only_steps_that_used_what_was_changed_differ(runs, tmp_path):
+    folder, _ = runs[0]
+    bag = Bag(folder)
+    poses = [record for record in bag.read({"/ee_pose"})]
+    victim = header_stamp_ns(poses[len(poses) // 2].data)
+    with BagWriter(tmp_path / "broken") as writer:
+        for record in bag.read():
+            data = record.data
+            if record.topic == "/ee_pose" and header_stamp_ns(data) == victim:
+                data = bytes(STORE.serialize_cdr(pose(victim, HOME + 0.05), TYPES["ee_pose"]))
+            writer.write(record.topic, bag.topics[record.topic].type, record.stamp_ns, data)
+    steps, _ = replayed(tmp_path / "broken")
+    differ = [step.row for step in steps if step.differs]
+    assert differ and all(row.inputs["ee_pose"] == victim for row in differ)
 
 
 def test_a_row_survives_its_bytes():
-    layout = tick_record.Layout(2)
-    raw = layout.pack(7, 1, START, [0, START - 1, START - 2, 5, 0, 1], 3, 2, 0.5, 4, True, False, 1, 9, True, 6, 8, START - 9, 10, 11, [0.1, -0.0], [np.nan, 1e-300])
+    layout = tick_record.Layout(2, 2)
+    state = tick_record.State(2, 0.5, 3, 4, 5, True, False, True, 6, 8, START - 9, 10, 1, 12, START + 1, START - 3, 13, (1.5, -0.0), (0.1, 0.2, 0.3, 0.4))
+    inputs = [0, START - 1, START - 2, 5, 0, 1]
+    raw = layout.pack(7, 1, START, inputs, 3, 4, 1, 9, [0.1, -0.0], [np.nan, 1e-300], state)
     row = layout.unpack(raw)
-    assert (row.seq, row.event, row.now_ns, row.begun_ns) == (7, 1, START, START - 9)
+    assert row.state == state
+    assert (row.seq, row.event, row.now_ns, row.weights_offered, row.parameters, row.source, row.clipped) == (7, 1, START, 3, 4, 1, 9)
     assert row.inputs == {"ee_pose": START - 1, "wrench": START - 2, "vla/reference": 5, "intervention": 1}
-    assert (row.weights_offered, row.weights_version, row.share, row.parameters, row.enabled, row.stopped) == (3, 2, 0.5, 4, True, False)
     assert layout.differing(raw, raw) == [] and np.frombuffer(raw, layout.dtype)["command"].tolist() == [[0.1, -0.0]]
-    other = layout.pack(8, 1, START, [0, START - 1, START - 2, 5, 0, 1], 3, 2, 0.5, 4, True, False, 1, 9, True, 6, 8, START - 9, 10, 11, [0.1, 0.0], [np.nan, 1e-300])
+    other = layout.pack(8, 1, START, inputs, 3, 4, 1, 9, [0.1, 0.0], [np.nan, 1e-300], state)
     assert layout.differing(raw, other) == ["command"]  # -0.0 is not 0.0, bit for bit; seq is not compared

@@ -85,6 +85,14 @@ def test_it_refuses_to_be_enabled_beside_another_publisher_and_says_so(graph, co
     enable(graph, world)
 
 
+def test_it_is_not_enabled_while_nobody_takes_its_commands(graph, control, world):
+    world.destroy_subscription(world.command_subscription)
+    graph.wait_for(lambda: not control._command.get_subscription_count(), "nobody there")
+    graph.wait_for(lambda: not control.controller.not_ready(control._now()), "all inputs")
+    answer = world.call(graph, "enable", True)
+    assert not answer.success and answer.message == "nobody takes 'command'; start the arm's controller"
+
+
 def test_another_publisher_that_appears_while_it_moves_stops_it(graph, control, moving):
     other = moving.create_publisher(PoseStamped, "command", 1)
     graph.wait_for(lambda: control.controller.stop_reason, "the stop")
@@ -235,7 +243,7 @@ def test_malformed_messages_are_counted_and_do_not_stop_the_control(graph, contr
 
             graph.wait_for(refused, f"{publisher.topic_name} refused")
     moving.silent = set()
-    graph.wait_for(lambda: not more_commands(graph, moving, 1)[0] is None and control.controller._chunk is not None, "commands")
+    graph.wait_for(lambda: not more_commands(graph, moving, 1)[0] is None and control.controller.proposals.chunk is not None, "commands")
     assert control.controller.stop_reason == ""
 
 

@@ -44,7 +44,7 @@ class Arm:
         if "wrench" not in self.silent:
             self.controller.state.update_wrench(self.now, (0, 0, 0), (0, 0, 0))
         if "vla" not in self.silent:
-            self.controller.set_chunk(Chunk(self.now, PERIOD, np.tile(STEP, (HORIZON, 1))), self.now)
+            self.controller.proposals.set_chunk(Chunk(self.now, PERIOD, np.tile(STEP, (HORIZON, 1))), self.now)
             self.controller.set_token(self.now, np.zeros(small_robot.TOKEN, np.float32), self.now)
 
     def tick(self, count: int = 1) -> Command | None:
@@ -269,7 +269,7 @@ def test_a_human_does_not_move_a_stopped_arm(arm):
     arm.controller.stop("test")
     arm.tick(50)
     resting = arm.position
-    arm.controller.set_intervention(arm.now, np.array([0.002, 0.0, 0.0]))
+    arm.controller.proposals.set_human(arm.now, np.array([0.002, 0.0, 0.0]))
     arm.tick(5)
     np.testing.assert_allclose(arm.position, resting, atol=1e-9)
 
@@ -318,7 +318,7 @@ def test_a_chunk_is_used_up_to_its_age_limit(age, used):
     arm = Arm(chunk_timeout=0.3)
     arm.silent = {"vla"}
     arm.sense()
-    arm.controller.set_chunk(Chunk(arm.now - age, PERIOD, np.tile(STEP, (HORIZON, 1))), arm.now)
+    arm.controller.proposals.set_chunk(Chunk(arm.now - age, PERIOD, np.tile(STEP, (HORIZON, 1))), arm.now)
     if used:
         arm.controller.enable(arm.now)
     else:
@@ -328,7 +328,7 @@ def test_a_chunk_is_used_up_to_its_age_limit(age, used):
 
 def test_a_chunk_or_token_from_the_future_is_refused_and_does_not_keep_later_ones_out(arm):
     with pytest.raises(ChunkError, match="in the future"):
-        arm.controller.set_chunk(Chunk(arm.now + SECOND, PERIOD, np.zeros((HORIZON, 3))), arm.now)
+        arm.controller.proposals.set_chunk(Chunk(arm.now + SECOND, PERIOD, np.zeros((HORIZON, 3))), arm.now)
     with pytest.raises(ValueError, match="in the future"):
         arm.controller.set_token(arm.now + SECOND, np.ones(small_robot.TOKEN, np.float32), arm.now)
     assert not arm.tick(HORIZON + 5).holding
@@ -336,8 +336,8 @@ def test_a_chunk_or_token_from_the_future_is_refused_and_does_not_keep_later_one
 
 def test_an_older_chunk_does_not_replace_a_newer_one(arm):
     arm.tick()
-    arm.controller.set_chunk(Chunk(arm.now - 1, PERIOD, np.full((HORIZON, 3), 9.0)), arm.now)
-    assert arm.controller.chunk_age_ns(arm.now) == 0
+    arm.controller.proposals.set_chunk(Chunk(arm.now - 1, PERIOD, np.full((HORIZON, 3), 9.0)), arm.now)
+    assert arm.controller.proposals.chunk.age_ns(arm.now) == 0
 
 
 @pytest.mark.parametrize("silent", ["pose", "wrench"])
@@ -439,7 +439,7 @@ def test_a_clock_that_leaps_ahead_stops_the_arm(arm):
 @pytest.mark.parametrize("age, acts", [(0, True), (200_000_000, True), (200_000_001, False), (-10_000_000, True), (-SECOND, False)])
 def test_the_human_acts_while_the_intervention_is_fresh(practising, age, acts):
     practising.tick(2)
-    practising.controller.set_intervention(practising.now + PERIOD - age, np.array([-0.0001, 0.0, 0.0]))
+    practising.controller.proposals.set_human(practising.now + PERIOD - age, np.array([-0.0001, 0.0, 0.0]))
     practising.tick(2 if age < 200_000_000 else 1)
     practising.controller.end_episode(replay_record.FAILURE)
     practising.tick()
@@ -449,7 +449,7 @@ def test_the_human_acts_while_the_intervention_is_fresh(practising, age, acts):
 def test_the_human_goes_through_the_same_filter(arm):
     limits, before, velocity = arm.controller.filter.limits, arm.position, np.zeros(3)
     for _ in range(50):
-        arm.controller.set_intervention(arm.now + PERIOD, np.array([1e6, -1e6, 1e300]))
+        arm.controller.proposals.set_human(arm.now + PERIOD, np.array([1e6, -1e6, 1e300]))
         command = arm.tick()
         velocity = within_limits(before, command.position, velocity, limits, 0.02)
         before = command.position
@@ -457,7 +457,7 @@ def test_the_human_goes_through_the_same_filter(arm):
 
 def test_an_intervention_that_is_not_finite_is_refused(arm):
     with pytest.raises(ValueError, match="'intervention' holds values that are not finite"):
-        arm.controller.set_intervention(arm.now, np.array([0.0, np.nan, 0.0]))
+        arm.controller.proposals.set_human(arm.now, np.array([0.0, np.nan, 0.0]))
 
 
 # --- base, actor, shadow ------------------------------------------------------------------------------------------------
@@ -558,7 +558,7 @@ def test_absolute_actions_are_positions_to_be_in():
     goal = HOME + [0.01, -0.02, 0.005]
     arm.silent = {"vla"}
     arm.sense()
-    arm.controller.set_chunk(Chunk(arm.now, SECOND, np.tile(goal, (HORIZON, 1))), arm.now)
+    arm.controller.proposals.set_chunk(Chunk(arm.now, SECOND, np.tile(goal, (HORIZON, 1))), arm.now)
     arm.controller.enable(arm.now)
     for _ in range(49):
         arm.tick()
@@ -689,11 +689,11 @@ def test_whatever_happens_every_command_keeps_every_limit(events, action_type):
             except Refused:
                 pass
         elif event == "human":
-            controller.set_intervention(arm.now, np.array([1.0, -1.0, 1e200]))
+            controller.proposals.set_human(arm.now, np.array([1.0, -1.0, 1e200]))
         elif event == "push":
             arm.position = np.clip(arm.position + [0.01, -0.01, 0.01], limits.position_min, limits.position_max)
         elif event == "garbage chunk":
-            controller.set_chunk(Chunk(arm.now + 1, PERIOD, np.full((HORIZON, 3), 1e308)), arm.now)
+            controller.proposals.set_chunk(Chunk(arm.now + 1, PERIOD, np.full((HORIZON, 3), 1e308)), arm.now)
         elif event == "vla mode":
             controller.change(small_robot.settings(action_type=action_type))
         elif event == "nan weights":

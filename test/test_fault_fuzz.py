@@ -79,10 +79,10 @@ def test_weights_are_refused_with_a_sentence_or_are_weights(random):
     for blob in damaged_weights(random, good, MESSAGES):
         gate = WeightsGate(actor, small_robot.identity())
         try:
-            ready = gate.admit(bytes(blob), observation)
+            ready = gate.admit(blob, observation)
         except WeightsError as error:
             refused += 1
             assert str(error)
         else:
-            assert np.abs(actor.run(observation, ready)).max() <= 1.0 + 1e-5
+            assert 0 < ready.version < 2**32 and np.abs(actor.run(observation, ready)).max() <= 1.0 + 1e-5
     assert refused > MESSAGES // 2

@@ -36,7 +36,7 @@ def test_afterwards_rows_reach_the_disk(bench):
     """Whatever happened: the learner takes every row again, and its journal too."""
     bench.spin(1.0)
     recent = {stamp for _, stamp, _ in bench.arm.rows[-20:]}
-    bench.wait(lambda: recent <= fault_bench.journalled(bench), "the newest rows on the disk")
+    bench.wait(lambda: bench.journal.read() and recent <= bench.journal.rows.keys(), "the newest rows on the disk")
     assert bench.report("learner_node")["rows_not_taken"] == "0"
 
 

@@ -43,10 +43,10 @@ def episode_messages(number, seq, length=20):
 class Robot:
     """What stands at the other end of the topics."""
 
-    def __init__(self, graph):
+    def __init__(self, graph, namespace=None):
         import rclpy
 
-        self.node = rclpy.create_node("robot", context=graph.context)
+        self.node = rclpy.create_node("robot", context=graph.context, namespace=namespace)
         graph.nodes.append(self.node)
         graph.executor.add_node(self.node)
         self.blobs, self.figures = [], {}
@@ -61,6 +61,21 @@ class Robot:
     @property
     def versions(self):
         return [weights.decode(blob).version for blob in self.blobs]
+
+
+def test_two_robots_feed_one_learner_and_get_the_same_weights(graph, models, tmp_path):
+    graph.add(LearnerNode, values=values(models, tmp_path, robots=["left", "right"]))
+    left, right = Robot(graph, "left"), Robot(graph, "right")
+    for robot in (left, right):
+        graph.wait_for(lambda robot=robot: robot.replay.get_subscription_count(), "replay matched")
+    for number in range(4):
+        for pair in zip(episode_messages(number, 20 * number), episode_messages(number, 20 * number)):
+            for robot, message in zip((left, right), pair):
+                robot.replay.publish(message)
+    graph.wait_for(lambda: left.figures.get("steps") == "160" and left.figures.get("updates_owed") == "0", "all rows learned from")
+    assert left.figures["rows_received_left"] == left.figures["rows_received_right"] == "80"
+    assert left.figures["episodes"] == "8" and left.figures["gaps"] == left.figures["rows_lost"] == "0"
+    graph.wait_for(lambda: left.blobs and right.blobs and left.blobs[-1] == right.blobs[-1], "the same weights for both")
 
 
 def test_rows_become_weights_and_a_restarted_node_goes_on(graph, models, tmp_path):

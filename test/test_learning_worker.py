@@ -59,7 +59,7 @@ class Watched:
 
 def journalled(folder, settings, after_ns=0):
     """The rows of a journal after a stamp."""
-    found = [rows for _, rows in journal.read(folder, dtype_of(settings), after_ns, 1 << 62)]
+    found = [rows for *_, rows in journal.read(folder, dtype_of(settings), after_ns, 1 << 62)]
     return np.concatenate(found) if found else np.zeros(0, dtype_of(settings))
 
 

@@ -32,7 +32,8 @@ from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.nodes.record_node import RecordNode
 from rl_token_ros.nodes.state_topics import LATCHED
 from rl_token_ros.parameters import ParameterError
-from rl_token_ros.processes import NodeProcess
+from rl_token_ros.processes import NodeProcess, compose
+from rl_token_ros.processes import recorded as recorded_by
 from rl_token_ros.settings import Learner
 from rl_token_ros.weights import Identity
 
@@ -218,6 +219,13 @@ def test_a_bag_is_played_as_live_topics_with_a_clock_and_without_commands(tmp_pa
         listener.wait(lambda: listener.messages["ee_pose"][-1].header.stamp == last, "the last message")
         assert not listener.messages["command"]
         assert 100 <= listener.messages["/clock"][0].clock.sec <= 101
+
+
+def test_recording_begins_before_the_nodes_with_their_names(tmp_path):
+    nodes = compose("sim", "sim", namespace="left", remappings=(("ee_pose", "/tool"),))
+    first, *rest = recorded_by(nodes, "/data/monday", tmp_path)
+    assert rest == nodes and (first.executable, first.namespace, first.remappings) == ("record", "left", (("ee_pose", "/tool"),))
+    assert json.loads(first.parameter_files[-1].read_text())["/**/record"]["ros__parameters"] == {"bag": "/data/monday"}
 
 
 def test_a_run_is_recorded_with_up(tmp_path):

@@ -67,7 +67,14 @@ def sim(graph, models, tmp_path):
     return graph.add(SimNode), set()
 
 
-@pytest.mark.parametrize("make", [control, vla, learner, sim])
+def operator(graph, models, tmp_path):
+    from rl_token_ros.nodes.operator_node import OperatorNode
+
+    from_a_shell = {"/critical_phase", "/outcome", "/task", "/joint_states"}
+    return graph.add(OperatorNode, values=small_robot.shared()), from_a_shell
+
+
+@pytest.mark.parametrize("make", [control, vla, learner, sim, operator])
 def test_the_policy_grants_each_node_what_it_has_and_nothing_else(graph, models, tmp_path, make):
     """``optional``: what it has with other parameters."""
     node, optional = make(graph, models, tmp_path)

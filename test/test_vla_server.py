@@ -78,6 +78,19 @@ def test_half_precision_halves_the_embeddings():
     assert policy.answer["embeddings"].dtype == np.float32  # the policy's own is left as it was
 
 
+@pytest.mark.parametrize("rows", [511, 512, 2300])
+def test_a_long_answer_goes_out_in_pieces_and_arrives_whole(rows):
+    policy = Policy()
+    embeddings = np.random.default_rng(0).normal(size=(rows, 512)).astype(np.float32)  # 512 rows are a mebibyte, and a little more with the rest
+    policy.answer["embeddings"] = embeddings
+    with running(Serving(policy)) as server, connect(server.url, max_size=None) as raw:
+        raw.recv()
+        raw.send(wire.pack({"proprio": SEEN.proprio}))
+        pieces = list(raw.recv_streaming())
+    np.testing.assert_array_equal(wire.unpack(b"".join(pieces))["embeddings"], embeddings)
+    assert sum(map(bool, pieces)) == -(-len(b"".join(pieces)) // vla_server.FRAGMENT)  # websockets ends with an empty one
+
+
 def test_both_dialects_are_served():
     policy = Policy()
     with running(Serving(policy)) as server:

@@ -44,7 +44,7 @@ class World(Node):
         self.outcome = self.create_publisher(Bool, "outcome", 10)
         self.intervention = self.create_publisher(JointState, "intervention", 10)
         self.weights = self.create_publisher(UInt8MultiArray, "actor/weights", LATCHED)
-        self.create_subscription(PoseStamped, "command", self._on_command, 10)
+        self.command_subscription = self.create_subscription(PoseStamped, "command", self._on_command, 10)
         self.create_subscription(PointCloud2, "replay", lambda m: self.rows.extend(replay_record.decode(m, DTYPE)), 1000)
         self.create_subscription(UInt8, "episode_ended", lambda m: self.endings.append(m.data), 10)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)

@@ -14,6 +14,26 @@ from rl_token_ros.bags.tables import TableReader
 from rl_token_ros.tick_record import Row
 
 
+WAITING = 10_000  # entries that may wait for their counterpart
+
+
+class Pairs:
+    """Two streams whose entries belong together by their stamps, in whichever order they come."""
+
+    def __init__(self) -> None:
+        self._waiting: tuple[dict[int, Any], dict[int, Any]] = {}, {}
+
+    def meet(self, stamp: int, value: Any, side: int) -> Any | None:
+        """The counterpart of a value of stream 0 or 1, if it has come."""
+        other = self._waiting[1 - side].pop(stamp, None)
+        if other is None:
+            mine = self._waiting[side]
+            mine[stamp] = value
+            if len(mine) > WAITING:
+                del mine[next(iter(mine))]
+        return other
+
+
 class Transitions:
     """Compares the rows of `replay` that the replay made with those of the bag, by their stamps.
 
@@ -22,14 +42,12 @@ class Transitions:
         decode: from CDR to a PointCloud2.
     """
 
-    WAITING = 10_000  # rows that may wait for their counterpart
-
     def __init__(self, dtype: np.dtype, decode: Callable[[bytes], Any] | None) -> None:
         self.made = self.recorded = self.identical = self.different = 0
         self.endings: Counter[str] = Counter()
         self.unreadable = ""
         self._dtype, self._decode, self._tables = dtype, decode, TableReader()
-        self._waiting: tuple[dict[int, bytes], dict[int, bytes]] = {}, {}
+        self._pairs = Pairs()
         self._stamp_at = dtype.fields["stamp_sec"][1]
         self._ended_at = dtype.fields["ended"][1]
 
@@ -42,28 +60,22 @@ class Transitions:
             return
         self.recorded += len(rows)
         for row in rows:
-            self._meet(row, 0)
+            self._compare(row, 0)
 
     def add(self, rows: list[np.ndarray]) -> None:
         """Rows that were made again, each [1]."""
         self.made += len(rows)
         for row in rows:
-            self._meet(row.tobytes(), 1)
+            self._compare(row.tobytes(), 1)
 
-    def _meet(self, row: bytes, side: int) -> None:
+    def _compare(self, row: bytes, side: int) -> None:
         if side == 1 and (code := row[self._ended_at]):
             self.endings[replay_record.ENDINGS[code]] += 1
         stamp = int.from_bytes(row[self._stamp_at : self._stamp_at + 8], "little")
-        other = self._waiting[1 - side].pop(stamp, None)
-        if other is None:
-            mine = self._waiting[side]
-            mine[stamp] = row
-            if len(mine) > self.WAITING:
-                del mine[next(iter(mine))]
-        elif other[4:] == row[4:]:  # `seq` counts from the node's start, which may not be in the bag
-            self.identical += 1
-        else:
-            self.different += 1
+        if (other := self._pairs.meet(stamp, row, side)) is not None:
+            same = other[4:] == row[4:]  # `seq` counts from the node's start, which may not be in the bag
+            self.identical += same
+            self.different += not same
 
     def text(self) -> list[str]:
         """Lines of the report."""
@@ -82,12 +94,10 @@ class Wire:
         commands: reads the messages.
     """
 
-    WAITING = 10_000
-
     def __init__(self, commands: CommandReader) -> None:
         self.equal = self.unequal = self.unstamped = 0
         self._commands = commands
-        self._waiting: tuple[dict[int, np.ndarray], dict[int, np.ndarray]] = {}, {}
+        self._pairs = Pairs()
 
     def take(self, record: Record) -> None:
         """A message of `command`."""
@@ -95,24 +105,18 @@ class Wire:
         if not stamp:
             self.unstamped += 1
         elif value is not None:
-            self._meet(stamp, value, 0)
+            self._compare(stamp, value, 0)
 
     def add(self, row: Row) -> None:
         """A control step with a command."""
         if row.commands:
-            self._meet(row.now_ns, row.velocity if self._commands.speeds else row.command, 1)
+            self._compare(row.now_ns, row.velocity if self._commands.speeds else row.command, 1)
 
-    def _meet(self, stamp: int, value: np.ndarray, side: int) -> None:
-        other = self._waiting[1 - side].pop(stamp, None)
-        if other is None:
-            mine = self._waiting[side]
-            mine[stamp] = value
-            if len(mine) > self.WAITING:
-                del mine[next(iter(mine))]
-        elif np.array_equal(other, value):
-            self.equal += 1
-        else:
-            self.unequal += 1
+    def _compare(self, stamp: int, value: np.ndarray, side: int) -> None:
+        if (other := self._pairs.meet(stamp, value, side)) is not None:
+            same = np.array_equal(other, value)
+            self.equal += same
+            self.unequal += not same
 
     def text(self) -> list[str]:
         """Lines of the report."""

@@ -58,7 +58,7 @@ class Figures:
         self.commands = self.checked = self.identical = self.within = self.unchecked = 0
         self.other_columns: Counter[str] = Counter()
         self.why: Counter[str] = Counter()
-        self.largest = np.zeros(settings.action_size)
+        self._largest = np.zeros((2, settings.action_size))  # of steps that could be checked, and of the others
         self.named: list[tuple[int, str]] = []  # stamps of steps that differ, and in what
         self.differing = 0
         self.chunk_age, self.state_age = Percentiles(AGES), Percentiles(AGES)
@@ -74,6 +74,11 @@ class Figures:
     def ok(self) -> bool:
         """Whether every command that could be checked is the same, within the tolerance."""
         return self.within == self.checked and (self.tolerance > 0.0 or not self.differing)
+
+    @property
+    def largest(self) -> np.ndarray:
+        """Largest difference of a command [A], of steps that could be checked; where none could be, of all."""
+        return self._largest[0 if self.checked else 1]
 
     @property
     def seconds(self) -> float:
@@ -92,7 +97,7 @@ class Figures:
             self.unchecked += 1
             self.why[step.unchecked or "its call was refused"] += 1
             if again is not None and row.commands and again.commands:
-                self.largest = np.maximum(self.largest, np.abs(row.command - again.command))
+                self._largest[1] = np.maximum(self._largest[1], np.abs(row.command - again.command))
             return
         if row.event == tick_record.TICK and (row.commands or again.commands):
             self._compare(step, row, again)
@@ -105,7 +110,7 @@ class Figures:
         self.identical += same
         difference = np.abs(row.command - again.command)
         if row.commands and again.commands:
-            self.largest = np.maximum(self.largest, difference)
+            self._largest[0] = np.maximum(self._largest[0], difference)
         self.within += same or bool((difference <= self.tolerance).all())  # NaN, a command that is missing, compares false
         if step.differs:
             self._name(row, step.differs)

@@ -71,7 +71,7 @@ class Looker:
         try:
             token = pipelines[0].encoder.run(embeddings)
             for pipeline in pipelines:
-                pipeline.controller.set_chunk(chunk, now_ns)
+                pipeline.controller.proposals.set_chunk(chunk, now_ns)
                 pipeline.controller.set_token(chunk.stamp_ns, token, now_ns)
         except (ChunkError, ValueError) as error:
             self._refused(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import sys
 import time
 
@@ -19,6 +18,7 @@ from rosgraph_msgs.msg import Clock
 from rl_token_ros.bags.names import COMMAND_TYPES, Names
 from rl_token_ros.bags.reader import Bag, Topic
 from rl_token_ros.bags.untraced import in_order
+from rl_token_ros.nodes.running import on_signal
 from rl_token_ros.sim.progress import Progress
 
 MEGABYTE = 1_000_000
@@ -34,14 +34,7 @@ def play(bag: Bag, names: Names, rate: float, commands: bool = False) -> int:
         commands: publish `command`, too: an arm that listens would move.
     """
     rclpy.init(args=None, signal_handler_options=SignalHandlerOptions.NO)
-    ended = False
-
-    def end(*_: object) -> None:
-        nonlocal ended
-        ended = True
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    ended = on_signal()
     node = rclpy.create_node("replay_bag")
     try:
         left_out = set() if commands else {topic.name for kind in COMMAND_TYPES.values() if (topic := names.find("command", kind))}
@@ -58,14 +51,14 @@ def play(bag: Bag, names: Names, rate: float, commands: bool = False) -> int:
         progress = Progress("play [MB]", max(bag.size // MEGABYTE, 1))
         last_ns = due_ns = clocked_ns = None
         for record in in_order(bag.read(set(publishers))):
-            if ended:
+            if ended():
                 break
             if last_ns is None:
                 due_ns = time.monotonic_ns()
             else:
                 due_ns += round(min(record.stamp_ns - last_ns, LONGEST_PAUSE_NS) / rate)
             last_ns = record.stamp_ns
-            while (wait := due_ns - time.monotonic_ns()) > 0 and not ended:
+            while (wait := due_ns - time.monotonic_ns()) > 0 and not ended():
                 time.sleep(min(wait * 1e-9, 0.1))
             if clock is not None and (clocked_ns is None or record.stamp_ns - clocked_ns >= CLOCK_PERIOD_NS):
                 message = Clock()

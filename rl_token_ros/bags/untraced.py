@@ -16,8 +16,9 @@ from rl_token_ros import replay_record
 from rl_token_ros.arming import Refused
 from rl_token_ros.bags import types
 from rl_token_ros.bags.commands import CommandReader
+from rl_token_ros.bags.inputs import hand_over
 from rl_token_ros.bags.reader import Record, Topic
-from rl_token_ros.bags.replay import Step, hand_over
+from rl_token_ros.bags.replay import Step
 from rl_token_ros.pipeline import Pipeline
 from rl_token_ros.tick_record import INPUTS, TICK, Row
 from rl_token_ros.weights import WeightsError

@@ -39,6 +39,10 @@ class BestActor:
                     return True
         return False
 
+    def leave(self) -> None:
+        """The rows that follow are another robot's: an episode that is running is not scored."""
+        self._scorer.forget()
+
     @property
     def recent(self) -> float | None:
         """Throughput of the newest `window` practised episodes; None while they are fewer."""

@@ -18,7 +18,7 @@ from rl_token_ros import replay_record
 from rl_token_ros.parameters import ParameterError
 from rl_token_ros.replay_record import ReplayError
 
-TOPIC, TYPE = "/replay", "sensor_msgs/msg/PointCloud2"
+TOPIC, TYPE = "replay", "sensor_msgs/msg/PointCloud2"
 SPLIT_BYTES = 1 << 26
 LOCK = ".journal.lock"
 
@@ -49,17 +49,17 @@ class Journal:
             raise ParameterError(
                 f"parameter 'run_directory': another learner_node writes to '{self.folder.parent}'; stop it or write another run_directory"
             ) from None
-        self.stamp_ns = max((end for _, end in _ends(self.folder)), default=0)  # of the newest message
+        self.stamp_ns = next(filter(None, map(_end, reversed(_files(self.folder)))), 0)  # of the newest message
         self._bag = BagWriter(self.folder, split_bytes=SPLIT_BYTES, limit_bytes=limit_bytes)
 
-    def append(self, message: bytes) -> int:
-        """Write one `replay` message, CDR; its stamp, ns.
+    def append(self, message: bytes, robot: str = "") -> int:
+        """Write one `replay` message, CDR, of a robot (of `robots`); its stamp, ns.
 
         Raises:
             OSError: the disk is full or gone.
         """
         self.stamp_ns = max(time.time_ns(), self.stamp_ns + 1)
-        self._bag.write(TOPIC, TYPE, self.stamp_ns, message)
+        self._bag.write(f"/{robot}/{TOPIC}" if robot else f"/{TOPIC}", TYPE, self.stamp_ns, message)
         return self.stamp_ns
 
     def flush(self) -> None:
@@ -78,23 +78,26 @@ class Journal:
             self._lock.close()
 
 
-def read(folder: str | Path, dtype: np.dtype, after_ns: int, upto_ns: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Stamp and rows of the messages with stamps in (after_ns, upto_ns], in order; what a crash damaged or no longer fits is left out."""
+def read(folder: str | Path, dtype: np.dtype, after_ns: int, upto_ns: int) -> Iterator[tuple[int, str, np.ndarray]]:
+    """Stamp, robot and rows of the messages with stamps in (after_ns, upto_ns], in order; what a crash damaged or no longer fits is left out."""
     from rl_token_ros.bags import types
     from rl_token_ros.bags.reader import Bag, BagError
 
     decode = types.decoder(TYPE)
-    for path, end_ns in _ends(Path(folder)):
-        if end_ns <= after_ns:
-            continue
+    needed: list[Path] = []
+    for path in reversed(_files(Path(folder))):  # stamps only grow, and finding a file's end may take reading it: no more than needed
+        if after_ns and 0 < _end(path) <= after_ns:
+            break
+        needed.insert(0, path)
+    for path in needed:
         try:
-            records = Bag(path).read({TOPIC})
+            records = Bag(path).read()
         except BagError:
             continue
         for record in records:
             if after_ns < record.stamp_ns <= upto_ns:
                 try:
-                    yield record.stamp_ns, replay_record.decode(decode(record.data), dtype)
+                    yield record.stamp_ns, record.topic.removesuffix(TOPIC).strip("/"), replay_record.decode(decode(record.data), dtype)
                 except ReplayError:
                     continue
 
@@ -108,9 +111,9 @@ def refuse_mismatch(folder: str | Path, dtype: np.dtype) -> None:
     from rl_token_ros.bags import types
     from rl_token_ros.bags.reader import Bag, BagError
 
-    for path, _ in reversed(list(_ends(Path(folder)))):
+    for path in reversed(_files(Path(folder))):
         try:
-            record = next(Bag(path).read({TOPIC}), None)
+            record = next(Bag(path).read(), None)
             if record is not None:
                 replay_record.decode(types.decoder(TYPE)(record.data), dtype)
                 return
@@ -122,22 +125,25 @@ def refuse_mismatch(folder: str | Path, dtype: np.dtype) -> None:
             ) from None
 
 
-def _ends(folder: Path) -> Iterator[tuple[Path, int]]:
-    """The files of a journal in order, each with the stamp of its last message; 0 for one without any."""
+def _files(folder: Path) -> list[Path]:
+    """The files of a journal in order."""
+    return sorted(folder.glob(f"{folder.name}_*.mcap"), key=lambda path: int(path.stem.rsplit("_", 1)[1]))
+
+
+def _end(path: Path) -> int:
+    """Stamp of the last message in a file; 0 if it has none."""
     from mcap.reader import make_reader
 
     from rl_token_ros.bags.reader import DAMAGE, Bag, BagError
 
-    for path in sorted(folder.glob(f"{folder.name}_*.mcap"), key=lambda path: int(path.stem.rsplit("_", 1)[1])):
-        try:
-            with open(path, "rb") as stream:
-                summary = make_reader(stream).get_summary()
-            if summary is not None and summary.statistics is not None:
-                yield path, summary.statistics.message_end_time
-                continue
-        except DAMAGE:
-            pass  # a crash ended it: it has no index, and is read
-        try:
-            yield path, max((record.stamp_ns for record in Bag(path).read({TOPIC})), default=0)
-        except BagError:
-            continue
+    try:
+        with open(path, "rb") as stream:
+            summary = make_reader(stream).get_summary()
+        if summary is not None and summary.statistics is not None:
+            return summary.statistics.message_end_time
+    except DAMAGE:
+        pass  # a crash ended it: it has no index, and is read
+    try:
+        return max((record.stamp_ns for record in Bag(path).read()), default=0)
+    except BagError:
+        return 0

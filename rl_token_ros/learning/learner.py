@@ -19,6 +19,7 @@ from rl_token_ros import replay_record
 from rl_token_ros.learning import checkpoint, figures
 from rl_token_ros.learning.best import BestActor
 from rl_token_ros.learning.replay import Batch, Replay
+from rl_token_ros.learning.robots import Episodes
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.settings import Learner as Settings
 from rl_token_ros.weights import ActorWeights, Architecture, Identity
@@ -55,6 +56,8 @@ class Learner:
         self.td3 = Td3(s, self.architecture, self.blocks)
         self._batches = {count: Batch.empty(count * s.batch_size, *sizes) for count in range(1, self.blocks + 1)}
         self._random = np.random.default_rng(s.seed)
+        self._episodes = Episodes(hold=len(s.robots) > 1)
+        self._robot = ""  # whose rows were learned from last
         self.best = BestActor(s.best_window, s.control_rate)
         self._best_sent = False
         self.run = ""  # name of the run, in which versions count up
@@ -67,22 +70,34 @@ class Learner:
         self.steps_practised = 0  # rows since the end of warm-up
         self.robot_seconds = 0.0  # from the stamps of rows, with the time between episodes
         self.warm_seconds = 0.0  # robot_seconds at the end of warm-up
-        self._stamp: float | None = None
+        self._stamps: dict[str, float] = {}  # of the newest row of each robot
         self._busy = 0.0
         self._measured = (time.perf_counter(), 0.0, 0)
         self._rates = (0.0, 0.0)
 
     # ---- in
 
-    def add(self, rows: np.ndarray) -> None:
-        """Rows [n] of `row_dtype`, in the order they came. Each brings `updates_per_step` updates, once warm-up is over."""
+    def add(self, rows: np.ndarray, robot: str = "") -> None:
+        """Rows [n] of `row_dtype`, in the order they came. Each brings `updates_per_step` updates, once warm-up is over.
+
+        Args:
+            rows: of one robot.
+            robot: which of `robots` they are from. Where there are several, what one did is learned from when its episode has ended.
+        """
+        for ready in self._episodes.add(robot, rows):
+            self._learn_from(ready, robot)
+
+    def _learn_from(self, rows: np.ndarray, robot: str) -> None:
+        if robot != self._robot:
+            self._robot = robot
+            self.best.leave()
         for i, row in enumerate(rows):
             stamp = float(row["stamp_sec"]) + 1e-9 * float(row["stamp_nanosec"])
-            if self._stamp is not None and 0.0 < stamp - self._stamp < PAUSE_SECONDS:
-                self.robot_seconds += stamp - self._stamp
-            self._stamp = stamp
+            if 0.0 < (passed := stamp - self._stamps.get(robot, stamp)) < PAUSE_SECONDS:
+                self.robot_seconds += passed
+            self._stamps[robot] = stamp
             self.best.add(rows[i : i + 1], self.td3.actor_tensors)
-        self.replay.add(rows)
+        self.replay.add(rows, robot)
         if self.warm:
             self.steps_practised += len(rows)
             self._owe(len(rows) * self.settings.updates_per_step)
@@ -223,13 +238,14 @@ class Learner:
             "architecture": vars(self.architecture),
             "updates": self.updates,
             "rows": r.counters.rows,
-            "learner": {**numbers, "stamp": self._stamp},
+            "learner": {**numbers, "stamps": self._stamps},
             "replay": r.numbers(),
             "random": self._random.bit_generator.state,
             "best": self.best.numbers(),
         }
         best = {BEST + name: tensor for name, tensor in self.best.tensors.items()}
-        checkpoint.save(directory, state, {**self.td3.state(), **best}, r.arrays())
+        held = {HELD + robot: rows for robot, rows in self._episodes.arrays().items()}
+        checkpoint.save(directory, state, {**self.td3.state(), **best}, {**r.arrays(), **held})
 
     def restore(self, directory: str) -> bool:
         """Continue exactly from the newest checkpoint in a folder; False if there is none.
@@ -246,7 +262,8 @@ class Learner:
         self.td3.updates = state["updates"]
         for name in KEPT:
             setattr(self, name, state["learner"][name])
-        self._stamp = state["learner"]["stamp"]
+        self._stamps = state["learner"].get("stamps", {})
+        self._episodes.restore({name[len(HELD) :]: rows for name, rows in arrays.items() if name.startswith(HELD)})
         self.replay.restore(arrays, state["replay"])
         self._random.bit_generator.state = state["random"]
         self.best.restore(state["best"], {name[len(BEST) :]: tensor for name, tensor in networks.items() if name.startswith(BEST)})
@@ -254,5 +271,5 @@ class Learner:
         return True
 
 
-BEST = "best."  # before the names of its tensors in a checkpoint
+BEST, HELD = "best.", "held."  # before the names of its tensors, and of robots, in a checkpoint
 KEPT = ("journal_ns", "version", "pushed_at", "warm", "owed", "forgone", "steps_practised", "robot_seconds", "warm_seconds")

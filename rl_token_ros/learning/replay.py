@@ -100,7 +100,8 @@ class Replay:
         self.first = self.next = self.first_token = self.next_token = self.first_window = self.next_window = 0
         self._episode = self._run = self._pending = 0  # numbers: first step of the episode, of the run, next window's start
         self._last: tuple[int, int, int] | None = None  # seq, episode, step of the newest row, if its episode still runs
-        self._last_seq: int | None = None
+        self._last_seqs: dict[str, int] = {}  # of the newest row of each robot
+        self._robot = ""  # whose rows came last
         self._powers = gamma ** np.arange(chunk_length + 1)
 
     def __len__(self) -> int:
@@ -123,8 +124,13 @@ class Replay:
 
     # ---- arrival
 
-    def add(self, rows: np.ndarray) -> None:
-        """Store rows [n] of :func:`replay_record.row_dtype`, in the order in which they arrived."""
+    def add(self, rows: np.ndarray, robot: str = "") -> None:
+        """Store rows [n] of :func:`replay_record.row_dtype`, in the order in which they arrived; of several robots, whole episodes."""
+        if robot != self._robot:
+            if self._last is not None:  # the other robot's episode has no end
+                self._break(-1, -1)
+                self._last = None
+            self._robot = robot
         for row in rows:
             self._add(row)
 
@@ -133,9 +139,8 @@ class Replay:
         c = self.counters
         c.rows += 1
         c.sources[SOURCES[int(row["source"])]] += 1
-        if self._last_seq is not None and seq > self._last_seq + 1:
-            c.rows_lost += seq - self._last_seq - 1
-        self._last_seq = seq
+        c.rows_lost += max(seq - self._last_seqs.get(self._robot, seq) - 1, 0)
+        self._last_seqs[self._robot] = seq
         if self._last is None or (seq, episode, step) != tuple(v + (i != 1) for i, v in enumerate(self._last)):
             self._break(seq, episode)
         self._store(row)
@@ -296,7 +301,7 @@ class Replay:
         """What `arrays` leaves out, for JSON."""
         names = ("first", "next", "first_token", "next_token", "first_window", "next_window", "_episode", "_run", "_pending")
         state = {name: getattr(self, name) for name in names}
-        return {**state, "_last": self._last, "_last_seq": self._last_seq, "counters": vars(self.counters)}
+        return {**state, "_last": self._last, "_last_seqs": dict(self._last_seqs), "_robot": self._robot, "counters": vars(self.counters)}
 
     def restore(self, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
         """Take back what `arrays` and `numbers` gave; the oldest go where the bounds have become smaller."""

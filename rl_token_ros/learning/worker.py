@@ -1,7 +1,7 @@
 """The learner in a process of its own, seen from the node: rows go in without waiting, weights and figures come out.
 
 One thread journals the rows and feeds the process, and starts it again from its checkpoint when it has died; another takes what
-it says. What travels is raw bytes after one letter: R rows after their stamp in the journal, S stop; W weights, D figures (JSON),
+it says. What travels is raw bytes after one letter: R rows after their stamp in the journal and their robot, S stop; W weights, D figures (JSON),
 L a line for the log, F a fault for it, E a parameter that cannot be used. No pickle.
 """
 
@@ -33,6 +33,7 @@ from rl_token_ros.weights import Architecture, Identity, WeightsError
 
 JOURNAL = "replay"  # a bag in the run directory
 NEWEST_ACTOR = "actor.safetensors"
+ROWS_HEAD = struct.Struct("<qH")  # stamp in the journal, bytes of the robot's name
 QUEUE_MESSAGES = 10_000  # over three minutes at 50 Hz
 FLUSH_SECONDS = 0.5
 STOP_SECONDS = 60.0  # for the last checkpoint
@@ -71,18 +72,23 @@ class Worker:
         self.rows_lost = self.restarts = 0
         self.process: subprocess.Popen | None = None
         self._row, self._on_weights, self._log = row, on_weights, log
-        checkpoint.refuse_mismatch(self.directory, identity, architecture)
-        self.newest = self._stored_weights()
-        self._journal = Journal(self.directory / JOURNAL, settings.journal_bytes)
-        journal.refuse_mismatch(self._journal.folder, row)
-        self.run = checkpoint.run_name(self.directory)
         self.disk_errors = 0
-        self._queue: queue.Queue[tuple[np.ndarray, bytes] | None] = queue.Queue(QUEUE_MESSAGES)
+        self._queue: queue.Queue[tuple[np.ndarray, bytes, str] | None] = queue.Queue(QUEUE_MESSAGES)
         self._connection: Connection | None = None
         self._reader: threading.Thread | None = None
         self._started_at = self._next_start = 0.0
         self._in_a_row = 0  # deaths without a good run between
         self._disk_told = -DISK_SECONDS
+        self._spawn()  # loading torch takes longer than all that follows
+        try:
+            checkpoint.refuse_mismatch(self.directory, identity, architecture)
+            self.newest = self._stored_weights()
+            self._journal = Journal(self.directory / JOURNAL, settings.journal_bytes)
+            journal.refuse_mismatch(self._journal.folder, row)
+            self.run = checkpoint.run_name(self.directory)
+        except BaseException:
+            self._tidy()
+            raise
         self._feeder = threading.Thread(target=self._feed, name="learner_feeder", daemon=True)
         self._feeder.start()
 
@@ -93,12 +99,13 @@ class Worker:
 
     def seed(self, rows: np.ndarray, message: bytes) -> None:
         """As :meth:`send`, for rows that are not in a hurry: waits until they are taken."""
-        self._queue.put((rows, message))
+        self._queue.put((rows, message, ""))
 
-    def send(self, rows: np.ndarray, message: bytes) -> None:
-        """Hand over rows [n] and the message, CDR, that brought them; never waits. What does not fit is counted in ``rows_lost``."""
+    def send(self, rows: np.ndarray, message: bytes, robot: str = "") -> None:
+        """Hand over rows [n] of a robot (of `robots`) and the message, CDR, that brought them; never waits. What does not fit is
+        counted in ``rows_lost``."""
         try:
-            self._queue.put_nowait((rows, message))
+            self._queue.put_nowait((rows, message, robot))
         except queue.Full:
             self.rows_lost += len(rows)
 
@@ -114,10 +121,12 @@ class Worker:
 
     def _feed(self) -> None:
         flushed = time.monotonic()
+        self._begin()
         while True:
             now = time.monotonic()
             if self._connection is None and not self.failed and self.state != "given up" and now >= self._next_start:
-                self._start()
+                self._spawn()
+                self._begin()
             if self.process is not None and self.process.poll() is not None:
                 self._died()
             if now - flushed > FLUSH_SECONDS:
@@ -129,9 +138,10 @@ class Worker:
                 continue
             if arrived is None:
                 break
-            rows, message = arrived
-            self._try_disk(lambda: self._journal.append(message))
-            self._send(b"R" + struct.pack("<q", self._journal.stamp_ns) + rows.tobytes())
+            rows, message, robot = arrived
+            self._try_disk(lambda: self._journal.append(message, robot))
+            name = robot.encode()
+            self._send(b"R" + ROWS_HEAD.pack(self._journal.stamp_ns, len(name)) + name + rows.tobytes())
         self._stop()
         self._try_disk(self._journal.close)
 
@@ -144,8 +154,8 @@ class Worker:
                 self._disk_told = now
                 self._log("error", f"rows cannot be written to '{self._journal.folder}': {error}; they are learned from, and lost at a restart")
 
-    def _start(self) -> None:
-        self._try_disk(self._journal.flush)  # the process reads what came so far
+    def _spawn(self) -> None:
+        """Start a process. It loads what it needs and waits to be told what to do."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "rl_token_ros.learning.worker_process", str(theirs.fileno())]
         self.process = subprocess.Popen(
@@ -157,6 +167,10 @@ class Worker:
         self.state = "starting"
         self._reader = threading.Thread(target=self._read, args=(self._connection,), name="learner_reader", daemon=True)
         self._reader.start()
+
+    def _begin(self) -> None:
+        """Tell the process what to do."""
+        self._try_disk(self._journal.flush)  # it reads what came so far
         proprio = self.architecture.proprio
         config = {
             "settings": dataclasses.asdict(self.settings) | {"run_directory": str(self.directory)},

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import struct
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -18,7 +17,7 @@ from typing import Callable
 import numpy as np
 
 from rl_token_ros.learning import checkpoint, journal
-from rl_token_ros.learning.worker import NEWEST_ACTOR
+from rl_token_ros.learning.worker import NEWEST_ACTOR, ROWS_HEAD
 from rl_token_ros.parameters import ParameterError, build
 from rl_token_ros.settings import Learner as Settings
 from rl_token_ros.weights import WeightsError, decode, encode
@@ -36,12 +35,13 @@ class WorkerProcess:
         self.connection = connection
         self.ended = False
         signal.signal(signal.SIGTERM, self._end)
-        config = json.loads(connection.recv_bytes())
-        self.settings = settings = build(Settings, config["settings"])
+        # Seconds of loading, before there is anything to wait for.
         import torch
 
         from rl_token_ros.learning.learner import Learner
 
+        config = json.loads(connection.recv_bytes())
+        self.settings = settings = build(Settings, config["settings"])
         torch.set_num_threads(settings.torch_threads)
         torch.set_flush_denormal(True)  # moments that fade away would slow every update down
         os.nice(settings.worker_nice)  # only now: starting at low priority beside busy processes takes a minute
@@ -54,10 +54,10 @@ class WorkerProcess:
         self.learner.run = config["run"]
         # Another process may have pushed after the checkpoint: in its last moments even after this one was started.
         self.learner.version = max(self.learner.version, config["version"], _version(self.directory / NEWEST_ACTOR))
-        for self.learner.journal_ns, rows in journal.read(
+        for self.learner.journal_ns, robot, rows in journal.read(
             config["journal"], self.learner.row_dtype, self.learner.journal_ns, config["journal_ns"]
         ):
-            self.learner.add(rows)
+            self.learner.add(rows, robot)
         if restored or self.learner.replay.counters.rows:
             self._say(b"L", f"continuing with {len(self.learner.replay)} steps, {self.learner.updates} updates, "
                       f"weights version {self.learner.version}")  # fmt: skip
@@ -96,8 +96,10 @@ class WorkerProcess:
                 if data[:1] == b"S":
                     self.ended = True
                     return
-                (stamp_ns,) = struct.unpack_from("<q", data, 1)
-                self.learner.add(np.frombuffer(data, self.learner.row_dtype, offset=9))
+                stamp_ns, size = ROWS_HEAD.unpack_from(data, 1)
+                begin = 1 + ROWS_HEAD.size
+                robot = data[begin : begin + size].decode()
+                self.learner.add(np.frombuffer(data, self.learner.row_dtype, offset=begin + size), robot)
                 self.learner.journal_ns = max(self.learner.journal_ns, stamp_ns)
                 wait = 0.0
         except (EOFError, OSError):  # the node is gone

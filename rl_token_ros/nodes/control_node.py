@@ -23,6 +23,7 @@ from rl_token_ros import diagnostics, replay_record
 from rl_token_ros.arming import Refused, second_publisher
 from rl_token_ros.command_message import CommandWriter
 from rl_token_ros.controller import Command
+from rl_token_ros.critical_phase import PhaseWatch
 from rl_token_ros.gripper import Gripper
 from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.realtime import prioritise
@@ -35,6 +36,7 @@ from rl_token_ros.timing import Percentiles, TickClock
 from rl_token_ros.weights import ActorWeights, WeightsError
 
 WATCH_SECONDS = 0.2  # between two looks for other publishers of `command`
+UNNAMED = "_NODE_NAME_UNKNOWN_"  # rcl's, until discovery brings the name of the node to which a publisher belongs
 
 
 class ControlNode(Node):
@@ -47,6 +49,7 @@ class ControlNode(Node):
         self.controller, self.gate, self.encoder = self.pipeline.controller, self.pipeline.gate, self.pipeline.encoder
         self.writer = CommandWriter(settings)
         self.gripper = Gripper(settings) if settings.gripper_names else None
+        self.phase = PhaseWatch(settings, self.encoder.sha256) if settings.phase_model else None
         self.ticks = TickClock(self.controller.period_ns)
         self.compute, self.encode, self.push_to_use, self.age = (Percentiles() for _ in range(4))
         self.refused_inputs = 0
@@ -107,7 +110,7 @@ class ControlNode(Node):
     def _on_reference(self, message: JointTrajectory) -> None:
         self.pipeline.propose(message, self._now())
         if self.gripper is not None:
-            self.gripper.propose(message)
+            self.gripper.propose(message, self._now())
 
     def _on_intervention(self, message: JointState) -> None:
         self.pipeline.intervene(message, self._now())
@@ -173,6 +176,8 @@ class ControlNode(Node):
     def _enable(self) -> None:
         if self.controller.enabled and not self.controller.stop_reason:
             return  # moving already: the pose it was enabled at must not change
+        if not self._command.get_subscription_count():  # whoever took it up later would begin with a jump, as large as lead_limit
+            raise Refused("nobody takes 'command'; start the arm's controller")
         self.pipeline.enable(self._now(), self._other_publishers())
         self.writer.begin(self.controller.state.values)
         self.get_logger().info("enabled: the arm may move")
@@ -189,8 +194,11 @@ class ControlNode(Node):
 
     def _watch_command(self) -> None:
         """Two that command one arm: it is held until someone has looked."""
-        if self.controller.enabled and not self.controller.stop_reason and (others := self._other_publishers()):
+        controller, others = self.controller, self._other_publishers()
+        if others and controller.enabled and not controller.stop_reason:
             self._stop(second_publisher(others))
+        elif others and UNNAMED in controller.stop_reason:
+            controller.stop_reason = second_publisher(others)
 
     def _stop(self, reason: str) -> None:
         self.pipeline.stop(self._now(), reason)
@@ -202,8 +210,17 @@ class ControlNode(Node):
         return response
 
     def _critical(self, critical: bool) -> None:
+        if self.phase is not None and not critical:
+            self.phase.switch.refuse()
         self.pipeline.set_critical(critical, self._now())
         self._publish_rows()
+
+    def _watch_phase(self) -> None:
+        """The critical phase begins by itself where the operator began it before."""
+        controller = self.controller
+        moving = controller.enabled and not controller.stop_reason
+        if self.phase.look(controller.token, controller.state, moving, controller.episode.active):
+            self._critical(True)
 
     def _outcome(self, success: bool) -> None:
         self._end_episode(replay_record.SUCCESS if success else replay_record.FAILURE)
@@ -228,10 +245,12 @@ class ControlNode(Node):
         if self._enable_when_ready:
             self._try_enable()
         self._command_once(now)
+        if self.phase is not None:
+            self._watch_phase()
         self._follow_weights()
         self.compute.add((time.monotonic_ns() - begun) * 1e-9)
-        if (age := self.controller.chunk_age_ns(now)) is not None:
-            self.age.add(age * 1e-9)
+        if (chunk := self.controller.proposals.chunk) is not None:
+            self.age.add(chunk.age_ns(now) * 1e-9)
 
     def _command_once(self, now: int | None = None) -> Command | None:
         """One control step, with all that it says."""
@@ -326,6 +345,7 @@ class ControlNode(Node):
             "last_revert": controller.authority.last_revert,
             "episode": controller.episode.number,
             "critical": int(controller.episode.active),
+            **({} if self.phase is None else {"phase_probability": self.phase.probability}),
             "refused_inputs": self.refused_inputs + self._state_topics.refused,
             **controller.counts,
         }

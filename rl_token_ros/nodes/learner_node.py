@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import functools
 import sys
 import time
 
@@ -40,14 +41,17 @@ class LearnerNode(Node):
         architecture = Architecture(
             s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
         )
-        self.received = self.refused = self.pushes = 0
+        self.received = dict.fromkeys(s.robots or [""], 0)  # rows, by robot
+        self.refused = self.pushes = 0
         self.pushed_ns = 0
-        self._weights = self.create_publisher(UInt8MultiArray, "actor/weights", LATCHED)
+        self._weights = [self.create_publisher(UInt8MultiArray, _of(robot, "actor/weights"), LATCHED) for robot in self.received]
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         identity = find_identity(s)
         self.worker = Worker(s, self.row_dtype, identity, architecture, on_weights=self._push, log=self._log)
         self._seed(identity)
-        self.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000), raw=True)  # kept as it came
+        for robot in self.received:
+            take = functools.partial(self._on_replay, robot)
+            self.create_subscription(PointCloud2, _of(robot, "replay"), take, QoSProfile(depth=1000), raw=True)  # kept as it came
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._report, clock=steady)
         self.create_timer(s.repeat_seconds, self._repeat, clock=steady)
@@ -70,7 +74,7 @@ class LearnerNode(Node):
             self.worker.close()
             raise
 
-    def _on_replay(self, message: bytes) -> None:
+    def _on_replay(self, robot: str, message: bytes) -> None:
         try:
             rows = replay_record.decode(deserialize_message(message, PointCloud2), self.row_dtype)
         except Exception as error:  # of any kind: whoever is on the network writes these bytes
@@ -78,19 +82,24 @@ class LearnerNode(Node):
             told = str(error) if isinstance(error, ReplayError) else f"'replay' is no PointCloud2: {error}"
             self.get_logger().error(told, throttle_duration_sec=1.0)
             return
-        self.received += len(rows)
-        self.worker.send(rows, message)
+        self.received[robot] += len(rows)
+        self.worker.send(rows, message, robot)
 
     def _push(self, blob: bytes) -> None:
         """New weights, at once; runs on a thread of the worker's."""
         self.pushes += 1
         self.pushed_ns = time.time_ns()
-        self._weights.publish(UInt8MultiArray(data=array.array("B", blob)))
+        self._send(blob)
 
     def _repeat(self) -> None:
         """The newest weights again: a late joiner may have missed them."""
         if self.worker.newest is not None:
-            self._weights.publish(UInt8MultiArray(data=array.array("B", self.worker.newest)))
+            self._send(self.worker.newest)
+
+    def _send(self, blob: bytes) -> None:
+        message = UInt8MultiArray(data=array.array("B", blob))
+        for publisher in self._weights:
+            publisher.publish(message)
 
     def _log(self, level: str, text: str) -> None:
         getattr(self.get_logger(), level)(text)
@@ -111,7 +120,8 @@ class LearnerNode(Node):
             **worker.stats,
             "state": worker.state,
             "restarts": worker.restarts,
-            "rows_received": self.received,
+            "rows_received": sum(self.received.values()),
+            **{f"rows_received_{robot}": count for robot, count in self.received.items() if robot},
             "rows_refused": self.refused,
             "rows_not_taken": worker.rows_lost,
             "disk_errors": worker.disk_errors,
@@ -125,6 +135,10 @@ class LearnerNode(Node):
     def close(self) -> None:
         """End the process with a checkpoint while its last weights can still be published."""
         self.worker.close()
+
+
+def _of(robot: str, topic: str) -> str:
+    return f"{robot}/{topic}" if robot else topic
 
 
 def main() -> None:

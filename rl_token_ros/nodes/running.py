@@ -26,6 +26,19 @@ def _warn_without_security(node: Node) -> None:
         node.get_logger().warning("no security: whoever reaches this ROS domain can command the arm and send it weights; docs/security.md says how to turn it on")
 
 
+def on_signal() -> Callable[[], bool]:
+    """From now on SIGINT and SIGTERM only leave word; what is given says whether one has come."""
+    came = False
+
+    def note(*_: object) -> None:
+        nonlocal came
+        came = True
+
+    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGTERM, note)
+    return lambda: came
+
+
 def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
     """Run a node until SIGINT or SIGTERM; returns the exit status.
 
@@ -38,14 +51,7 @@ def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
     except rclpy_implementation.RCLError as error:  # a parameter file that rcl cannot parse
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_BAD_INPUT
-    ended = False
-
-    def end(*_: object) -> None:
-        nonlocal ended
-        ended = True
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
+    ended = on_signal()
     node = None
     try:
         node = make()
@@ -56,7 +62,7 @@ def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         wake = node.create_timer(0.1, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))  # a signal alone does not end a wait
-        while rclpy.ok() and not ended:
+        while rclpy.ok() and not ended():
             executor.spin_once(timeout_sec=1.0)
         node.destroy_timer(wake)
         return 0

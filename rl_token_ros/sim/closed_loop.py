@@ -146,7 +146,7 @@ class ClosedLoop:
         if self._pending is not None and now >= self._pending[0]:
             _, chunk, token = self._pending
             self._pending = None
-            self.controller.set_chunk(chunk, now)
+            self.controller.proposals.set_chunk(chunk, now)
             if token is not None:
                 self.controller.set_token(chunk.stamp_ns, token, now)
         if self._pending is not None or now - self._asked_ns < 0.95e9 / self.vla_settings.query_rate:

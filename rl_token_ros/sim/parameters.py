@@ -27,10 +27,10 @@ class SimParameters:
     peg_offset_min: float = parameter(0.0012, "Smallest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
     peg_offset_max: float = parameter(0.0026, "Largest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
     peg_offset_direction: float = parameter(
-        0.6, "Middle of the directions in which the peg slips, from the tool's x axis.", unit="rad", low=-3.15, high=3.15
+        1.5708, "Axis along which the peg slips, either way, from the tool's x axis; the finger pads lie along y.", unit="rad", low=-3.15, high=3.15
     )
     peg_offset_spread: float = parameter(
-        3.1416, "Largest angle from that direction: pi for any direction, less for a finger that is worn on one side.",
+        0.0, "Largest angle between the slip and that axis: 0 for pads that hold the peg well across, pi for any direction.",
         unit="rad", low=0.0, high=3.1416,
     )
     start_range: float = parameter(0.03, "An episode starts up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.04)

@@ -106,7 +106,8 @@ class Simulation:
         """New hole, new peg offset, cameras displaced."""
         p, r = self.parameters, self._random
         self._model.body_pos[self._socket, :2] = np.array(arm.CENTRE) + r.uniform(-p.hole_range, p.hole_range, 2)
-        length, angle = r.uniform(p.peg_offset_min, p.peg_offset_max), p.peg_offset_direction + p.peg_offset_spread * r.uniform(-1.0, 1.0)
+        length = r.uniform(p.peg_offset_min, p.peg_offset_max) * r.choice([-1.0, 1.0])
+        angle = p.peg_offset_direction + p.peg_offset_spread * r.uniform(-1.0, 1.0)
         self._model.body_pos[self._peg, :2] = length * np.cos(angle), length * np.sin(angle)
         for name, i in self._cameras.items():
             shift, turn = r.normal(0.0, 1.0, 3), r.normal(0.0, 1.0, 3)

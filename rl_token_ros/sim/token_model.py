@@ -56,10 +56,20 @@ class TokenEncoder(nn.Module):
     One layer by default, of which only the query's position is computed; `layers` more may come before it.
     Whitening is part of the graph: the mean of each position and channel is taken off (what never changes says nothing) and each
     channel is scaled to unit variance. `settle` scales the token itself once training is over.
+
+    Args:
+        tokens, channels: M, D of the VLA's embeddings.
+        size: Dz.
+        rows: first and last (exclusive) of the embeddings it looks at: a camera's patches. All by default.
     """
 
-    def __init__(self, tokens: int, channels: int, size: int, width: int = 128, layers: int = 0) -> None:
+    def __init__(
+        self, tokens: int, channels: int, size: int, rows: tuple[int, int] | None = None, width: int = 128, layers: int = 0
+    ) -> None:
         super().__init__()
+        self.whole = tokens
+        self.rows = slice(*(rows or (0, tokens)))
+        tokens = self.rows.stop - self.rows.start
         self.register_buffer("mean", torch.zeros(tokens, channels))
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("token_mean", torch.zeros(size))
@@ -70,33 +80,38 @@ class TokenEncoder(nn.Module):
         self.readout = Readout(width, size)
 
     def whiten(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """[N, M, D] -> [N, M, D]."""
-        return (embeddings - self.mean) / self.scale
+        """[N, M, D] -> [N, rows, D]."""
+        return (embeddings[:, self.rows] - self.mean) / self.scale
 
     def mixed(self, white: torch.Tensor) -> torch.Tensor:
-        """Whitened embeddings [N, M, D] -> [N, M, width], as they are when e_rl attends to them."""
+        """Whitened embeddings [N, rows, D] -> [N, rows, width], as they are when e_rl attends to them."""
         x = self.place(self.enter(white))
         for layer in self.layers:
             x = layer(x)
         return x
 
     def encode(self, white: torch.Tensor) -> torch.Tensor:
-        """Whitened embeddings [N, M, D] -> z [N, Dz]."""
+        """Whitened embeddings [N, rows, D] -> z [N, Dz]."""
         return self.readout(self.mixed(white))
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Embeddings [N, M, D] -> token [N, Dz], about unit variance."""
+        """Embeddings [N, M, D] -> token [N, Dz], unit variance on average over the components."""
         return (self.encode(self.whiten(embeddings)) - self.token_mean) / self.token_scale
 
     def fit_whitening(self, embeddings: torch.Tensor) -> None:
         """Means and scales from all embeddings [N, M, D]."""
-        self.mean.copy_(embeddings.mean(0))
-        self.scale.copy_((embeddings - self.mean).square().mean((0, 1)).sqrt().clamp_min(1e-4))
+        seen = embeddings[:, self.rows]
+        self.mean.copy_(seen.mean(0))
+        self.scale.copy_((seen - self.mean).square().mean((0, 1)).sqrt().clamp_min(1e-4))
 
     def settle(self, tokens: torch.Tensor) -> None:
-        """Give the token zero mean and unit variance, from the z [N, Dz] of the training data."""
+        """Give the token zero mean and unit variance over all components together, from the z [N, Dz] of the training data.
+
+        Not each component for itself: what varies little is mostly noise, and equal variances would hand it to the learner as large
+        as what matters (measured: the lateral offset from 20 episodes, 0.48 mm instead of 0.82).
+        """
         self.token_mean.copy_(tokens.mean(0))
-        self.token_scale.copy_(tokens.std(0).clamp_min(1e-3))
+        self.token_scale.copy_(tokens.var(0).mean().sqrt().expand_as(self.token_scale))
 
 
 class TokenDecoder(nn.Module):
@@ -151,9 +166,11 @@ def warm_start(encoder: TokenEncoder, decoder: TokenDecoder, embeddings: torch.T
     firm = power > 1e-6 * power[-1]  # what is weaker is rounding
     to_unit = axes[:, firm] / power[firm].sqrt()
     left, strength, right = torch.linalg.svd((read @ to_unit).T.float() @ white, full_matrices=False)
-    encoder.readout.out.weight.copy_((to_unit.float() @ left[:, :size]).T * count**0.5)
+    # As large as its share in the reconstruction makes each component, and unit variance on average.
+    large = (strength[:size] / strength[:size].square().mean().sqrt())[:, None]
+    encoder.readout.out.weight.copy_((to_unit.float() @ left[:, :size]).T * count**0.5 * large)
     encoder.readout.out.bias.copy_(-encoder.readout.out.weight @ middle)
-    decoder.direct.weight.copy_((right[:size] * (strength[:size, None] / count**0.5)).T)
+    decoder.direct.weight.copy_((right[:size] * (strength[:size, None] / count**0.5) / large).T)
     decoder.direct.bias.zero_()
     decoder.leave.weight.zero_()
     decoder.leave.bias.zero_()

@@ -27,6 +27,7 @@ from rl_token_ros.vla.backend import BackendError
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # s, between two attempts; doubles with every failure
 PING_INTERVAL = 10.0  # s; keeps routers and proxies from dropping a quiet connection
 LARGEST_REPLY = 1 << 28  # bytes
+READ_BYTES = 1 << 20  # taken from the socket at once; with websockets' own 64 kB, embeddings of 5.7 MB take 2 ms longer
 
 # websockets writes request headers, and with them the API key, to its debug log: a logger of our own, which never goes that far.
 LOGGER = logging.getLogger("rl_token_ros.websockets")
@@ -132,6 +133,7 @@ class PolicyClient:
                 logger=LOGGER,
             )
         )
+        connection.recv_bufsize = READ_BYTES
         self._connection = connection
         first = connection.recv(self._timeout)
         metadata = None if isinstance(first, str) else wire.unpack(first)

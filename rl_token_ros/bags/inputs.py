@@ -1,0 +1,177 @@
+"""What a bag holds of what rows of `~/ticks` name: messages by their stamp, weights by version, sets of parameters by number."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable
+
+import numpy as np
+
+from rl_token_ros import parameters, state_messages, weights
+from rl_token_ros.bags import types
+from rl_token_ros.bags.inbox import Inbox
+from rl_token_ros.bags.names import SETTINGS
+from rl_token_ros.bags.reader import Record, Topic
+from rl_token_ros.pipeline import Pipeline
+from rl_token_ros.settings import Control
+from rl_token_ros.tick_record import INPUTS, Row
+from rl_token_ros.weights import ActorWeights, WeightsError
+
+KEEP_WEIGHTS = 32
+
+
+class Inputs:
+    """Takes messages as they come and hands them to pipelines as rows ask for them.
+
+    Args:
+        topics: our names -> topics of the bag.
+        refused: told about weights that cannot be read.
+        fallback: parameters where the bag does not hold them.
+    """
+
+    def __init__(self, topics: dict[str, Topic], refused: Callable[[Exception], None], fallback: dict | None) -> None:
+        self._decode = {ours: types.decoder(topic.type, topic.definition, topic.encoding) for ours, topic in topics.items()}
+        self._refused, self._fallback = refused, fallback
+        self._inbox = Inbox()
+        self._settings: dict[int, dict] = {}  # by number
+        self._weights: dict[int, bytes] = {}  # by version
+        self._ready: dict[int, ActorWeights] = {}  # of those, what a pipeline resumed with
+
+    def take(self, ours: str, record: Record) -> None:
+        """A message of any topic; of those that rows name none by, only the time counts."""
+        if ours in INPUTS:
+            self._inbox.put(ours, record.stamp_ns, record.data)
+            return
+        self._inbox.pass_time(record.stamp_ns)
+        if ours == SETTINGS:
+            settings = json.loads(self._decode[ours](record.data).data)
+            self._settings[settings["number"]] = settings
+        elif ours == "actor/weights":
+            self._take_weights(bytes(self._decode[ours](record.data).data))
+
+    def _take_weights(self, blob: bytes) -> None:
+        try:
+            version = weights.decode(blob).version
+        except WeightsError as error:
+            self._refused(error)  # as live
+            return
+        if self._weights.pop(version, None) != blob:
+            self._ready.pop(version, None)
+        self._weights[version] = blob
+        while len(self._weights) > KEEP_WEIGHTS:
+            oldest = next(iter(self._weights))
+            del self._weights[oldest]
+            self._ready.pop(oldest, None)
+
+    @property
+    def time_ns(self) -> int:
+        """Recording time that has passed."""
+        return self._inbox.time_ns
+
+    def settings(self, number: int) -> dict | None:
+        """The set of parameters with this number."""
+        return self._settings.get(number, self._fallback)
+
+    def weights(self, version: int, pipeline: Pipeline) -> ActorWeights | None:
+        """The weights of a version, ready to run; None for version 0, and where the bag lacks them."""
+        acting = pipeline.controller.actor.weights
+        if acting is not None and acting.version == version:
+            return acting
+        if version in self._weights and version not in self._ready:
+            actor, observation = pipeline.controller.actor, pipeline.controller.policy.observation
+            self._ready[version] = actor.prepare(weights.decode(self._weights[version]), observation)
+        return self._ready.get(version)
+
+    # --- what is missing ----------------------------------------------------------------------------------------------
+
+    def absent(self, row: Row, pipeline: Pipeline | None) -> list[str]:
+        """Topics with messages that this row used, and that have not come (yet)."""
+        missing = []
+        first = row.parameters if pipeline is None else min(pipeline.parameters + 1, row.parameters)
+        if any(self.settings(number) is None for number in range(first, row.parameters + 1)):
+            missing.append(SETTINGS)
+        held = dict(zip(INPUTS, pipeline.controller.input_stamps)) if pipeline is not None else {}
+        return missing + [
+            topic
+            for topic, stamp in row.inputs.items()
+            if held.get(topic) != stamp and self._inbox.find(topic, stamp) is None and not _over(topic, row, pipeline)
+        ]
+
+    def weights_lost(self, row: Row, pipeline: Pipeline | None) -> bool:
+        """Whether the bag lacks weights that this row names (so far)."""
+        state = row.state
+        versions = {state.weights_version, state.weights_left, state.weights_waiting} - {0}
+        if pipeline is not None:
+            versions -= {pipeline.controller.actor.version, *pipeline.controller.authority.others[:2]}
+        return not versions <= self._weights.keys()
+
+    # --- handing over -------------------------------------------------------------------------------------------------
+
+    def feed(
+        self, pipeline: Pipeline, row: Row, refused: Callable[[Exception], None],
+        settings_of: Callable[[dict], Control], own_weights: bool = False,
+    ) -> None:  # fmt: skip
+        """Hand over what this row used and the pipeline does not hold yet.
+
+        Args:
+            settings_of: the pipeline's parameters, given those of `~/settings`.
+            own_weights: the pipeline keeps those it has.
+        """
+        for number in range(pipeline.parameters + 1, row.parameters + 1):
+            if (told := self._settings.get(number)) is not None:
+                pipeline.change(settings_of(told))
+                pipeline.parameters = number
+        if self._fallback is not None:
+            pipeline.parameters = row.parameters
+        held = dict(zip(INPUTS, pipeline.controller.input_stamps))
+        for topic, stamp in row.inputs.items():
+            if held[topic] == stamp:
+                continue
+            if (data := self._inbox.find(topic, stamp)) is None:
+                if _over(topic, row, pipeline):
+                    pipeline.controller.proposals.set_human(stamp, np.zeros(pipeline.controller.settings.action_size))
+                continue
+            try:
+                now = row.now_ns if topic in ("vla/reference", "vla/embedding") else stamp
+                hand_over(pipeline, topic, self._decode[topic](data), now)
+            except ValueError as error:
+                refused(error)
+        offered = row.weights_offered
+        if offered and offered != pipeline.offered and offered in self._weights and not own_weights:
+            try:
+                pipeline.admit(self._weights[offered])
+            except WeightsError as error:
+                refused(error)
+
+
+def _over(topic: str, row: Row, pipeline: Pipeline | None) -> bool:
+    """Whether what the human did does not matter any more: it is held until the next time, which may be never."""
+    if topic != "intervention" or pipeline is None:
+        return False
+    return abs(row.now_ns - row.inputs[topic]) > pipeline.controller.settings.intervention_timeout * 1e9
+
+
+def hand_over(pipeline: Pipeline, topic: str, message: Any, now_ns: int) -> None:
+    """A message of one of tick_record.INPUTS.
+
+    Raises:
+        ValueError: a measurement that cannot be used.
+    """
+    if topic == "vla/reference":
+        pipeline.propose(message, now_ns)
+    elif topic == "vla/embedding":
+        pipeline.encode(message)
+    elif topic == "intervention":
+        pipeline.intervene(message, now_ns)
+    else:
+        state_messages.take(pipeline.controller.state, topic, message, now_ns)
+
+
+def control_of(settings: dict, **changes: Any) -> Control:
+    """The parameters in a message of `~/settings`; the VLA's file need not be at hand, its fingerprint is there.
+
+    Raises:
+        ParameterError: a value that this version does not take.
+    """
+    values = {**settings["parameters"], "vla_model": "", "vla_sha256": settings.get("vla_sha256", ""), **changes}
+    return parameters.build(Control, values)

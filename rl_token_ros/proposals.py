@@ -1,0 +1,67 @@
+"""Where to go next, as others say it: the VLA's newest chunk and the human's newest action. Each counts while it is fresh."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl_token_ros.chunk import Chunk, ChunkError
+from rl_token_ros.settings import Control
+from rl_token_ros.timing import from_future
+
+
+class Proposals:
+    """Holds the newest of each; actions are those of the arm, or of its grippers.
+
+    Args:
+        settings: parameters of `control_node`.
+    """
+
+    def __init__(self, settings: Control) -> None:
+        self._chunk_ns, self._human_ns = settings.chunk_timeout * 1e9, settings.intervention_timeout * 1e9
+        self.chunk: Chunk | None = None
+        self._human: tuple[int, np.ndarray] | None = None
+
+    def set_chunk(self, chunk: Chunk, now_ns: int) -> None:
+        """A new chunk replaces the old one unless its observation is older, by a clock that was not set back in between.
+
+        Raises:
+            ChunkError: its stamp lies in the future.
+        """
+        if from_future(chunk.stamp_ns, now_ns):
+            raise ChunkError(f"'vla/reference' is stamped {-chunk.age_ns(now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
+        if self.chunk is None or chunk.stamp_ns > self.chunk.stamp_ns or from_future(self.chunk.stamp_ns, now_ns):
+            self.chunk = chunk
+
+    def set_human(self, stamp_ns: int, action: np.ndarray) -> None:
+        """A human's action [A], in units of the action.
+
+        Raises:
+            ValueError: it is not finite.
+        """
+        if not np.isfinite(action).all():
+            raise ValueError("'intervention' holds values that are not finite")
+        self._human = (stamp_ns, action)
+
+    def base(self, now_ns: int) -> np.ndarray | None:
+        """The VLA's action [A] for this moment; None without a chunk that is young enough and reaches so far."""
+        if self.chunk is None or self.chunk.age_ns(now_ns) > self._chunk_ns:
+            return None
+        return self.chunk.at(now_ns)
+
+    def human(self, now_ns: int) -> np.ndarray | None:
+        """The human's action [A] while it is fresh."""
+        if self._human is None or abs(now_ns - self._human[0]) > self._human_ns:
+            return None
+        return self._human[1]
+
+    @property
+    def stamps(self) -> tuple[int, int]:
+        """Of the chunk and of the human's action, ns; 0 for what is not held."""
+        return self.chunk.stamp_ns if self.chunk else 0, self._human[0] if self._human else 0
+
+    def forget(self, topic: str = "") -> None:
+        """Drop everything, as after a jump of the clock, or what one topic brought."""
+        if topic != "intervention":
+            self.chunk = None
+        if topic != "vla/reference":
+            self._human = None

@@ -1,0 +1,1 @@
+"""`rl_token report`: one page that shows whether practice is working."""

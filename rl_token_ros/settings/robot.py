@@ -1,0 +1,123 @@
+"""What all nodes of one robot share, and the checks that their own parameters need too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rl_token_ros import proprioception
+from rl_token_ros.parameters import ParameterError, parameter
+
+CARTESIAN = ("x", "y", "z")
+
+
+@dataclass(frozen=True)
+class Robot:
+    """What all nodes of one robot share: its names, its action space and the shape of a chunk."""
+
+    joint_names: list[str] = parameter([], "Joints read from `joint_states`, by name, in the order used here.")
+    cameras: list[str] = parameter([], "Names of the cameras: `camera/<name>/image_raw` is subscribed for each.")
+    base_frame: str = parameter("base_link", "Frame of Cartesian commands, `ee_pose` and the workspace box.")
+    action_names: list[str] = parameter(
+        [], "Names of the action's dimensions: joints, or x, y, z of the tool in `base_frame`."
+    )
+    action_type: str = parameter(
+        "delta",
+        "delta: an action is added to the last command, per chunk_dt; absolute: an action is the position to be in.",
+        choices=("delta", "absolute"),
+    )
+    gripper_names: list[str] = parameter(
+        [], "Grippers that the VLA commands by position, beside action_names: their columns of `vla/reference` go to `gripper/command`, past "
+        "actor and filter. A gripper that is to be learned is a joint among action_names instead.",
+    )
+    proprioception: list[str] = parameter(
+        ["joint_position"],
+        "Groups that make up the proprioception, in order: joint_position, joint_velocity, joint_effort, ee_position, "
+        "ee_orientation, command_lead (last command minus measured), wrench_force, wrench_torque.",
+    )
+    control_rate: float = parameter(50.0, "Rate of the control loop.", unit="Hz", low=1.0, high=200.0)
+    chunk_dt: float = parameter(0.02, "Time between two steps of a VLA chunk.", unit="s", low=0.001, high=1.0)
+    chunk_length: int = parameter(10, "C: steps of a chunk that actor and critic work on.", unit="steps", low=1, high=100)
+    token_size: int = parameter(
+        128, "Dz: width of the RL token; 0: no token, actor and critic see proprioception and reference alone.", low=0, high=8192
+    )
+    residual_scale: list[float] = parameter(
+        [], "Bound of the residual for each action name, in units of the action.", low=1e-9, high=1e3
+    )
+    vla_model: str = parameter("", "ONNX file of the VLA; `package://rl_token_ros/...` names a file of this package.")
+    token_encoder: str = parameter("", "ONNX file of the token encoder made for that VLA.")
+    vla_sha256: str = parameter("", "Fingerprint of the VLA where its file is not at hand; empty: of `vla_model`.")
+
+    def __post_init__(self) -> None:
+        if not self.action_names:
+            raise ParameterError("parameter 'action_names' is empty; write the names of the action's dimensions, as in ['x', 'y', 'z'] (a bare y is YAML for true)")
+        for name in ("action_names", "joint_names", "cameras", "gripper_names"):
+            values = getattr(self, name)
+            twice = sorted({v for v in values if values.count(v) > 1})
+            if twice:
+                raise ParameterError(f"parameter '{name}' names {', '.join(twice)} twice; write each name once")
+        both = [name for name in self.gripper_names if name in self.action_names]
+        if both:
+            raise ParameterError(f"parameter 'gripper_names' has {', '.join(both)}, also in 'action_names'; write it in one of them")
+        per_action(self, "residual_scale")
+        fingerprint(self, "vla_sha256")
+        known_groups(self, "proprioception")
+        if not self.cartesian:
+            missing = [name for name in self.action_names if name not in self.joint_names]
+            if missing:
+                raise ParameterError(
+                    f"parameter 'action_names' has {', '.join(missing)}, not in 'joint_names'; "
+                    f"write joint names, or some of {', '.join(CARTESIAN)} for the tool's position"
+                )
+
+    @property
+    def cartesian(self) -> bool:
+        """Whether actions are positions of the tool rather than of joints."""
+        return set(self.action_names) <= set(CARTESIAN)
+
+    @property
+    def action_size(self) -> int:
+        """A: number of action dimensions."""
+        return len(self.action_names)
+
+    @property
+    def chunk_names(self) -> list[str]:
+        """Names of the columns of `vla/reference`."""
+        return [*self.action_names, *self.gripper_names]
+
+    @property
+    def action_rate(self) -> float:
+        """Factor from an action per chunk_dt to one per control step: deltas shrink with the period, positions do not."""
+        return 1.0 / (self.control_rate * self.chunk_dt) if self.action_type == "delta" else 1.0
+
+    @property
+    def step_residual_scale(self) -> list[float]:
+        """Bound of the residual per control step, float per action name: the unit in which actor and critic see residuals."""
+        return [scale * self.action_rate for scale in self.residual_scale]
+
+
+def per_action(group: Any, *names: str) -> None:
+    """Refuse lists that do not hold one number for each action name."""
+    for name in names:
+        values = getattr(group, name)
+        if len(values) != len(group.action_names):
+            raise ParameterError(
+                f"parameter '{name}' has {len(values)} numbers; write {len(group.action_names)}, "
+                f"one for each of action_names [{', '.join(group.action_names)}]"
+            )
+
+
+def fingerprint(group: Any, name: str) -> None:
+    """Refuse a fingerprint that is none."""
+    value = getattr(group, name)
+    if value and (len(value) != 64 or set(value) - set("0123456789abcdef")):
+        raise ParameterError(f"parameter '{name}' is '{value}'; write the 64 hex digits of `sha256sum FILE`, or nothing")
+
+
+def known_groups(group: Any, name: str) -> None:
+    """Refuse groups of proprioception that do not exist or that have no joints to be measured."""
+    for value in getattr(group, name):
+        if value not in proprioception.GROUPS:
+            raise ParameterError(f"parameter '{name}' names '{value}'; write some of {', '.join(proprioception.GROUPS)}")
+        if proprioception.GROUPS[value] == "joint_states" and not group.joint_names:
+            raise ParameterError(f"parameter 'joint_names' is empty but '{name}' has {value}; write the joints to be measured")
