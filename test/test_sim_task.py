@@ -118,13 +118,15 @@ def test_missing_the_socket_fails(sim):
     assert sim.outcome is False and sim.failure == "missed"
 
 
-def test_critical_phase_begins_near_the_surface(sim):
+def test_critical_phase_begins_over_the_hole_and_near_the_surface(sim):
     sim.step(sim.ee_position, PERIOD)
     assert not sim.critical
-    go(sim, above_hole(sim, (0.005, 0.005)) + [0.0, 0.0, 0.024], 0.05)
-    for _ in range(20):
-        sim.step(above_hole(sim, (0.005, 0.005)) + [0.0, 0.0, 0.024], PERIOD)
-    assert sim.critical
+    for error, expected in ((0.008, False), (0.003, True)):
+        goal = above_hole(sim, (error, error)) + [0.0, 0.0, 0.024]
+        go(sim, goal, 0.05)
+        for _ in range(20):
+            sim.step(goal, PERIOD)
+        assert sim.critical == expected
 
 
 def test_reset_moves_smoothly_and_ignores_targets(sim):

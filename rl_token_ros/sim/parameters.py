@@ -36,7 +36,7 @@ class SimParameters:
     start_range: float = parameter(0.03, "An episode starts up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.04)
     start_height: float = parameter(0.06, "Mean height of the peg above the socket at the start.", unit="m", low=0.03, high=0.09)
     critical_height: float = parameter(
-        0.025, "The critical phase begins when the peg is this close above the socket.", unit="m", low=0.002, high=0.05
+        0.025, "The critical phase begins when the peg is over the hole, within 5 mm, and this close above it.", unit="m", low=0.002, high=0.05
     )
     success_depth: float = parameter(0.01, "Depth of the peg in the hole at which the task is done.", unit="m", low=0.002, high=0.018)
     reset_time: float = parameter(3.0, "Time in which the arm returns to a new start between episodes.", unit="s", low=1.0, high=60.0)

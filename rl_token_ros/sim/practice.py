@@ -76,12 +76,16 @@ def practise(
 def evaluate(
     parameter_file: str | Path, seed: int, episodes: int, blob: bytes = b"", overrides: dict[str, dict] | None = None
 ) -> tuple[list[ScoredEpisode], float]:
-    """Score weights (none: the base alone) on scenes that depend on ``seed`` only; also the share that reached the critical phase."""
+    """Score weights (none: the base alone) on scenes that depend on ``seed`` only; also the share that reached the critical phase.
+
+    An actor keeps half of its exploration noise: without any it wedges where it is wrong.
+    """
     given = overrides or {}
+    sigma = settings.load("control_node", parameter_file, **given.get("control_node", {})).exploration_sigma
     merged = {
         **given,
         "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
-        "control_node": {"authority_ramp": 0.0, **given.get("control_node", {}), "seed": seed},
+        "control_node": {"authority_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
     }
     loop = ClosedLoop(parameter_file, overrides=merged)
     controller, encoder = loop.controller, loop.encoder

@@ -19,6 +19,7 @@ TIMESTEP = 0.002
 WANDER = 0.07
 CEILING = 0.13
 FARTHEST_TARGET = 0.05  # from the tool, along each axis
+AT_HOLE = 0.005  # m: beside the hole's middle; further off it is not yet the last millimetres
 MISSED_DEPTH = 0.004  # a peg this far below the surface, but not in the hole, fell beside the socket
 LIFT_SHARE = 0.4  # of the reset time: straight up; the rest: to the new start
 DOWN = np.array([0.0, 1.0, 0.0, 0.0])  # w, x, y, z: the tool's z axis points down
@@ -186,7 +187,7 @@ class Simulation:
         """Critical phase and outcome, from the true state of the scene."""
         tip = self.peg_position - self.hole_position
         side = max(abs(tip[0]), abs(tip[1]))
-        if tip[2] < self.parameters.critical_height:
+        if tip[2] < self.parameters.critical_height and side < AT_HOLE:
             self.critical = True
         if self.outcome is not None:
             return

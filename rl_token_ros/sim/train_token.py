@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vla", type=Path, default=MODELS / "sim_vla.onnx")
     parser.add_argument("--episodes", type=int, default=80, help="base rollouts; a fifth is held out for the probe")
-    parser.add_argument("--size", type=int, default=32, help="Dz, width of the token")
+    parser.add_argument("--size", type=int, default=48, help="Dz, width of the token")
     parser.add_argument("--steps", type=int, default=250, help="gradient steps")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate")
