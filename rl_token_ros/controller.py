@@ -18,16 +18,16 @@ from rl_token_ros.actor import ResidualActor
 from rl_token_ros.arming import Arming, Refused, second_publisher
 from rl_token_ros.authority import Authority
 from rl_token_ros.episode import Episode
+from rl_token_ros.holding import Holding
 from rl_token_ros.policy import ResidualPolicy
 from rl_token_ros.proposals import Proposals
 from rl_token_ros.proprioception import RobotState, measured_group, size
+from rl_token_ros.reception import PATIENCE, Reception
 from rl_token_ros.settings import Control
 from rl_token_ros.tick_record import INPUTS, SOURCE_HOLD, SOURCE_NONE, Row, State
-from rl_token_ros.timing import from_future
 from rl_token_ros.weights import ActorWeights
 
 CLOCK_STEP_NS = 50_000_000  # a clock set back by less is being corrected, not changed: time stands still until it has caught up
-LEAVING_SECONDS = 1.0  # beyond the time to brake, to come to rest where the arm was measured
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ class Controller:
         self.state = RobotState(settings.joint_names, self.needed)
         limits = (*settings.command_range, settings.velocity_limit, settings.acceleration_limit, settings.lead_limit)
         self.filter = safety.SafetyFilter(safety.Limits(*(np.array(values, np.float64) for values in limits)), 1.0 / settings.control_rate)
+        self.holding, self.reception = Holding(settings, self.filter), Reception(settings.control_rate)
         self.proposals = Proposals(settings)
         self.arming = Arming(settings, self.state, self.needed)
         self.authority = Authority(actor, settings)
@@ -82,31 +83,10 @@ class Controller:
         self.stop_reason = ""
         self.counts: Counter[str] = Counter()
         self.source, self.clipped = SOURCE_NONE, 0  # who made the last tick's command, and why the filter changed it
-        self._token: tuple[int, np.ndarray] | None = None
-        self._hold: np.ndarray | None = None
-        self._hold_since_ns = 0
-        self._leaving = 0  # ticks in which a disabled arm may still come to rest
-        self._no_action = [np.nan] * settings.action_size
         self._last_tick_ns = 0
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
-    # --- inputs -------------------------------------------------------------------------------------------------------
-
-    def set_token(self, stamp_ns: int, token: np.ndarray, now_ns: int) -> None:
-        """The token float32 [Dz] of the observation with this stamp; may be called from another thread.
-
-        Raises:
-            ValueError: the stamp lies in the future.
-        """
-        if from_future(stamp_ns, now_ns):
-            raise ValueError(f"'vla/embedding' is stamped {(stamp_ns - now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
-        if self._token is None or stamp_ns > self._token[0]:
-            self._token = (stamp_ns, token)
-
-    @property
-    def token(self) -> tuple[int, np.ndarray] | None:
-        """The newest token float32 [Dz] with the stamp of its observation in ns."""
-        return self._token
+    # --- episodes and parameters ------------------------------------------------------------------------------------------
 
     def set_critical(self, critical: bool, now_ns: int) -> None:
         """The critical phase: True begins an episode when the arm is enabled, False aborts one that has no outcome yet."""
@@ -151,7 +131,7 @@ class Controller:
         reasons = self.not_ready(now_ns)
         if other_publishers:
             reasons.append(second_publisher(other_publishers))
-        if self._leaving and self.filter.moving:
+        if self.holding.leaving and self.filter.moving:
             reasons.append("the arm is coming to rest; enable it again in a moment")
         if not reasons:
             reasons += self.arming.turned()
@@ -163,8 +143,25 @@ class Controller:
         if reasons:
             raise Refused("; ".join(reasons))
         self.policy.reset()
-        self._hold, self._leaving = None, 0
+        self.holding.release()
         self.enabled = True
+
+    def await_reception(self) -> None:
+        """Nothing moves from now on, until :meth:`received` says that commands arrive."""
+        self.reception.steps = 1
+
+    def received(self) -> None:
+        """Commands arrive: the first that moves starts from what is measured now."""
+        if self.reception.steps:
+            self.reception.steps = 0
+            if self.enabled and not self.stop_reason:
+                self._seed(self._measured())
+
+    def _seed(self, measured: np.ndarray) -> None:
+        try:
+            self.filter.seed(measured)
+        except ValueError as error:
+            self.stop(str(error))
 
     def disable(self) -> None:
         """Stop commanding: the ticks that follow bring the arm to rest where it is measured now, then there are no more commands.
@@ -173,17 +170,15 @@ class Controller:
         """
         self.end_episode(replay_record.ABORTED)
         if self.enabled:
-            limits = self.filter.limits
-            seconds = LEAVING_SECONDS + float((limits.velocity / limits.acceleration).max())
-            self._hold, self._leaving = self._measured().copy(), int(seconds * self.settings.control_rate)
-        self.enabled = False
+            self.holding.leave(self._measured())
+        self.enabled, self.reception.steps = False, 0
 
     def stop(self, reason: str) -> None:
         """Latched: hold the measured position until ~/reset_stop, whatever the inputs say. A running episode is aborted."""
         self.end_episode(replay_record.ABORTED)
         self.stop_reason = self.stop_reason or reason
         if self.enabled:
-            self._hold = None
+            self.holding.release()
 
     def reset_stop(self) -> None:
         """Clear a latched stop. The arm is disabled then: moving again takes an enable."""
@@ -192,12 +187,12 @@ class Controller:
 
     def snapshot(self) -> State:
         """What the next call depends on, beside its inputs and the last command."""
-        authority, episode, policy, hold = self.authority, self.episode, self.policy, self._hold
+        authority, episode, policy, holding = self.authority, self.episode, self.policy, self.holding
         return State(
             self.actor.version, authority.share, *authority.others,
             self.enabled, bool(self.stop_reason), episode.active, episode.number, episode.step, episode.begun_ns,
-            policy.drawn, policy.executed, policy.version if policy.executed else 0, self._last_tick_ns, self._hold_since_ns, self._leaving,
-            self._no_action if hold is None else hold.tolist(), policy.plan,
+            policy.drawn, policy.executed, policy.version if policy.executed else 0, self._last_tick_ns, holding.since_ns, holding.leaving,
+            self.reception.steps, holding.values, policy.plan,
         )  # fmt: skip
 
     def resume(self, row: Row, left: ActorWeights | None, acting: ActorWeights | None, waiting: ActorWeights | None) -> None:
@@ -207,9 +202,8 @@ class Controller:
         """
         state = row.state
         self.enabled, self.stop_reason = state.enabled, "as in the bag" if state.stopped else ""
-        self._last_tick_ns, self._hold_since_ns, self._leaving = state.counted_ns, state.held_ns, state.leaving
-        hold = np.array(state.hold)
-        self._hold = None if np.isnan(hold).any() else hold
+        self._last_tick_ns, self.reception.steps = state.counted_ns, state.awaiting
+        self.holding.resume(np.array(state.hold), state.held_ns, state.leaving)
         if row.commands:
             self.filter.command, self.filter.velocity = row.command, row.velocity
         self.episode.resume(state.critical, state.episode, state.step, state.begun_ns)
@@ -217,21 +211,12 @@ class Controller:
         self.authority.resume(acting, state.share, left, waiting, state.weights_held)
         for topic, stamp in zip(INPUTS, self.input_stamps):
             if stamp > row.inputs.get(topic, 0):
-                self._forget(topic)
-
-    def _forget(self, topic: str) -> None:
-        if topic == "vla/embedding":
-            self._token = None
-        elif topic in ("vla/reference", "intervention"):
-            self.proposals.forget(topic)
-        else:
-            self.state.forget(topic)
+                (self.state if topic in INPUTS[:3] else self.proposals).forget(topic)
 
     @property
     def input_stamps(self) -> list[int]:
         """Stamp in ns of each of tick_record.INPUTS; 0 for what is not held."""
-        chunk, human = self.proposals.stamps
-        return [*(self.state.stamps.get(topic, 0) for topic in INPUTS[:3]), chunk, self._token[0] if self._token else 0, human]
+        return [*(self.state.stamps.get(topic, 0) for topic in INPUTS[:3]), *self.proposals.stamps]
 
     # --- the tick -----------------------------------------------------------------------------------------------------
 
@@ -247,16 +232,18 @@ class Controller:
         self.source, self.clipped = SOURCE_NONE, 0
         self.authority.take(acting=self.episode.active and self.enabled)
         if not self.enabled:
-            return self._leave() if self._leaving else None
+            return self._resting(*self.holding.last(self._measured())) if self.holding.leaving else None
         if self.episode.over_time(now_ns):
             self.end_episode(replay_record.TIME_LIMIT)
         if not self.stop_reason and (reason := self.arming.unsafe(now_ns)):
             self.stop(reason)
         measured = self._measured()
+        if self.reception.steps and not self.stop_reason:
+            return self._await(now_ns, measured)
         choice = None if self.stop_reason else self._choose(now_ns, measured)
         if choice is None:
             return self._hold_measured(now_ns, measured)
-        self._hold = None
+        self.holding.release()
         return self._execute(now_ns, measured, choice)
 
     def _measured(self) -> np.ndarray:
@@ -313,54 +300,48 @@ class Controller:
                 )
         return Command(command, self.filter.velocity, holding=False)
 
+    def _await(self, now_ns: int, measured: np.ndarray) -> Command | None:
+        """Say where the arm is measured, now and then, and nothing else."""
+        if self.reception.overdue:
+            self.stop(f"a subscriber of 'command' has not acknowledged it for {PATIENCE:g} s; end or restart what no longer listens")
+            return self._hold_measured(now_ns, measured)
+        if self.episode.active:
+            self.episode.skip()
+        if not self.reception.step():
+            return None
+        self._seed(measured)
+        if self.stop_reason:
+            return self._hold_measured(now_ns, measured)
+        return self._resting(self.filter.command, 0)
+
     def _hold_measured(self, now_ns: int, measured: np.ndarray) -> Command:
         """Brake to and stay at the position measured when holding began."""
-        if self._hold is None:
-            self._hold, self._hold_since_ns = measured.copy(), now_ns
+        if self.holding.position is None:
+            self.holding.begin(measured, now_ns)
             self.policy.reset()
-        elif not self.stop_reason and now_ns - self._hold_since_ns > self.settings.hold_timeout * 1e9:
+        elif not self.stop_reason and self.holding.overdue(now_ns):
             self.stop(f"no usable chunk on 'vla/reference' for {self.settings.hold_timeout:g} s")
-            self._hold = measured.copy()
+            self.holding.position = measured.copy()
         self.counts["ticks_stopped" if self.stop_reason else "ticks_holding"] += 1
         if self.episode.active:
             self.episode.skip()
-        return self._come_to_rest(measured)
+        return self._resting(*self.holding.rest(measured))
 
-    def _come_to_rest(self, measured: np.ndarray) -> Command:
-        """One command towards rest: at the position held, or, where the command is a speed, wherever the arm comes to rest.
-
-        A speed that led back to a position would do so by the filter's count of positions, not by the arm's.
-        """
-        if self.settings.commands_velocity:
-            command = self.filter.halt()
-        else:
-            command, self.clipped = self.filter.step(self._hold, measured, stop_at_target=True)
-        self.source = SOURCE_HOLD
+    def _resting(self, command: np.ndarray, clipped: int) -> Command:
+        self.source, self.clipped = SOURCE_HOLD, clipped
         return Command(command, self.filter.velocity, holding=True)
-
-    def _leave(self) -> Command:
-        """A disabled arm's last commands; the very last one is at rest, and not only where it turns back to the position held."""
-        was_moving = self.filter.moving
-        command = self._come_to_rest(self._measured())
-        self._leaving = self._leaving - 1 if was_moving or self.filter.moving else 0
-        return command
 
     def _observe(self, now_ns: int, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Token [Dz], proprioception [P] and reference window [C, A] of this tick, or None while one is missing or old."""
         settings = self.settings
-        chunk = self.proposals.chunk
-        if self._token is None or chunk is None or now_ns - self._token[0] > settings.chunk_timeout * 1e9:
+        if (seen := self.proposals.seen(now_ns, self.period_ns, settings.chunk_length)) is None:
             return None
-        window = chunk.window(now_ns, self.period_ns, settings.chunk_length)
-        if window is None:
-            return None
-        lead = self.filter.command - measured
-        return self._token[1], self.state.vector(settings.proprioception, lead), window * settings.action_rate
+        token, window = seen
+        return token, self.state.vector(settings.proprioception, self.filter.command - measured), window * settings.action_rate
 
     def _clock_jumped(self, back_ns: int) -> None:
         """After a step back, stamps of before mean nothing: forget every input; stop if the arm was moving."""
         self.counts["clock_jumps"] += 1
-        self._token = None
         self.proposals.forget()
         if self.enabled:
             self.stop(f"the clock went back by {back_ns * 1e-9:.3f} s")

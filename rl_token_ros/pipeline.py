@@ -69,7 +69,7 @@ class Pipeline:
             newest = chunk.from_trajectory(message, settings.action_names, settings.chunk_dt)
             self.controller.proposals.set_chunk(newest, now_ns)
             if not settings.token_size:  # no embedding will come: the reference brings the empty token
-                self.controller.set_token(newest.stamp_ns, NO_TOKEN, now_ns)
+                self.controller.proposals.set_token(newest.stamp_ns, NO_TOKEN, now_ns)
         except chunk.ChunkError as error:
             self._refuse(error)
 
@@ -135,6 +135,14 @@ class Pipeline:
         """
         self._logged(tick_record.ENABLE, now_ns, lambda: self.controller.enable(now_ns, other_publishers))
 
+    def await_reception(self, now_ns: int) -> None:
+        """Enabled it moves no earlier than :meth:`received`; where commands arrive in any case, as in a simulation, neither is called."""
+        self._logged(tick_record.AWAIT, now_ns, self.controller.await_reception)
+
+    def received(self, now_ns: int) -> None:
+        """Commands arrive where they should."""
+        self._logged(tick_record.RECEIVED, now_ns, self.controller.received)
+
     def disable(self, now_ns: int) -> None:
         """Stop commanding; the commands of the next ticks bring the arm to rest where it is measured now."""
         self._logged(tick_record.DISABLE, now_ns, self.controller.disable)
@@ -179,6 +187,8 @@ class Pipeline:
             tick_record.STOP: lambda: self.stop(now_ns),
             tick_record.RESET_STOP: lambda: self.reset_stop(now_ns),
             tick_record.ROLLBACK: lambda: self.rollback(now_ns),
+            tick_record.AWAIT: lambda: self.await_reception(now_ns),
+            tick_record.RECEIVED: lambda: self.received(now_ns),
         }[event]
         result = made()
         return result if isinstance(result, Command) else None
@@ -208,7 +218,7 @@ class Pipeline:
         """Take over tokens and weights that were finished on another thread: between two calls, never within one."""
         if self._tokens:
             try:
-                self.controller.set_token(*self._tokens.pop(), now_ns)
+                self.controller.proposals.set_token(*self._tokens.pop(), now_ns)
             except ValueError as error:
                 self._refuse(error)
         if self._ready:

@@ -1,4 +1,4 @@
-"""Where to go next, as others say it: the VLA's newest chunk and the human's newest action. Each counts while it is fresh."""
+"""Where to go next, as others say it: the VLA's newest chunk, its newest token, and the human's newest action. Each counts while it is fresh."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Proposals:
     def __init__(self, settings: Control) -> None:
         self._chunk_ns, self._human_ns = settings.chunk_timeout * 1e9, settings.intervention_timeout * 1e9
         self.chunk: Chunk | None = None
+        self.token: tuple[int, np.ndarray] | None = None  # stamp of its observation in ns, float32 [Dz]
         self._human: tuple[int, np.ndarray] | None = None
 
     def set_chunk(self, chunk: Chunk, now_ns: int) -> None:
@@ -31,6 +32,17 @@ class Proposals:
             raise ChunkError(f"'vla/reference' is stamped {-chunk.age_ns(now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
         if self.chunk is None or chunk.stamp_ns > self.chunk.stamp_ns or from_future(self.chunk.stamp_ns, now_ns):
             self.chunk = chunk
+
+    def set_token(self, stamp_ns: int, token: np.ndarray, now_ns: int) -> None:
+        """The token float32 [Dz] of the observation with this stamp.
+
+        Raises:
+            ValueError: the stamp lies in the future.
+        """
+        if from_future(stamp_ns, now_ns):
+            raise ValueError(f"'vla/embedding' is stamped {(stamp_ns - now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
+        if self.token is None or stamp_ns > self.token[0]:
+            self.token = (stamp_ns, token)
 
     def set_human(self, stamp_ns: int, action: np.ndarray) -> None:
         """A human's action [A], in units of the action.
@@ -48,6 +60,13 @@ class Proposals:
             return None
         return self.chunk.at(now_ns)
 
+    def seen(self, now_ns: int, period_ns: int, length: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Token [Dz] and the reference window [C, A] that starts now, of ``length`` steps; None while one is missing or old."""
+        if self.token is None or self.chunk is None or now_ns - self.token[0] > self._chunk_ns:
+            return None
+        window = self.chunk.window(now_ns, period_ns, length)
+        return None if window is None else (self.token[1], window)
+
     def human(self, now_ns: int) -> np.ndarray | None:
         """The human's action [A] while it is fresh."""
         if self._human is None or abs(now_ns - self._human[0]) > self._human_ns:
@@ -55,13 +74,15 @@ class Proposals:
         return self._human[1]
 
     @property
-    def stamps(self) -> tuple[int, int]:
-        """Of the chunk and of the human's action, ns; 0 for what is not held."""
-        return self.chunk.stamp_ns if self.chunk else 0, self._human[0] if self._human else 0
+    def stamps(self) -> tuple[int, int, int]:
+        """Of the chunk, of the token and of the human's action, ns; 0 for what is not held."""
+        return self.chunk.stamp_ns if self.chunk else 0, self.token[0] if self.token else 0, self._human[0] if self._human else 0
 
     def forget(self, topic: str = "") -> None:
         """Drop everything, as after a jump of the clock, or what one topic brought."""
-        if topic != "intervention":
+        if topic in ("", "vla/reference"):
             self.chunk = None
-        if topic != "vla/reference":
+        if topic in ("", "vla/embedding"):
+            self.token = None
+        if topic in ("", "intervention"):
             self._human = None

@@ -25,7 +25,6 @@ class ScoredEpisode:
         weights_version: the newest that acted; 0 for the base.
         human: whether a human acted in it.
         changed: share of its steps whose command the filter changed.
-        residual: mean |action - reference| of the actor's steps, in units of the action; NaN without any.
     """
 
     number: int
@@ -36,7 +35,6 @@ class ScoredEpisode:
     weights_version: int
     human: bool = False
     changed: float = 0.0
-    residual: float = float("nan")
 
     @property
     def success(self) -> bool:
@@ -70,18 +68,15 @@ class EpisodeScorer:
 
     def _score(self) -> ScoredEpisode:
         first, last = self._rows[0], self._rows[-1]
-        acted = [row for row in self._rows if row["source"] == SOURCE_ACTOR]
-        residuals = [float(np.abs(row["action"] - row["reference"][: len(row["action"])]).mean()) for row in acted]
         return ScoredEpisode(
             number=int(last["episode"]),
             ended=int(last["ended"]),
             seconds=_seconds(last) - _seconds(first) + self._period * (1 + int(first["step"])),
             end=_seconds(last),
-            practised=bool(acted),
+            practised=any(row["source"] == SOURCE_ACTOR for row in self._rows),
             weights_version=max(int(row["weights_version"]) for row in self._rows),
             human=any(row["source"] == SOURCE_HUMAN for row in self._rows),
             changed=sum(bool(row["clipped"]) for row in self._rows) / len(self._rows),
-            residual=float(np.mean(residuals)) if residuals else float("nan"),
         )
 
 

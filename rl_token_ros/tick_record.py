@@ -16,8 +16,8 @@ from typing import NamedTuple, Sequence
 import numpy as np
 
 # What was called. The order is the code in column `event`.
-EVENTS = ("tick", "enable", "disable", "critical", "not critical", "success", "failure", "discard", "stop", "reset stop", "rollback")
-TICK, ENABLE, DISABLE, CRITICAL, NOT_CRITICAL, SUCCESS, FAILURE, DISCARD, STOP, RESET_STOP, ROLLBACK = range(len(EVENTS))
+EVENTS = ("tick", "enable", "disable", "critical", "not critical", "success", "failure", "discard", "stop", "reset stop", "rollback", "await reception", "received")
+TICK, ENABLE, DISABLE, CRITICAL, NOT_CRITICAL, SUCCESS, FAILURE, DISCARD, STOP, RESET_STOP, ROLLBACK, AWAIT, RECEIVED = range(len(EVENTS))
 
 # Who made the command, beyond replay_record's VLA, actor and human: nobody, holding a position; nobody, no command.
 SOURCE_HOLD, SOURCE_NONE = 3, 4
@@ -42,6 +42,7 @@ class State(NamedTuple):
         counted_ns: time of the newest control step.
         hold: the position [A] that is held since ``held_ns``, NaN where none is.
         leaving: control steps in which a disabled arm may still come to rest.
+        awaiting: control steps, counted from 1, in which nothing moves because no command is known to have arrived; 0: they arrive.
     """
 
     weights_version: int
@@ -61,6 +62,7 @@ class State(NamedTuple):
     counted_ns: int
     held_ns: int
     leaving: int
+    awaiting: int
     hold: Sequence[float]
     plan: Sequence[float]
 
@@ -106,6 +108,7 @@ def row_dtype(action: int, chunk_length: int) -> np.dtype:
             ("held_sec", "<i4"),
             ("held_nanosec", "<u4"),
             ("leaving", "<u4"),
+            ("awaiting", "<u4"),
             ("hold", "<f8", (action,)),
             ("plan", "<f8", (chunk_length * action,)),
         ]
@@ -152,13 +155,13 @@ class Layout:
         """A row; ``inputs`` are the stamps in ns of :data:`INPUTS`, 0 for none."""
         (
             version, share, left, waiting, held, enabled, stopped, critical, episode, step, begun_ns, drawn, executed, plan_version,
-            counted_ns, held_ns, leaving, hold, plan,
+            counted_ns, held_ns, leaving, awaiting, hold, plan,
         ) = state  # fmt: skip
         return self._struct.pack(
             seq, event, *divmod(now_ns, NANOSECONDS), *[stamp // NANOSECONDS for stamp in inputs], *[stamp % NANOSECONDS for stamp in inputs],
             offered, parameters, source, clipped, *command, *velocity,
             version, share, left, waiting, held, enabled, stopped, critical, episode, step, *divmod(begun_ns, NANOSECONDS), drawn, executed,
-            plan_version, *divmod(counted_ns, NANOSECONDS), *divmod(held_ns, NANOSECONDS), leaving, *hold, *plan,
+            plan_version, *divmod(counted_ns, NANOSECONDS), *divmod(held_ns, NANOSECONDS), leaving, awaiting, *hold, *plan,
         )  # fmt: skip
 
     def unpack(self, raw: bytes) -> Row:
@@ -170,12 +173,12 @@ class Layout:
         command, velocity, rest = values[8 + 2 * n : 8 + 2 * n + a], values[8 + 2 * n + a : 8 + 2 * n + 2 * a], values[8 + 2 * n + 2 * a :]
         (
             version, share, left, waiting, held, enabled, stopped, critical, episode, step, begun, begun_ns, drawn, executed, plan_version,
-            counted, counted_ns, since, since_ns, leaving,
-        ) = rest[:20]  # fmt: skip
+            counted, counted_ns, since, since_ns, leaving, awaiting,
+        ) = rest[:21]  # fmt: skip
         state = State(
             version, share, left, waiting, held, bool(enabled), bool(stopped), bool(critical), episode, step, begun * NANOSECONDS + begun_ns,
-            drawn, executed, plan_version, counted * NANOSECONDS + counted_ns, since * NANOSECONDS + since_ns, leaving,
-            rest[20 : 20 + a], rest[20 + a :],
+            drawn, executed, plan_version, counted * NANOSECONDS + counted_ns, since * NANOSECONDS + since_ns, leaving, awaiting,
+            rest[21 : 21 + a], rest[21 + a :],
         )  # fmt: skip
         return Row(
             raw, values[0], values[1], values[2] * NANOSECONDS + values[3], {name: stamp for name, stamp in zip(INPUTS, stamps) if stamp},

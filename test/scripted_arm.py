@@ -138,6 +138,7 @@ class ScriptedArm(Node):
         self._moved: list[tuple[int, int, int]] = []
         self._leaps: set[int] = set()  # times at which the clock was set
         self._velocity = np.zeros(3)
+        self._begun_ns = 0
         self._episode_at = 0.0
         self._outcome = True
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
@@ -230,12 +231,18 @@ class ScriptedArm(Node):
     def begin(self) -> None:
         """A node begins anew, at rest where the arm is: the commands before it are another's."""
         self.begins.append(len(self.commands))
+        self._begun_ns = time.time_ns()
         self._velocity = np.zeros(3)
 
     def _on_command(self, message: JointState, info: Any) -> None:
         stamp, position = stamp_to_ns(message.header.stamp), np.array(message.position)
+        late = info["source_timestamp"] <= self._begun_ns  # the predecessor's, under way when it died
+        if late:
+            self._velocity = np.full(3, np.nan)
         self._check(stamp, position, info["source_timestamp"])
         self.commands.append((stamp, position))
+        if late:
+            self.begins[-1], self._velocity = len(self.commands), np.zeros(3)
         self.arrivals.append(time.monotonic())
         if np.isfinite(position).all():
             self.position = position

@@ -155,11 +155,15 @@ class Run:
                 pipeline.change(parameters.build(Control, values))
                 self._tell_settings()
             elif what == 11 and random.random() < 0.1:
-                self.now -= 2 * 10**9  # somebody sets the clock
+                self.now -= 2 * 10**9 + 11  # somebody sets the clock; to the nanosecond no stamp comes twice
             elif what == 12:
                 self.now += 200_000_000  # a stall
             if not pipeline.controller.enabled:
                 pipeline.enable(self.now)
+                if random.random() < 0.5:
+                    pipeline.await_reception(self.now)
+            if pipeline.controller.reception.steps > 1 and random.random() < 0.2:
+                pipeline.received(self.now)
         except (Refused, WeightsError):
             pass
 
@@ -279,7 +283,7 @@ def test_only_steps_that_used_what_was_changed_differ(runs, tmp_path):
 
 def test_a_row_survives_its_bytes():
     layout = tick_record.Layout(2, 2)
-    state = tick_record.State(2, 0.5, 3, 4, 5, True, False, True, 6, 8, START - 9, 10, 1, 12, START + 1, START - 3, 13, (1.5, -0.0), (0.1, 0.2, 0.3, 0.4))
+    state = tick_record.State(2, 0.5, 3, 4, 5, True, False, True, 6, 8, START - 9, 10, 1, 12, START + 1, START - 3, 13, 14, (1.5, -0.0), (0.1, 0.2, 0.3, 0.4))
     inputs = [0, START - 1, START - 2, 5, 0, 1]
     raw = layout.pack(7, 1, START, inputs, 3, 4, 1, 9, [0.1, -0.0], [np.nan, 1e-300], state)
     row = layout.unpack(raw)

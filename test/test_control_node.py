@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import array
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import small_robot
 from geometry_msgs.msg import PoseStamped
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from world import World, trajectory
 
@@ -76,12 +81,12 @@ def test_enabled_it_moves_from_the_measured_position_with_a_bounded_first_step(g
 
 def test_it_refuses_to_be_enabled_beside_another_publisher_and_says_so(graph, control, world):
     other = world.create_publisher(PoseStamped, "command", 1)
-    graph.wait_for(control._other_publishers, "the other publisher seen")
+    graph.wait_for(control._command_topic.others, "the other publisher seen")
     answer = world.call(graph, "enable", True)
     assert not answer.success and "'command' is also published by /world; stop that first" in answer.message
     assert world.commands == []
     world.destroy_publisher(other)
-    graph.wait_for(lambda: not control._other_publishers(), "the other publisher gone")
+    graph.wait_for(lambda: not control._command_topic.others(), "the other publisher gone")
     enable(graph, world)
 
 
@@ -93,13 +98,60 @@ def test_it_is_not_enabled_while_nobody_takes_its_commands(graph, control, world
     assert not answer.success and answer.message == "nobody takes 'command'; start the arm's controller"
 
 
+DEAF = """
+import rclpy
+from geometry_msgs.msg import PoseStamped
+rclpy.init()
+node = rclpy.create_node("deaf")
+node.create_subscription(PoseStamped, "command", lambda _: None, 10)
+print("listening", flush=True)
+rclpy.spin(node)
+"""
+
+
+def test_it_does_not_move_before_every_subscriber_has_acknowledged_where_it_starts(graph, domain, control, world):
+    """A subscriber that is there and receives nothing, as one that has not found the publisher yet."""
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
+    with subprocess.Popen([sys.executable, "-c", DEAF], env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline()
+            graph.wait_for(lambda: control._command.get_subscription_count() == 2, "both there")
+            process.send_signal(signal.SIGSTOP)
+            enable(graph, world)
+            graph.wait_for(lambda: len(world.commands) >= 5, "commands")
+            assert np.ptp(positions(world), axis=0).max() == 0.0 and not control.controller.stop_reason
+            graph.wait_for(lambda: "waiting until 'command' is acknowledged" in world.message, "the reason in /diagnostics")
+            held = positions(world)[-1]
+            process.send_signal(signal.SIGCONT)
+            graph.wait_for(lambda: np.ptp(positions(world), axis=0).max() > 0.0, "it moves")
+            first = next(position for position in positions(world) if (position != held).any())
+            assert np.abs(first - held).max() <= 0.02 * 0.02 * 2.0 + 1e-9
+        finally:
+            process.kill()
+
+
+def test_it_moves_for_who_does_not_acknowledge_too(graph, control, world):
+    world.destroy_subscription(world.command_subscription)
+    world.create_subscription(PoseStamped, "command", world._on_command, qos_profile_sensor_data)
+    graph.wait_for(lambda: control._command_topic.taken and control._command_topic.silent, "the new subscription")
+    enable(graph, world)
+    graph.wait_for(lambda: len(world.commands) > 10, "commands")
+    assert np.abs(np.diff(positions(world)[:10], axis=0)).max() <= 0.1 * 0.02 + 1e-9
+
+
+def test_an_arm_that_no_longer_takes_its_commands_is_stopped(graph, control, moving):
+    moving.destroy_subscription(moving.command_subscription)
+    graph.wait_for(lambda: control.controller.stop_reason, "the stop")
+    assert control.controller.stop_reason == "nobody takes 'command' any more; start the arm's controller"
+
+
 def test_another_publisher_that_appears_while_it_moves_stops_it(graph, control, moving):
     other = moving.create_publisher(PoseStamped, "command", 1)
     graph.wait_for(lambda: control.controller.stop_reason, "the stop")
     assert control.controller.stop_reason == "'command' is also published by /world; stop that first"
     moving.destroy_publisher(other)
     assert moving.call(graph, "reset_stop").success
-    graph.wait_for(lambda: not control._other_publishers(), "the other publisher gone")
+    graph.wait_for(lambda: not control._command_topic.others(), "the other publisher gone")
     enable(graph, moving)
 
 
@@ -180,7 +232,7 @@ def test_bad_weights_are_refused_with_the_reason_and_the_old_ones_stay(graph, co
     for i in range(50):
         moving.send_weights(random.bytes(int(random.integers(0, 500))))
         refused = control.gate.refused
-        graph.wait_for(lambda: control.gate.refused > refused or not control._blobs, f"message {i} looked at")
+        graph.wait_for(lambda: control.gate.refused > refused or not control.beside.blobs, f"message {i} looked at")
     graph.wait_for(lambda: int(moving.report.get("weights_refused", 0)) > 0, "the refusals in /diagnostics")
     assert moving.report["last_refusal"]
     assert control.controller.actor.version == 1

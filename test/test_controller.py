@@ -45,7 +45,7 @@ class Arm:
             self.controller.state.update_wrench(self.now, (0, 0, 0), (0, 0, 0))
         if "vla" not in self.silent:
             self.controller.proposals.set_chunk(Chunk(self.now, PERIOD, np.tile(STEP, (HORIZON, 1))), self.now)
-            self.controller.set_token(self.now, np.zeros(small_robot.TOKEN, np.float32), self.now)
+            self.controller.proposals.set_token(self.now, np.zeros(small_robot.TOKEN, np.float32), self.now)
 
     def tick(self, count: int = 1) -> Command | None:
         for _ in range(count):
@@ -149,6 +149,82 @@ def test_the_first_command_starts_at_the_measured_position():
     arm.enable()
     command = arm.tick()
     within_limits(measured, command.position, np.zeros(3), arm.controller.filter.limits, 0.02)
+
+
+# --- until commands arrive ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unheard() -> Arm:
+    """Enabled, with an arm that nothing reaches yet and that is moved by hand meanwhile."""
+    made = Arm()
+    made.enable()
+    made.controller.await_reception()
+    return made
+
+
+def lose(arm: Arm, ticks: int, drift: float = 1e-4) -> list[tuple[np.ndarray, Command]]:
+    """Commands that do not arrive, each with where the arm was measured then."""
+    lost = []
+    for _ in range(ticks):
+        arm.position = measured = arm.position + [drift, 0.0, 0.0]
+        if (command := arm.tick()) is not None:
+            lost.append((measured, command))
+        arm.position = measured
+    return lost
+
+
+def test_the_first_command_that_arrives_starts_at_the_measured_position_however_many_were_lost(unheard):
+    lost = lose(unheard, 60)
+    assert len(lost) == 12  # ten a second
+    for measured, command in lost:
+        assert command.holding and not command.velocity.any()
+        np.testing.assert_array_equal(command.position, measured)
+    measured = unheard.position
+    unheard.controller.received()
+    command = unheard.tick()
+    assert not command.holding
+    within_limits(measured, command.position, np.zeros(3), unheard.controller.filter.limits, 0.02)
+
+
+def test_an_arm_that_nothing_reaches_is_stopped_before_anybody_has_forgotten_it(unheard):
+    lose(unheard, 500, drift=0.0)
+    assert unheard.controller.stop_reason == ""
+    lose(unheard, 1, drift=0.0)
+    assert "has not acknowledged it for 10 s" in unheard.controller.stop_reason
+    unheard.controller.received()
+    assert unheard.tick().holding
+
+
+@pytest.mark.parametrize("how", ["stop", "disable", "silence", "outside"])
+def test_whatever_ends_motion_ends_the_waiting_too(unheard, how):
+    lose(unheard, 3)
+    if how == "silence":
+        unheard.silent = {"pose"}
+        lose(unheard, 60)
+        assert "state_timeout" in unheard.controller.stop_reason
+    elif how == "outside":
+        unheard.position = np.array([0.6, 0.0, 0.1])
+        lose(unheard, 5)
+        assert "outside position_min" in unheard.controller.stop_reason
+    else:
+        {"stop": lambda: unheard.controller.stop("test"), "disable": unheard.controller.disable}[how]()
+    unheard.controller.received()
+    assert unheard.tick().holding
+
+
+def test_an_episode_that_begins_meanwhile_has_no_step_before_commands_arrive():
+    arm = Arm(mode="actor")
+    arm.controller.actor.weights = small_robot.actor_weights(5, residual=0.5)
+    arm.enable()
+    arm.controller.await_reception()
+    arm.controller.set_critical(True, arm.now)
+    lose(arm, 20)
+    arm.controller.received()
+    arm.tick(10)
+    arm.controller.end_episode(replay_record.SUCCESS)
+    arm.tick()
+    assert arm.column("step") == list(range(20, 30))
 
 
 def test_enabling_a_moving_arm_again_does_not_jolt_it(arm):
@@ -330,7 +406,7 @@ def test_a_chunk_or_token_from_the_future_is_refused_and_does_not_keep_later_one
     with pytest.raises(ChunkError, match="in the future"):
         arm.controller.proposals.set_chunk(Chunk(arm.now + SECOND, PERIOD, np.zeros((HORIZON, 3))), arm.now)
     with pytest.raises(ValueError, match="in the future"):
-        arm.controller.set_token(arm.now + SECOND, np.ones(small_robot.TOKEN, np.float32), arm.now)
+        arm.controller.proposals.set_token(arm.now + SECOND, np.ones(small_robot.TOKEN, np.float32), arm.now)
     assert not arm.tick(HORIZON + 5).holding
 
 

@@ -41,7 +41,7 @@ class Bench:
         controller.state.update_wrench(self.now, (0, 0, 0), (0, 0, 0))
         action = STEP if self.settings.action_type == "delta" else HOME + [0.04, 0.02, -0.02]
         controller.proposals.set_chunk(Chunk(self.now, PERIOD, np.tile(action, (HORIZON, 1))), self.now)
-        controller.set_token(self.now, np.zeros(small_robot.TOKEN, np.float32), self.now)
+        controller.proposals.set_token(self.now, np.zeros(small_robot.TOKEN, np.float32), self.now)
 
     def tick(self, count: int = 1) -> None:
         for _ in range(count):

@@ -41,11 +41,11 @@ SHORT = {"episode_time_limit": 2.0, "reset_time": 1.0, "state_timeout": 2.0}  # 
 def write_config(folder: Path) -> Path:
     """The simulated robot with short episodes, a quick learner and a token encoder made here for the VLA that ships."""
     path = quick_learner(folder)
-    vla = resolve_path(settings.load("vla_node", path).vla_model)
-    encoder = small_robot.write_encoder(folder / "encoder.onnx", vla, token=128, rows=98, size=98 * 128)
+    vla, token = resolve_path(settings.load("vla_node", path).vla_model), settings.load("control_node", path).token_size
+    encoder = small_robot.write_encoder(folder / "encoder.onnx", vla, token=token, rows=98, size=98 * 128)
     text = re.sub(r"token_encoder: .*", f"token_encoder: {encoder}", path.read_text())
     for name, value in SHORT.items():
-        text = re.sub(rf"\b{name}: .*\n", "", text)
+        text = re.sub(rf" *\b{name}: .*\n", "", text)
         node = "sim_node" if name == "reset_time" else "control_node"
         text = re.sub(rf"(/\*\*/{node}:\n  ros__parameters:\n)", rf"\g<1>    {name}: {value}\n", text)
     path.write_text(text)
@@ -61,7 +61,7 @@ def control_report(listener: Listener) -> dict[str, str]:
 def test_the_loop_runs_and_every_process_ends_cleanly_when_interrupted(tmp_path):
     config = write_config(tmp_path)
     robot = settings.load("control_node", config)
-    dtype = replay_record.row_dtype(128, size(robot.proprioception, 6, 3), robot.chunk_length, 3)
+    dtype = replay_record.row_dtype(robot.token_size, size(robot.proprioception, 6, 3), robot.chunk_length, 3)
     commands = {process.executable: process.command() for process in compose("sim", config)}
     with Listener(TOPICS) as listener, Runner(commands, tmp_path / "logs", ENVIRONMENT) as runner:
 

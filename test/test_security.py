@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -91,6 +92,17 @@ def test_only_control_node_may_command_and_only_vla_node_speaks_for_the_vla():
     nodes = [enclave.get("path").rsplit("/", 1)[1] for enclave in ElementTree.parse(POLICY).getroot().iter("enclave")]
     for topic, owner in {"/command": "control_node", "/vla/reference": "vla_node", "/vla/embedding": "vla_node", "/actor/weights": "learner_node"}.items():
         assert [node for node in nodes if topic in granted(node, "topic", "publish")] == [owner]
+
+
+def test_the_command_of_the_documentation_makes_a_policy_for_a_robot_in_a_namespace():
+    """Nothing of the robot's own is left outside of its namespace."""
+    (script,) = re.findall(r"sed -e '(.*)'", (ROOT / "docs" / "security.md").read_text())
+    text = subprocess.run(["sed", "-e", script, str(POLICY)], check=True, capture_output=True, text=True).stdout
+    made, original = ElementTree.fromstring(text), ElementTree.parse(POLICY).getroot()
+    assert {profile.get("ns") for profile in made.iter("profile")} == {"/left"}
+    assert [one.get("path") for one in made.iter("enclave")] == [f"/left{one.get('path')}" for one in original.iter("enclave")]
+    absolute = {element.text for kind in ("topic", "service") for element in made.iter(kind) if element.text.startswith("/")}
+    assert {name for name in absolute if not name.startswith("/left/")} == {*OF_RCLPY, "/diagnostics"}
 
 
 FORBIDDEN = {

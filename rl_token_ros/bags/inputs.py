@@ -132,7 +132,7 @@ class Inputs:
                     pipeline.controller.proposals.set_human(stamp, np.zeros(pipeline.controller.settings.action_size))
                 continue
             try:
-                now = row.now_ns if topic in ("vla/reference", "vla/embedding") else stamp
+                now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
                 hand_over(pipeline, topic, self._decode[topic](data), now)
             except ValueError as error:
                 refused(error)

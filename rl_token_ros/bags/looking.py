@@ -72,6 +72,6 @@ class Looker:
             token = pipelines[0].encoder.run(embeddings)
             for pipeline in pipelines:
                 pipeline.controller.proposals.set_chunk(chunk, now_ns)
-                pipeline.controller.set_token(chunk.stamp_ns, token, now_ns)
+                pipeline.controller.proposals.set_token(chunk.stamp_ns, token, now_ns)
         except (ChunkError, ValueError) as error:
             self._refused(error)

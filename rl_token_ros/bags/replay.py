@@ -75,7 +75,7 @@ class Other:
         pipeline = Pipeline(self.settings(told), lambda error: None)
         if self.weights is not None:
             ready = pipeline.gate.admit(self.weights, pipeline.controller.policy.observation)
-            pipeline.controller.authority.resume(ready, 1.0)
+            pipeline.controller.authority.resume(ready, share=1.0, left=None, waiting=None, held=0)
         return pipeline
 
 
@@ -188,6 +188,8 @@ class Replayer:
         else:
             self.rows += rows
         self._in_step = not (step.unchecked or step.differs or weights_lost or step.again is None)
+        if row.event in (tick_record.ENABLE, tick_record.RECEIVED):
+            self._told = self._in_step  # the next command starts from what was measured then, which the row does not tell
         self._told |= self._in_step or row.event == tick_record.TICK
         return step
 
@@ -240,6 +242,7 @@ class Replayer:
                 controller.filter.command, controller.filter.velocity = before[0].copy(), before[1].copy()
             if previous is not None:
                 controller.enabled, controller.stop_reason = previous.state.enabled, "as in the bag" if previous.state.stopped else ""
+                controller.reception.steps = previous.state.awaiting
             self._inputs.feed(pipeline, row, lambda error: None, other.settings, own_weights=other.weights is not None)  # refusals are said once
             again = self._call(pipeline, row)
             controller.episode.take()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -14,8 +12,8 @@ from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import Image, JointState, PointCloud2, PointField
-from std_msgs.msg import Bool, String, UInt8, UInt8MultiArray
+from sensor_msgs.msg import JointState, PointCloud2, PointField
+from std_msgs.msg import Bool, String, UInt8
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -25,6 +23,8 @@ from rl_token_ros.command_message import CommandWriter
 from rl_token_ros.controller import Command
 from rl_token_ros.critical_phase import PhaseWatch
 from rl_token_ros.gripper import Gripper
+from rl_token_ros.nodes.beside import Beside
+from rl_token_ros.nodes.command_topic import UNNAMED, CommandTopic
 from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.realtime import prioritise
 from rl_token_ros.nodes.ros_parameters import declare, on_change
@@ -36,7 +36,6 @@ from rl_token_ros.timing import Percentiles, TickClock
 from rl_token_ros.weights import ActorWeights, WeightsError
 
 WATCH_SECONDS = 0.2  # between two looks for other publishers of `command`
-UNNAMED = "_NODE_NAME_UNKNOWN_"  # rcl's, until discovery brings the name of the node to which a publisher belongs
 
 
 class ControlNode(Node):
@@ -51,20 +50,18 @@ class ControlNode(Node):
         self.gripper = Gripper(settings) if settings.gripper_names else None
         self.phase = PhaseWatch(settings, self.encoder.sha256) if settings.phase_model else None
         self.ticks = TickClock(self.controller.period_ns)
-        self.compute, self.encode, self.push_to_use, self.age = (Percentiles() for _ in range(4))
+        self.compute, self.push_to_use, self.age = (Percentiles() for _ in range(3))
         self.refused_inputs = 0
         self._started_ns = time.time_ns()
-        # Newest only; one thread appends, one other pops, each in one atomic operation.
-        self._embeddings: deque[Image] = deque(maxlen=1)
-        self._blobs: deque[bytes] = deque(maxlen=1)
         self._newest_weights: ActorWeights | None = None
         self._reverts = 0
         self._scheduling = prioritise(settings.realtime_priority)
         self.get_logger().info(self._scheduling)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="control_worker")
+        self.beside = Beside(self, self.pipeline, self._refuse)
         self._enable_when_ready = settings.enable_on_start
 
         self._command = self.create_publisher(self.writer.type, "command", QoSProfile(depth=1))
+        self._command_topic = CommandTopic(self, self._command)
         if self.gripper is not None:
             self._gripper_command = self.create_publisher(self.writer.gripper_type, "gripper/command", QoSProfile(depth=1))
         self._replay = self.create_publisher(PointCloud2, "replay", QoSProfile(depth=1000))
@@ -76,11 +73,9 @@ class ControlNode(Node):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._state_topics = StateTopics(self, self.controller.state, self.controller.needed)
         self.create_subscription(JointTrajectory, "vla/reference", self._on_reference, QoSProfile(depth=1))
-        self.create_subscription(Image, "vla/embedding", self._on_embedding, QoSProfile(depth=1))
         self.create_subscription(JointState, "intervention", self._on_intervention, qos_profile_sensor_data)
         self.create_subscription(Bool, "critical_phase", lambda m: self._critical(m.data), 10)
         self.create_subscription(Bool, "outcome", lambda m: self._outcome(m.data), 10)
-        self.create_subscription(UInt8MultiArray, "actor/weights", self._on_weights, LATCHED)
         self.create_service(SetBool, "~/enable", self._serve_enable)
         self.create_service(SetBool, "~/critical_phase", self._serve_critical)
         self._serve("~/success", lambda: self._outcome(True))
@@ -117,32 +112,6 @@ class ControlNode(Node):
         if self.gripper is not None:
             self.gripper.intervene(message, self._now())
 
-    def _on_embedding(self, message: Image) -> None:
-        self._embeddings.append(message)
-        self._worker.submit(self._encode)
-
-    def _encode(self) -> None:
-        if not self._embeddings:
-            return  # a newer one took its place, and has been encoded
-        message, begun = self._embeddings.pop(), time.perf_counter()
-        if self.pipeline.encode(message):
-            self.encode.add(time.perf_counter() - begun)
-
-    def _on_weights(self, message: UInt8MultiArray) -> None:
-        self._blobs.append(bytes(message.data))
-        self._worker.submit(self._admit)
-
-    def _admit(self) -> None:
-        if not self._blobs:
-            return
-        try:
-            accepted = self.gate.accepted
-            self.pipeline.admit(self._blobs.pop())
-            if self.gate.accepted > accepted and self.gate.large_change:
-                self.get_logger().warning(f"new weights change the residuals by {self.gate.change:.2f} of residual_scale", throttle_duration_sec=10.0)
-        except Exception as error:  # of any kind: a dead job would be silent
-            self.get_logger().error(f"'actor/weights' refused: {error}", throttle_duration_sec=1.0)
-
     def _refuse(self, error: Exception) -> None:
         self.refused_inputs += 1
         self.get_logger().error(str(error), throttle_duration_sec=1.0)
@@ -176,27 +145,29 @@ class ControlNode(Node):
     def _enable(self) -> None:
         if self.controller.enabled and not self.controller.stop_reason:
             return  # moving already: the pose it was enabled at must not change
-        if not self._command.get_subscription_count():  # whoever took it up later would begin with a jump, as large as lead_limit
+        if not self._command_topic.taken:
             raise Refused("nobody takes 'command'; start the arm's controller")
-        self.pipeline.enable(self._now(), self._other_publishers())
+        now = self._now()
+        self.pipeline.enable(now, self._command_topic.others())
+        self.pipeline.await_reception(now)
         self.writer.begin(self.controller.state.values)
         self.get_logger().info("enabled: the arm may move")
 
-    def _other_publishers(self) -> list[str]:
-        """Full names of the nodes that publish `command` beside this one."""
-        topic = self._command.topic_name
-        if self.count_publishers(topic) < 2:
-            return []
-        names = [f"{found.node_namespace.rstrip('/')}/{found.node_name}" for found in self.get_publishers_info_by_topic(topic)]
-        if (mine := self.get_fully_qualified_name()) in names:
-            names.remove(mine)  # once: another node may have the same name
-        return names
+    def _await_reception(self, now: int) -> None:
+        """Until a command is known to have arrived it says where the arm is, as if it had been enabled this moment."""
+        if not self.controller.arming.unsafe(now):
+            self.writer.begin(self.controller.state.values)
+        if self.controller.reception.proven(self._command_topic.acknowledged, self._command_topic.silent):
+            self.pipeline.received(now)
 
     def _watch_command(self) -> None:
-        """Two that command one arm: it is held until someone has looked."""
-        controller, others = self.controller, self._other_publishers()
-        if others and controller.enabled and not controller.stop_reason:
+        """Two that command one arm, or an arm that no longer listens, and would jump when it did again: held until someone has looked."""
+        controller, others = self.controller, self._command_topic.others()
+        moving = controller.enabled and not controller.stop_reason
+        if moving and others:
             self._stop(second_publisher(others))
+        elif moving and not self._command_topic.taken:
+            self._stop("nobody takes 'command' any more; start the arm's controller")
         elif others and UNNAMED in controller.stop_reason:
             controller.stop_reason = second_publisher(others)
 
@@ -219,7 +190,7 @@ class ControlNode(Node):
         """The critical phase begins by itself where the operator began it before."""
         controller = self.controller
         moving = controller.enabled and not controller.stop_reason
-        if self.phase.look(controller.token, controller.state, moving, controller.episode.active):
+        if self.phase.look(controller.proposals.token, controller.state, moving, controller.episode.active):
             self._critical(True)
 
     def _outcome(self, success: bool) -> None:
@@ -255,6 +226,8 @@ class ControlNode(Node):
     def _command_once(self, now: int | None = None) -> Command | None:
         """One control step, with all that it says."""
         now = self._now() if now is None else now
+        if self.controller.reception.steps:
+            self._await_reception(now)
         command = self.pipeline.tick(now)
         self._publish_command(command, now)
         self._publish_rows()
@@ -312,13 +285,15 @@ class ControlNode(Node):
 
     def _report(self) -> None:
         controller = self.controller
-        others = self._other_publishers()
+        others = self._command_topic.others()
         if controller.stop_reason:
             level, message = "error", f"stopped: {controller.stop_reason}"
         elif others:
             level, message = "error", second_publisher(others)
         elif not controller.enabled:
             level, message = "warn", "disabled: " + "; ".join(controller.not_ready(self._now()) or ["call ~/enable"])
+        elif controller.reception.steps:
+            level, message = "warn", "enabled, waiting until 'command' is acknowledged"
         else:
             level, message = "ok", f"enabled, mode {self.settings.mode}"
         values = {
@@ -329,7 +304,7 @@ class ControlNode(Node):
             **self.ticks.period.report("period_ms", 1e3),
             **self.ticks.lateness.report("lateness_ms", 1e3),
             **self.compute.report("compute_ms", 1e3),
-            **self.encode.report("encode_ms", 1e3),
+            **self.beside.encode.report("encode_ms", 1e3),
             **self.age.report("observation_age_ms", 1e3),
             **self.push_to_use.report("push_to_use_ms", 1e3),
             "weights_version": controller.actor.version,
@@ -357,7 +332,7 @@ class ControlNode(Node):
         self.pipeline.disable(self._now())
         while self._command_once() is not None:
             time.sleep(1.0 / self.settings.control_rate)
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        self.beside.close()
 
 
 def main() -> None:

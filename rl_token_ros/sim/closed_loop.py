@@ -148,7 +148,7 @@ class ClosedLoop:
             self._pending = None
             self.controller.proposals.set_chunk(chunk, now)
             if token is not None:
-                self.controller.set_token(chunk.stamp_ns, token, now)
+                self.controller.proposals.set_token(chunk.stamp_ns, token, now)
         if self._pending is not None or now - self._asked_ns < 0.95e9 / self.vla_settings.query_rate:
             return
         for camera, picture in self.simulation.images().items():

@@ -1,0 +1,49 @@
+"""Who is on `command`: other publishers, and whether the arm's side has received what was said."""
+
+from __future__ import annotations
+
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import ReliabilityPolicy
+
+UNNAMED = "_NODE_NAME_UNKNOWN_"  # rcl's, until discovery brings the name of the node to which a publisher belongs
+AT_ONCE = Duration(nanoseconds=0)
+
+
+class CommandTopic:
+    """Looks at the graph around a publisher.
+
+    Args:
+        node: whose it is.
+        publisher: of `command`.
+    """
+
+    def __init__(self, node: Node, publisher: Publisher) -> None:
+        self._node, self._publisher = node, publisher
+
+    def others(self) -> list[str]:
+        """Full names of the nodes that publish it beside this one."""
+        topic = self._publisher.topic_name
+        if self._node.count_publishers(topic) < 2:
+            return []
+        names = [f"{found.node_namespace.rstrip('/')}/{found.node_name}" for found in self._node.get_publishers_info_by_topic(topic)]
+        if (mine := self._node.get_fully_qualified_name()) in names:
+            names.remove(mine)  # once: another node may have the same name
+        return names
+
+    @property
+    def taken(self) -> bool:
+        """Whether anyone listens."""
+        return self._publisher.get_subscription_count() > 0
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether everyone who acknowledges at all has received everything. Does not wait."""
+        return self._publisher.wait_for_all_acked(AT_ONCE)
+
+    @property
+    def silent(self) -> bool:
+        """Whether someone listens who does not acknowledge."""
+        found = self._node.get_subscriptions_info_by_topic(self._publisher.topic_name)
+        return any(one.qos_profile.reliability != ReliabilityPolicy.RELIABLE for one in found)
