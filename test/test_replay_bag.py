@@ -261,7 +261,8 @@ def test_other_weights_say_what_they_would_have_commanded(run, replay, tmp_path)
     status, said = replay(bag, "--weights", candidate(config, bag, 0.5), "--plot", tmp_path / "plots")
     same, of = checked(said)
     assert status == 0 and same == of, said  # the run itself is still what it was
-    assert 1e-5 < divergence(said) < 0.01
+    bound = max(settings.load("control_node", config).residual_scale)
+    assert 0.0125 * bound < divergence(said) < 12.5 * bound
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["x.png", "y.png", "z.png"]
     zero = replay(bag, "--weights", candidate(config, bag, 0.0))[1]
     assert divergence(zero) < 0.1 * divergence(said)  # not zero: a chunk keeps its reference while newer ones come
