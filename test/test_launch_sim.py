@@ -73,7 +73,7 @@ def test_arguments_have_descriptions(composition):
     source = PythonLaunchDescriptionSource(str(LAUNCH_FILES / f"{composition}.launch.py"))
     service = LaunchService(noninteractive=True)
     arguments = source.get_launch_description(service.context).get_launch_arguments()
-    assert [argument.name for argument in arguments] == [FILE_ARGUMENT[composition], "namespace", "remap", "use_sim_time", "log_level"]
+    assert [argument.name for argument in arguments] == [FILE_ARGUMENT[composition], "namespace", "remap", "use_sim_time", "record", "log_level"]
     assert all(isinstance(argument, DeclareLaunchArgument) and len(argument.description) > 20 for argument in arguments)
 
 
