@@ -45,7 +45,7 @@ def test_the_bench_would_notice_a_broken_limit(bench):
     arm = bench.arm
     broken, (stamp, position) = list(arm.broken), arm.commands[-1]
     try:
-        arm._check(stamp + 20_000_000, arm.position + 0.1, 0)
+        arm._check(stamp + 20_000_000, arm.position - np.copysign(0.1, arm.position), 0)  # away from the limits of position
         arm._check(stamp + 20_000_000, arm.position * np.nan, 0)
         arm._moved = [(time.time_ns(), stamp + 10 * fault_bench.SECOND, 7)]
         with pytest.raises(AssertionError, match="outside limits"):
