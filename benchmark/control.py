@@ -187,6 +187,7 @@ class Feeder:
         self.version += 1
         architecture = weights.Architecture(c.token_size, self.proprio, c.chunk_length, c.action_size, 128, c.actor_layers)
         tensors = {name: self.random.normal(0, 0.02, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
+        tensors["input_scale"] = np.ones_like(tensors["input_scale"])
         blob = weights.encode(weights.ActorWeights(self.version, 0, architecture, self.identity, tensors, time.time_ns()))
         self.weights.publish(UInt8MultiArray(data=array.array("B", blob)))
 
