@@ -129,6 +129,8 @@ class Feeder:
         self.embedding = publisher(Image, "vla/embedding", QoSProfile(depth=1))
         self.critical = publisher(Bool, "critical_phase", 10)
         self.weights = publisher(UInt8MultiArray, "actor/weights", LATCHED)
+        # The arm's side: without anyone who takes `command` nothing is enabled. DDS acknowledges it; it need not be read.
+        self.arm = self.node.create_subscription(PoseStamped, "command", lambda message: None, QoSProfile(depth=1))
         self.tick = 0
         self.due = time.monotonic()
         self.version = 0
