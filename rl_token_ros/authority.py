@@ -128,6 +128,11 @@ class Authority:
         self.actor.weights, self._steps = ready, 0
 
     @property
+    def weights(self) -> tuple[ActorWeights | None, ActorWeights | None, ActorWeights | None]:
+        """Those that act, those that are taken over from, and those that wait."""
+        return self.actor.weights, self._left, self._waiting
+
+    @property
     def others(self) -> tuple[int, int, int]:
         """Version that is taken over from, version that waits (0: none), and for how many ticks."""
         left, waiting = self._left, self._waiting

@@ -17,7 +17,8 @@ from rl_token_ros.settings import Control
 from rl_token_ros.tick_record import INPUTS, Row
 from rl_token_ros.weights import ActorWeights, WeightsError
 
-KEEP_WEIGHTS = 32
+KEEP_WEIGHTS = 16  # versions, and beyond that for as long as a row that names them may still come
+KEEP_WEIGHTS_NS = 3_000_000_000
 
 
 class Inputs:
@@ -34,7 +35,8 @@ class Inputs:
         self._refused, self._fallback = refused, fallback
         self._inbox = Inbox()
         self._settings: dict[int, dict] = {}  # by number
-        self._weights: dict[int, bytes] = {}  # by version
+        self._weights: dict[int, bytes] = {}  # by version; what came or was named by a row last is at the end
+        self._named_ns: dict[int, int] = {}  # recording time of that
         self._ready: dict[int, ActorWeights] = {}  # of those, what a pipeline resumed with
 
     def take(self, ours: str, record: Record) -> None:
@@ -55,13 +57,22 @@ class Inputs:
         except WeightsError as error:
             self._refused(error)  # as live
             return
-        if self._weights.pop(version, None) != blob:
+        if self._weights.get(version) != blob:
             self._ready.pop(version, None)
         self._weights[version] = blob
+        self._keep(version)
         while len(self._weights) > KEEP_WEIGHTS:
             oldest = next(iter(self._weights))
-            del self._weights[oldest]
-            self._ready.pop(oldest, None)
+            if self.time_ns - self._named_ns[oldest] < KEEP_WEIGHTS_NS:
+                break
+            for kept in (self._weights, self._named_ns, self._ready):
+                kept.pop(oldest, None)
+
+    def _keep(self, version: int) -> None:
+        """A version that a row names is the last to go: what an actor takes over from may be dozens of versions old."""
+        if version in self._weights:
+            self._weights[version] = self._weights.pop(version)
+            self._named_ns[version] = self.time_ns
 
     @property
     def time_ns(self) -> int:
@@ -74,9 +85,9 @@ class Inputs:
 
     def weights(self, version: int, pipeline: Pipeline) -> ActorWeights | None:
         """The weights of a version, ready to run; None for version 0, and where the bag lacks them."""
-        acting = pipeline.controller.actor.weights
-        if acting is not None and acting.version == version:
-            return acting
+        for held in pipeline.controller.authority.weights:
+            if held is not None and held.version == version:
+                return held
         if version in self._weights and version not in self._ready:
             actor, observation = pipeline.controller.actor, pipeline.controller.policy.observation
             self._ready[version] = actor.prepare(weights.decode(self._weights[version]), observation)
@@ -101,6 +112,8 @@ class Inputs:
         """Whether the bag lacks weights that this row names (so far)."""
         state = row.state
         versions = {state.weights_version, state.weights_left, state.weights_waiting} - {0}
+        for version in versions:
+            self._keep(version)
         if pipeline is not None:
             versions -= {pipeline.controller.actor.version, *pipeline.controller.authority.others[:2]}
         return not versions <= self._weights.keys()
