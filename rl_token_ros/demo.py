@@ -54,6 +54,10 @@ def main() -> int:
         line = _StatusLine()
         while not interrupted and not failure:
             monitor.spin(0.5)
+            if reason := monitor.go_on():
+                run.stops.append(reason)
+                line.end()
+                print(f"control_node stopped the arm: {reason}; it is enabled again", flush=True)
             line.show(run, monitor.seconds_left())
             failure = _failure(runner, monitor)
             if monitor.seconds_left() <= 0.0:

@@ -25,6 +25,7 @@ class Run:
     learner: dict[str, str] = field(default_factory=dict)
     begun: float | None = None  # robot time at the beginning of the first episode, s
     interrupted: bool = False
+    stops: list[str] = field(default_factory=list)  # why the arm was stopped, each time
     _practice_began: tuple[float, float] | None = None
     _practice_now: tuple[float, float] | None = None
 
@@ -81,6 +82,7 @@ class Run:
                 "ticks": number(self.control, "ticks", int),
                 "missed_ticks": number(self.control, "missed_ticks", int),
                 "compute_p99_ms": number(self.control, "compute_ms_p99"),
+                "stops": self.stops,
             },
             "learner": {
                 "updates": number(self.learner, "updates", int),
@@ -138,6 +140,7 @@ def table(run: Run) -> str:
         f"learner  {_text(learner['updates'])} updates, {_text(learner['updates_per_s'])} per second, weights version "
         f"{_text(learner['weights_version'])}, push to use p99 {_text(learner['push_to_use_p99_ms'])} ms"
     )
+    lines += [f"stopped  {reason}; went on" for reason in control["stops"]]
     return "\n".join(lines)
 
 

@@ -1,10 +1,11 @@
-"""The demo, as a user starts and stops it: real processes, ended by Ctrl-C."""
+"""The demo, as a user starts and stops it: real processes, one of which hangs for a while, ended by Ctrl-C."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,20 @@ pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
 
-def test_interrupted_it_ends_every_process_and_writes_its_summary(tmp_path):
+def child(parent: int, name: str) -> int:
+    """Process id of the child whose command line contains this."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent and name in (entry / "cmdline").read_text():
+                    return int(entry.name)
+            except OSError:
+                pass  # it has ended meanwhile
+    raise AssertionError(f"no child {name}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the simulator's process in /proc")
+def test_it_goes_on_after_a_stop_and_interrupted_ends_every_process_and_writes_its_summary(tmp_path):
     environment = {**os.environ, "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     with open(tmp_path / "output", "w") as output:
         demo = subprocess.Popen(
@@ -23,7 +37,16 @@ def test_interrupted_it_ends_every_process_and_writes_its_summary(tmp_path):
             stdout=output, stderr=subprocess.STDOUT, env={**environment, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
         )  # fmt: skip
     try:
-        wait_for(lambda: demo.poll() is not None or "episode 2:" in (tmp_path / "output").read_text(), "two episodes", 180)
+
+        def tells(what: str) -> None:
+            wait_for(lambda: demo.poll() is not None or what in (tmp_path / "output").read_text(), what, 180)
+
+        tells("episode 1:")
+        simulator = child(demo.pid, "sim_node")
+        os.kill(simulator, signal.SIGSTOP)
+        tells("control_node stopped the arm: the newest measurement is")
+        os.kill(simulator, signal.SIGCONT)
+        tells("episode 2:")
         demo.send_signal(signal.SIGINT)
         code = demo.wait(60)
     finally:
@@ -33,6 +56,7 @@ def test_interrupted_it_ends_every_process_and_writes_its_summary(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["interrupted"] and summary["base"]["episodes"] >= 1
     assert summary["control"]["rate_hz"] == 50.0 and summary["control"]["ticks"] > 100
+    assert len(summary["control"]["stops"]) >= 1
     assert (tmp_path / "run" / "learning_curve.png").stat().st_size > 1000
     logs = {path.stem for path in (tmp_path / "run" / "logs").glob("*.log")}
     assert logs == {"sim_node", "vla_node", "control_node", "learner_node"}

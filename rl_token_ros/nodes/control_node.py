@@ -54,7 +54,7 @@ class ControlNode(Node):
         self.refused_inputs = 0
         self._started_ns = time.time_ns()
         self._newest_weights: ActorWeights | None = None
-        self._reverts = 0
+        self._reverts, self._told_stop = 0, ""
         self._scheduling = prioritise(settings.realtime_priority)
         self.get_logger().info(self._scheduling)
         self.beside = Beside(self, self.pipeline, self._refuse)
@@ -218,7 +218,7 @@ class ControlNode(Node):
         self._command_once(now)
         if self.phase is not None:
             self._watch_phase()
-        self._follow_weights()
+        self._tell()
         self.compute.add((time.monotonic_ns() - begun) * 1e-9)
         if (chunk := self.controller.proposals.chunk) is not None:
             self.age.add(chunk.age_ns(now) * 1e-9)
@@ -270,9 +270,12 @@ class ControlNode(Node):
             if position is not None:
                 self._gripper_command.publish(self.writer.gripper_message(position, stamp))
 
-    def _follow_weights(self) -> None:
-        """Measure from a learner's export to the tick that takes it; tell when weights were returned from."""
-        authority = self.controller.authority
+    def _tell(self) -> None:
+        """Measure from a learner's export to the tick that takes it; log a stop, and when weights were returned from."""
+        authority, reason = self.controller.authority, self.controller.stop_reason
+        if reason != self._told_stop:
+            self._told_stop = reason
+            self.get_logger().error(f"stopped: {reason}; ~/reset_stop, then ~/enable") if reason else self.get_logger().info("the stop was reset")
         if authority.newest is not self._newest_weights:
             self._newest_weights = newest = authority.newest
             if newest.created_ns > self._started_ns:  # those of before were repeated for a late joiner

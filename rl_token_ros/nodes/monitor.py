@@ -1,4 +1,4 @@
-"""Watches a run from outside: episodes from `replay`, figures from `/diagnostics`."""
+"""Watches a run from outside: episodes from `replay`, figures from `/diagnostics`; enables a simulated arm again that was stopped."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
+from std_srvs.srv import SetBool, Trigger
 
 from rl_token_ros import replay_record
 from rl_token_ros.demo_report import Run
 from rl_token_ros.proprioception import size
 from rl_token_ros.scoring import EpisodeScorer
 from rl_token_ros.settings import Control
+
+STOPPED = "stopped: "  # how control_node begins the reason
 
 
 class Monitor:
@@ -34,12 +38,15 @@ class Monitor:
         self._newest = 0.0
         self._messages: dict[str, str] = {}
         self._started = time.monotonic()
+        self._answer: Future | None = None  # of the service called last, while a stopped arm is brought back
 
     def __enter__(self) -> Monitor:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("monitor")
         self._node.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000))
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+        self._reset = self._node.create_client(Trigger, "control_node/reset_stop")
+        self._enable = self._node.create_client(SetBool, "control_node/enable")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         return self
@@ -64,6 +71,29 @@ class Monitor:
         """Robot time until the run is over."""
         gone = 0.0 if self.run.begun is None else self._newest - self.run.begun
         return 60.0 * self.run.minutes - gone
+
+    def go_on(self) -> str:
+        """What a person beside a simulated arm does when it was stopped: reset that and enable it again. Call it now and then.
+
+        Returns:
+            Why it was stopped, once; else nothing.
+        """
+        if self._answer is None:
+            state = self._messages.get("control_node", "")
+            if not state.startswith(STOPPED):
+                return ""
+            self._answer = self._reset.call_async(Trigger.Request())
+            return state.removeprefix(STOPPED)
+        if not self._answer.done():
+            return ""
+        said = self._answer.result()
+        if isinstance(said, SetBool.Response) and said.success:
+            self._answer, self._messages["control_node"] = None, ""
+        elif isinstance(said, SetBool.Response) and STOPPED in said.message:
+            self._answer = self._reset.call_async(Trigger.Request())
+        else:  # the stop is reset, or it was too early to enable
+            self._answer = self._enable.call_async(SetBool.Request(data=True))
+        return ""
 
     def complaints(self) -> str:
         """What the nodes say is wrong."""
