@@ -82,7 +82,7 @@ def test_the_summary_has_the_promised_figures(tmp_path):
     found = json.loads(write_summary(run, tmp_path).read_text())
     scores = {"episodes", "success_rate", "median_time_s", "successes_per_10min"}
     assert set(found["base"]) == set(found["practised"]) == scores
-    assert set(found["control"]) == {"rate_hz", "ticks", "missed_ticks", "compute_p99_ms"}
+    assert set(found["control"]) == {"rate_hz", "ticks", "missed_ticks", "compute_p99_ms", "stops"}
     assert set(found["learner"]) == {"updates", "updates_per_s", "weights_version", "push_to_use_p99_ms"}
     assert found["control"]["ticks"] == 1000 and found["learner"]["updates_per_s"] == 200.0
 
