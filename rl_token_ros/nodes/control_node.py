@@ -153,13 +153,6 @@ class ControlNode(Node):
         self.writer.begin(self.controller.state.values)
         self.get_logger().info("enabled: the arm may move")
 
-    def _await_reception(self, now: int) -> None:
-        """Until a command is known to have arrived it says where the arm is, as if it had been enabled this moment."""
-        if not self.controller.arming.unsafe(now):
-            self.writer.begin(self.controller.state.values)
-        if self.controller.reception.proven(self._command_topic.acknowledged, self._command_topic.silent):
-            self.pipeline.received(now)
-
     def _watch_command(self) -> None:
         """Two that command one arm, or an arm that no longer listens, and would jump when it did again: held until someone has looked."""
         controller, others = self.controller, self._command_topic.others()
@@ -226,9 +219,12 @@ class ControlNode(Node):
     def _command_once(self, now: int | None = None) -> Command | None:
         """One control step, with all that it says."""
         now = self._now() if now is None else now
-        if self.controller.reception.steps:
-            self._await_reception(now)
+        controller = self.controller
+        if controller.reception.steps and controller.reception.proven(self._command_topic.acknowledged, self._command_topic.silent):
+            self.pipeline.received(now)
         command = self.pipeline.tick(now)
+        if command is not None and controller.reception.steps and not controller.stop_reason:
+            self.writer.begin(controller.state.values)  # it says where the arm is, as if it had been enabled this moment
         self._publish_command(command, now)
         self._publish_rows()
         return command
