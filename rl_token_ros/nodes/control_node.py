@@ -25,7 +25,7 @@ from rl_token_ros.critical_phase import PhaseWatch
 from rl_token_ros.gripper import Gripper
 from rl_token_ros.nodes.beside import Beside
 from rl_token_ros.nodes.command_topic import UNNAMED, CommandTopic
-from rl_token_ros.nodes.discovery import use_profile
+from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.realtime import prioritise
 from rl_token_ros.nodes.ros_parameters import declare, on_change
 from rl_token_ros.nodes.running import run
@@ -336,7 +336,7 @@ class ControlNode(Node):
 
 def main() -> None:
     """Entry point of `control_node`."""
-    use_profile("control_node")
+    use_short_lease()
     sys.exit(run(ControlNode))
 
 
