@@ -785,8 +785,10 @@ events = st.lists(
 @run(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events, st.sampled_from(["delta", "absolute"]))
 def test_whatever_happens_every_command_keeps_every_limit(events, action_type):
-    arm = Arm(mode="actor", action_type=action_type, hold_timeout=0.2, episode_time_limit=0.5)
+    box = {"workspace_min": [0.35, -0.2, 0.05], "workspace_max": [0.45, 0.05, 0.15]}  # narrower than the limits of position, but for one
+    arm = Arm(mode="actor", action_type=action_type, hold_timeout=0.2, episode_time_limit=0.5, **box)
     controller, limits = arm.controller, arm.controller.filter.limits
+    np.testing.assert_array_equal([limits.position_min, limits.position_max], [[0.35, -0.1, 0.05], [0.45, 0.05, 0.15]])
     controller.actor.weights = small_robot.actor_weights(residual=0.9)
     arm.enable()
     before, velocity = arm.position, np.zeros(3)
