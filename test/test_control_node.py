@@ -191,6 +191,15 @@ def test_stop_latches_until_reset_and_reset_leaves_it_disabled(graph, control, m
     enable(graph, moving)
 
 
+def test_a_change_of_state_is_in_diagnostics_before_the_next_report_is_due(graph, control, moving):
+    next(timer for timer in control.timers if timer.timer_period_ns == 1_000_000_000).cancel()
+    for service, says in (("stop", "stopped: ~/stop was called"), ("reset_stop", "disabled")):
+        assert moving.call(graph, service).success
+        graph.wait_for(lambda says=says: moving.message.startswith(says), says)
+    enable(graph, moving)
+    graph.wait_for(lambda: moving.message == "enabled, mode vla", "enabled")
+
+
 def test_enabling_it_twice_changes_nothing(graph, control, moving):
     orientation = control.writer._orientation
     assert moving.call(graph, "enable", True).success

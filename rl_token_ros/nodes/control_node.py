@@ -35,7 +35,7 @@ from rl_token_ros.settings import Control
 from rl_token_ros.timing import Percentiles, TickClock
 from rl_token_ros.weights import ActorWeights, WeightsError
 
-WATCH_SECONDS = 0.2  # between two looks for other publishers of `command`
+WATCH_SECONDS = 0.2  # between two looks for other publishers of `command`, and for a change of state to report
 
 
 class ControlNode(Node):
@@ -54,7 +54,7 @@ class ControlNode(Node):
         self.refused_inputs = 0
         self._started_ns = time.time_ns()
         self._newest_weights: ActorWeights | None = None
-        self._reverts, self._told_stop = 0, ""
+        self._reverts, self._told_stop, self._reported = 0, "", (False, False, False)
         self._scheduling = prioritise(settings.realtime_priority)
         self.get_logger().info(self._scheduling)
         self.beside = Beside(self, self.pipeline, self._refuse)
@@ -95,7 +95,7 @@ class ControlNode(Node):
             backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
             self._jump = clock.create_jump_callback(backwards, post_callback=lambda _: ticking.reset())
         self.create_timer(1.0, self._report, clock=steady)
-        self.create_timer(WATCH_SECONDS, self._watch_command, clock=steady)
+        self.create_timer(WATCH_SECONDS, self._watch, clock=steady)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -153,7 +153,12 @@ class ControlNode(Node):
         self.writer.begin(self.controller.state.values)
         self.get_logger().info("enabled: the arm may move")
 
-    def _watch_command(self) -> None:
+    @property
+    def _state(self) -> tuple[bool, bool, bool]:
+        """Whether it is stopped, enabled, waiting: what an operator waits for."""
+        return bool(self.controller.stop_reason), self.controller.enabled, bool(self.controller.reception.steps)
+
+    def _watch(self) -> None:
         """Two that command one arm, or an arm that no longer listens, and would jump when it did again: held until someone has looked."""
         controller, others = self.controller, self._command_topic.others()
         moving = controller.enabled and not controller.stop_reason
@@ -163,6 +168,8 @@ class ControlNode(Node):
             self._stop("nobody takes 'command' any more; start the arm's controller")
         elif others and UNNAMED in controller.stop_reason:
             controller.stop_reason = second_publisher(others)
+        if self._state != self._reported:
+            self._report()  # at once: someone waits for it
 
     def _stop(self, reason: str) -> None:
         self.pipeline.stop(self._now(), reason)
@@ -283,7 +290,7 @@ class ControlNode(Node):
     # --- diagnostics --------------------------------------------------------------------------------------------------
 
     def _report(self) -> None:
-        controller = self.controller
+        controller, self._reported = self.controller, self._state
         others = self._command_topic.others()
         if controller.stop_reason:
             level, message = "error", f"stopped: {controller.stop_reason}"
