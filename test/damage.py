@@ -180,7 +180,7 @@ def odd_joints(bench: FaultBench, random: np.random.Generator) -> Outcome:
     right = arm.joints
     turn = []
     arm.joints = lambda stamp, position: (stamp - (30_000_000 if turn.append(1) or len(turn) % 2 else 0), position)
-    bench.spin(STATE_TIMEOUT + 1.0)
+    bench.spin(STATE_TIMEOUT + 0.5)
     assert "state_timeout" not in bench.stopped(), "messages out of order stopped the arm"
     bench.moves_again()
     took = 0.0

@@ -99,10 +99,10 @@ class FaultBench:
         begun = time.monotonic()
 
         def held() -> object:
-            if practising:
-                self.arm.operator.operate(self._message())
             dead = [ended for ended in self.runner.ended() if ended.name not in self.expected_dead]
             assert not dead, "\n".join(ended.report() for ended in dead)
+            if practising:
+                self.arm.operator.operate(self._message())
             return condition()
 
         try:

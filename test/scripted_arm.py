@@ -29,7 +29,7 @@ from rl_token_ros.nodes.state_topics import LATCHED
 JOINTS = ["j1", "j2", "j3"]
 HOME = np.array([0.3, 0.0, 0.1])  # rad
 PERIOD, HORIZON, CHUNK, TOKEN, PROPRIO = 0.02, small_robot.HORIZON, small_robot.CHUNK, small_robot.TOKEN, 6
-STATE_TIMEOUT, CHUNK_TIMEOUT, HOLD_TIMEOUT = 2.0, 1.0, 2.0  # s; the first is long: a busy machine stalls this process too
+STATE_TIMEOUT, CHUNK_TIMEOUT, HOLD_TIMEOUT = 2.0, 1.0, 2.5  # s; the first is long: a busy machine stalls this process too; the last longer still
 LIMIT, VELOCITY, ACCELERATION = 0.5, 0.5, 5.0  # rad, rad/s, rad/s^2
 BRAKING = VELOCITY / ACCELERATION + 0.3  # s, with what messages take to arrive
 TURN = 0.02  # rad per step of the circle that the VLA leads the arm on, wide enough to touch the limits
