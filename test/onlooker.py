@@ -63,11 +63,6 @@ class Operator:
         self._called_at = 0.0
         self.changed_at = 0.0  # system time; what was reported before it is no longer so
 
-    @property
-    def idle(self) -> bool:
-        """Whether no call is under way."""
-        return self._call is None or self._call.done()
-
     def operate(self, message: str) -> None:
         """Do what is due after control_node has reported this sentence; now and then, until the arm moves."""
         if self._call is not None:

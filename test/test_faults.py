@@ -45,11 +45,11 @@ def test_an_operator_is_obeyed_by_a_node_that_stood_still_meanwhile(bench):
     bench.arm.joints, right = lambda stamp, position: (stamp, position * np.nan), bench.arm.joints
     bench.wait(bench.stopped, "the stop")
     bench.arm.joints = right
+    bench.wait(bench.arm.operator.reset, "the stop is reset")
+    bench.wait(lambda: bench.report("control_node").get("message") == "disabled: call ~/enable", "ready to be enabled")
     enabled = bench.runner.log("control_node").read_text().count("enabled: the arm may move")
-    for _ in range(2):  # a call each, if they come one after the other
-        bench.runner.send("control_node", signal.SIGSTOP)
-        bench.spin(0.3, practising=True)
-        bench.runner.send("control_node", signal.SIGCONT)
-        bench.wait(lambda: bench.arm.operator.idle, "the answer")
+    bench.runner.send("control_node", signal.SIGSTOP)
+    bench.spin(0.2, practising=True)
+    bench.runner.send("control_node", signal.SIGCONT)
     bench.moves_again()
     assert bench.runner.log("control_node").read_text().count("enabled: the arm may move") == enabled + 1
