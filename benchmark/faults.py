@@ -1,6 +1,6 @@
 """Does every fault to real processes and prints one table: `python benchmark/faults.py`; what the arm did, what was lost, recovery time.
 
-The functions are those of the tests (test/fault_bench.py), repeated: 50 times kill -9 of the learner, 1,000 malformed messages per topic.
+The functions are those of the tests (test/damage.py), repeated: 50 times kill -9 of the learner, 1,000 malformed messages per topic.
 The count of commands outside limits is that of the whole run. A row that takes longer than its time ends there and has failed.
 """
 
@@ -18,13 +18,13 @@ os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "test")]
 
 import numpy as np  # noqa: E402
-from fault_bench import FAULTS, FaultBench, clock_jumps, fuzz  # noqa: E402
+from damage import GRAPHS, fuzz  # noqa: E402
+from fault_bench import FaultBench  # noqa: E402
 
 from rl_token_ros.sim.progress import Progress  # noqa: E402
 
-OFTEN = {"kill -9 learner_node": 50, "kill -9 control_node, a late joiner then": 10, "kill -9 vla_node": 5}
+OFTEN = {"kill -9 learner_node": 50, "kill -9 control_node, a late joiner then": 10, "kill -9 vla_node": 5, "kill -9 sim_node": 3}
 MESSAGES = 1000
-CLOCK = "clock leaps back and ahead, a bag loops"
 FIRST_SECONDS, EACH_SECONDS = 60.0, 15.0  # that a row may take: once, and for each time
 
 
@@ -39,11 +39,11 @@ def main() -> int:
     random = np.random.default_rng(options.seed)
     most = options.times or max(OFTEN.values())
     often = {name: min(times, most) for name, times in {**OFTEN, "kill -9 learner_node": options.kills}.items()}
-    faults = {**FAULTS, "malformed messages": functools.partial(fuzz, messages=MESSAGES)}
-    chosen = {name: fault for name, fault in faults.items() if options.only in name}
-    clock = options.only in CLOCK
+    graphs = {kind: {name: fault for name, fault in faults.items() if options.only in name} for kind, faults in GRAPHS.items()}
+    if (fuzzed := "malformed messages") in graphs[FaultBench]:
+        graphs[FaultBench][fuzzed] = functools.partial(fuzz, messages=MESSAGES)
     domain = 1 + os.getpid() % 100
-    progress = Progress("faults", sum(often.get(name, 1) for name in chosen) + clock)
+    progress = Progress("faults", sum(often.get(name, 1) for faults in graphs.values() for name in faults))
     failed = done = 0
     print("| fault | times | the arm | lost | recovery [s] median, worst |\n| --- | --- | --- | --- | --- |", flush=True)
 
@@ -69,37 +69,29 @@ def main() -> int:
 
     broken, commands, gaps, learner, kept, lost = [], 0, 0, {}, 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        if chosen:
-            with FaultBench(Path(folder), domain) as bench:
-                for name, fault in chosen.items():
+        for kind, faults in graphs.items():
+            if not faults:
+                continue
+            with kind(Path(folder) / kind.__name__, domain) as bench:
+                for name, fault in faults.items():
                     show(name, bench, fault, often.get(name, 1))
-                bench.arm.silent.add("joints")  # no more rows
-                bench.spin(3.0)
-                learner, kept, lost = bench.report("learner_node"), bench.journal.read(), bench.journal.all_lost()
-                audit(bench)
-                broken += bench.arm.broken
-                commands, gaps = len(bench.arm.commands), bench.arm.gaps
-        if clock:
-            (Path(folder) / "clock").mkdir()
-            with FaultBench(Path(folder) / "clock", domain, nodes=("control_node",), sim_time=True) as bench:
-                show(CLOCK, bench, clock_jumps, 1)
-                audit(bench)
-                broken += bench.arm.broken
-                commands, gaps = commands + len(bench.arm.commands), gaps + bench.arm.gaps
+                if "learner_node" in kind.nodes:
+                    bench.arm.silent.add("joints")  # no more rows
+                    bench.spin(3.0)
+                    learner, kept, lost = bench.report("learner_node"), bench.journal.read(), bench.journal.all_lost()
+                audit = bench.arm.audit
+                try:
+                    audit.finish()
+                except AssertionError:
+                    pass  # what it finds is counted
+                broken += audit.broken
+                commands, gaps = commands + len(audit.commands), gaps + audit.gaps
     progress(done)
     print(f"\n{commands} commands, {len(broken)} outside limits or on old data; {gaps} gaps of more than a period between two")
     print(f"the learner has learned from {learner.get('steps')} rows; of {kept} seen in its journal {lost} are lost")
     for sentence in broken[:10]:
         print(sentence)
     return 1 if failed or broken or lost else 0
-
-
-def audit(bench: FaultBench) -> None:
-    """What it finds is counted, in `broken`."""
-    try:
-        bench.arm.audit()
-    except AssertionError:
-        pass
 
 
 if __name__ == "__main__":

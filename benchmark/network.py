@@ -141,7 +141,7 @@ def inside(options: argparse.Namespace) -> int:
             for name, cable in CABLES.items():
                 if options.only in name:
                     print(measure(bench, name, cable, options.seconds), flush=True)
-            print(f"\n{len(bench.arm.commands)} commands, {len(bench.arm.broken)} outside limits")
+            print(f"\n{len(bench.arm.audit.commands)} commands, {len(bench.arm.audit.broken)} outside limits")
     return 0
 
 
@@ -151,7 +151,7 @@ def measure(bench, name: str, cable: tuple[float, float, float, float], seconds:
     settle(bench)
     lay(delay, spread, lost)
     before = {name: figure(bench, name) for name in ("rows_received", "rows_lost")}
-    version, commands, begun, again = used(bench), len(bench.arm.commands), time.monotonic(), ""
+    version, commands, begun, again = used(bench), len(bench.arm.audit.commands), time.monotonic(), ""
     if cut:
         lay(0.0, 0.0, 1.0)
         bench.spin(cut)
@@ -159,7 +159,7 @@ def measure(bench, name: str, cable: tuple[float, float, float, float], seconds:
         arrived = figure(bench, "rows_received")
         again = f"{bench.wait(lambda: figure(bench, 'rows_received') > arrived, 'rows over the cable', practising=True):.1f}"
     bench.spin(max(begun + seconds - time.monotonic(), 3.0))
-    spent, newer, told = time.monotonic() - begun, used(bench) - version, len(bench.arm.commands) - commands
+    spent, newer, told = time.monotonic() - begun, used(bench) - version, len(bench.arm.audit.commands) - commands
     use = bench.report("control_node").get("push_to_use_ms_p50", "-")
     lay(0.0, 0.0, 0.0)
     settle(bench)

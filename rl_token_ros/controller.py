@@ -21,7 +21,7 @@ from rl_token_ros.episode import Episode
 from rl_token_ros.holding import Holding
 from rl_token_ros.policy import ResidualPolicy
 from rl_token_ros.proposals import Proposals
-from rl_token_ros.proprioception import RobotState, measured_group, size
+from rl_token_ros.proprioception import GROUPS, RobotState, measured_group, size
 from rl_token_ros.reception import PATIENCE, Reception
 from rl_token_ros.settings import Control
 from rl_token_ros.tick_record import INPUTS, SOURCE_HOLD, SOURCE_NONE, Row, State
@@ -84,6 +84,7 @@ class Controller:
         self.counts: Counter[str] = Counter()
         self.source, self.clipped = SOURCE_NONE, 0  # who made the last tick's command, and why the filter changed it
         self._last_tick_ns = 0
+        self._moved_ns = -1  # when a command last moved; what was measured before that is not where the arm is
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     # --- episodes and parameters ------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class Controller:
         reasons = self.not_ready(now_ns)
         if other_publishers:
             reasons.append(second_publisher(other_publishers))
-        if self.holding.leaving and self.filter.moving:
+        if (self.holding.leaving and self.filter.moving) or self._measured_ns <= self._moved_ns:
             reasons.append("the arm is coming to rest; enable it again in a moment")
         if not reasons:
             reasons += self.arming.turned()
@@ -151,17 +152,8 @@ class Controller:
         self.reception.steps = 1
 
     def received(self) -> None:
-        """Commands arrive: the first that moves starts from what is measured now."""
-        if self.reception.steps:
-            self.reception.steps = 0
-            if self.enabled and not self.stop_reason:
-                self._seed(self._measured())
-
-    def _seed(self, measured: np.ndarray) -> None:
-        try:
-            self.filter.seed(measured)
-        except ValueError as error:
-            self.stop(str(error))
+        """Commands arrive: the first that moves goes on from the last that arrived, which said where the arm was measured."""
+        self.reception.steps = 0
 
     def disable(self) -> None:
         """Stop commanding: the ticks that follow bring the arm to rest where it is measured now, then there are no more commands.
@@ -222,6 +214,12 @@ class Controller:
 
     def tick(self, now_ns: int) -> Command | None:
         """One control step; None while the arm is disabled."""
+        command = self._step(now_ns)
+        if command is not None and command.velocity.any():
+            self._moved_ns = self._last_tick_ns
+        return command
+
+    def _step(self, now_ns: int) -> Command | None:
         back_ns = self._last_tick_ns - now_ns
         if 0 < back_ns <= CLOCK_STEP_NS:
             self.counts["clock_corrections"] += 1
@@ -245,6 +243,11 @@ class Controller:
             return self._hold_measured(now_ns, measured)
         self.holding.release()
         return self._execute(now_ns, measured, choice)
+
+    @property
+    def _measured_ns(self) -> int:
+        """Stamp of the measured position; 0 without one."""
+        return self.state.stamps.get(GROUPS[measured_group(self.settings.cartesian)], 0)
 
     def _measured(self) -> np.ndarray:
         """The measured position [A]; the last command after a jump of the clock, until the next measurement."""
@@ -309,8 +312,10 @@ class Controller:
             self.episode.skip()
         if not self.reception.step():
             return None
-        self._seed(measured)
-        if self.stop_reason:
+        try:
+            self.filter.seed(measured)
+        except ValueError as error:
+            self.stop(str(error))
             return self._hold_measured(now_ns, measured)
         return self._resting(self.filter.command, 0)
 
@@ -342,6 +347,7 @@ class Controller:
     def _clock_jumped(self, back_ns: int) -> None:
         """After a step back, stamps of before mean nothing: forget every input; stop if the arm was moving."""
         self.counts["clock_jumps"] += 1
+        self._moved_ns = -1
         self.proposals.forget()
         if self.enabled:
             self.stop(f"the clock went back by {back_ns * 1e-9:.3f} s")

@@ -1,7 +1,7 @@
 """A scripted arm of three joints with a camera, at the other end of real topics: every fault of what it says is an attribute.
 
-It keeps a log of what it said and what it was told, from which :meth:`ScriptedArm.audit` proves that no command broke a limit and that none
-moved the arm on measurements or chunks beyond their age.
+What it says and what it is told goes through an audit, which proves that no command broke a limit and that none moved the arm on measurements
+or chunks beyond their age.
 """
 
 from __future__ import annotations
@@ -13,29 +13,27 @@ from typing import Any
 
 import numpy as np
 import small_robot
-from diagnostic_msgs.msg import DiagnosticArray
+from audit import SECOND, CommandAudit
+from onlooker import DEEP, Onlooker
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState, PointCloud2
 from std_msgs.msg import Bool, UInt8, UInt8MultiArray
-from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rl_token_ros import images, replay_record
 from rl_token_ros.chunk import stamp_to_ns
+from rl_token_ros.filter import Limits
 from rl_token_ros.nodes.state_topics import LATCHED
 
 JOINTS = ["j1", "j2", "j3"]
 HOME = np.array([0.3, 0.0, 0.1])  # rad
 PERIOD, HORIZON, CHUNK, TOKEN, PROPRIO = 0.02, small_robot.HORIZON, small_robot.CHUNK, small_robot.TOKEN, 6
-STATE_TIMEOUT, CHUNK_TIMEOUT, HOLD_TIMEOUT = 2.0, 1.0, 2.0  # s; the first is long: a busy machine stalls this process too
+STATE_TIMEOUT, CHUNK_TIMEOUT, HOLD_TIMEOUT = 2.0, 1.0, 2.5  # s; the first is long: a busy machine stalls this process too; the last longer still
 LIMIT, VELOCITY, ACCELERATION = 0.5, 0.5, 5.0  # rad, rad/s, rad/s^2
 BRAKING = VELOCITY / ACCELERATION + 0.3  # s, with what messages take to arrive
 TURN = 0.02  # rad per step of the circle that the VLA leads the arm on, wide enough to touch the limits
 DTYPE = replay_record.row_dtype(TOKEN, PROPRIO, CHUNK, 3)
-SECOND = 1_000_000_000
 
 
 def parameters(models: dict[str, Path], run_directory: Path, **changes: Any) -> dict[str, Any]:
@@ -107,7 +105,7 @@ def trajectory(stamp_ns: int, actions: np.ndarray) -> JointTrajectory:
     return message
 
 
-class ScriptedArm(Node):
+class ScriptedArm(Onlooker):
     """A perfect arm: it is where it was last told to be. Joints at 100 Hz, a camera at 20 Hz, episodes of a second one after the other.
 
     Attributes:
@@ -115,30 +113,21 @@ class ScriptedArm(Node):
         speak: stands for the VLA if set: called with the time in ns at 10 Hz, gives actions [H, 3] and the age in ns to stamp them with.
         joints: what becomes of a measurement: called with stamp in ns and position, gives what is sent.
         image: what becomes of a picture.
-        commands: (stamp in ns, position) of each command; ``begins``: numbers of those with which a node began anew.
+        rows: time of arrival, stamp in ns, sequence number of each row of `replay`.
     """
 
     def __init__(self, sim_time: bool = False, **options: Any) -> None:
-        super().__init__("scripted_arm", **options)
+        limits = Limits(np.full(3, -LIMIT), np.full(3, LIMIT), np.full(3, VELOCITY), np.full(3, ACCELERATION), np.full(3, np.inf))
+        ages = {"chunk": min(HORIZON * PERIOD, CHUNK_TIMEOUT) + BRAKING, "measurement": STATE_TIMEOUT + BRAKING}
+        audit = CommandAudit(limits, PERIOD, HOME, ages)
+        super().__init__("scripted_arm", audit, JointState, lambda message: np.array(message.position), **options)
         self.silent: set[str] = set()
         self.speak = self.image = None
         self.joints = lambda stamp, position: (stamp, position)
         self.position = HOME.copy()
-        self.commands: list[tuple[int, np.ndarray]] = []
-        self.arrivals: list[float] = []
-        self.begins: list[int] = []
-        self.broken: list[str] = []
-        self.gaps = 0  # between commands
-        self.rows: list[tuple[float, int, int]] = []  # time of arrival, episode, step
+        self.rows: list[tuple[float, int, int]] = []
         self.blobs: list[bytes] = []
-        self.reports: dict[str, dict[str, str]] = {}
         self.clock_ns = 1000 * SECOND if sim_time else None
-        # What could be known, and what moved the arm: system time at which it was sent (this process may stall), stamp, both in ns.
-        self._said: dict[str, list[tuple[int, int]]] = {"chunk": [], "measurement": []}
-        self._moved: list[tuple[int, int, int]] = []
-        self._leaps: set[int] = set()  # times at which the clock was set
-        self._velocity = np.zeros(3)
-        self._begun_ns = 0
         self._episode_at = 0.0
         self._outcome = True
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
@@ -150,15 +139,10 @@ class ScriptedArm(Node):
         self.embedding = self.create_publisher(Image, "vla/embedding", 1)
         self.weights = self.create_publisher(UInt8MultiArray, "actor/weights", LATCHED)
         self.replay = self.create_publisher(PointCloud2, "replay", 1000)
-        deep = QoSProfile(depth=1000)
-        self.create_subscription(JointState, "command", self._on_command, deep)
-        self.create_subscription(PointCloud2, "replay", self._on_replay, deep)
-        self.create_subscription(JointTrajectory, "vla/reference", self._on_reference, deep)
-        self.create_subscription(UInt8, "episode_ended", lambda _: setattr(self, "_episode_at", 0.0), deep)
+        self.create_subscription(PointCloud2, "replay", self._on_replay, DEEP)
+        self.create_subscription(JointTrajectory, "vla/reference", self._on_reference, DEEP)
+        self.create_subscription(UInt8, "episode_ended", lambda _: setattr(self, "_episode_at", 0.0), DEEP)
         self.create_subscription(UInt8MultiArray, "actor/weights", lambda m: self.blobs.append(bytes(m.data)), LATCHED)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, deep)
-        self._enable = self.create_client(SetBool, "control_node/enable")
-        self._reset_stop = self.create_client(Trigger, "control_node/reset_stop")
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.01, self._sense, clock=steady)
         self.create_timer(0.05, self._look, clock=steady)
@@ -185,7 +169,7 @@ class ScriptedArm(Node):
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(stamp, SECOND)
         self._joint_states.publish(message)
         if stamp <= now and np.isfinite(position).all():
-            self._said["measurement"].append((time.time_ns(), stamp))
+            self.audit.said("measurement", time.time_ns(), stamp)
 
     def _look(self) -> None:
         if "image" in self.silent:
@@ -222,57 +206,20 @@ class ScriptedArm(Node):
     # --- what it is told ----------------------------------------------------------------------------------------------
 
     def leap(self, clock_ns: int) -> None:
-        """Set the clock; what was said before counts by the new one."""
-        self.clock_ns, now = clock_ns, time.time_ns()
-        self._leaps.add(now)
-        for said in self._said.values():
-            said.append((now, clock_ns))
-
-    def begin(self) -> None:
-        """A node begins anew, at rest where the arm is: the commands before it are another's."""
-        self.begins.append(len(self.commands))
-        self._begun_ns = time.time_ns()
-        self._velocity = np.zeros(3)
+        """Set the clock."""
+        self.clock_ns = clock_ns
+        self.audit.leap(clock_ns)
 
     def _on_command(self, message: JointState, info: Any) -> None:
-        stamp, position = stamp_to_ns(message.header.stamp), np.array(message.position)
-        late = info["source_timestamp"] <= self._begun_ns  # the predecessor's, under way when it died
-        if late:
-            self._velocity = np.full(3, np.nan)
-        self._check(stamp, position, info["source_timestamp"])
-        self.commands.append((stamp, position))
-        if late:
-            self.begins[-1], self._velocity = len(self.commands), np.zeros(3)
-        self.arrivals.append(time.monotonic())
+        super()._on_command(message, info)
+        position = np.array(message.position)
         if np.isfinite(position).all():
             self.position = position
-
-    def _check(self, stamp: int, position: np.ndarray, sent_ns: int) -> None:
-        """Writes down every broken limit of a command that was sent at a time of the system clock."""
-        if not np.isfinite(position).all() or (np.abs(position) > LIMIT + 1e-9).any():
-            self.broken.append(f"command {len(self.commands)}: position {position}")
-            return
-        # A late tick is skipped, and a message may be lost where a machine is busy: what is between two commands is then not known.
-        periods = max(round((stamp - self.commands[-1][0]) * 1e-9 / PERIOD), 1) if self.commands else 1
-        velocity = (position - self.position) / PERIOD
-        if periods > 1 and self.begins[-1:] != [len(self.commands)]:
-            self.gaps += 1
-            if (np.abs(velocity) > periods * VELOCITY * (1 + 1e-6)).any():
-                self.broken.append(f"command {len(self.commands)}: {velocity * PERIOD} rad in {periods} periods")
-            self._velocity = np.full(3, np.nan)  # compares false: the next step's change of speed is not judged
-            return
-        if (np.abs(velocity) > VELOCITY * (1 + 1e-6)).any():
-            self.broken.append(f"command {len(self.commands)}: velocity {velocity}")
-        if (np.abs(velocity - self._velocity) > ACCELERATION * PERIOD * (1 + 1e-6) + 1e-9).any():
-            self.broken.append(f"command {len(self.commands)}: velocity {self._velocity} then {velocity}")
-        self._velocity = velocity
-        if np.abs(velocity).max() > 1e-6:
-            self._moved.append((sent_ns, stamp, len(self.commands)))
 
     def _on_reference(self, message: JointTrajectory, info: Any) -> None:
         stamp = stamp_to_ns(message.header.stamp)
         if stamp <= self.now_ns() + 200_000_000:
-            self._said["chunk"].append((info["source_timestamp"], stamp))
+            self.audit.said("chunk", info["source_timestamp"], stamp)
 
     def _on_replay(self, message: PointCloud2) -> None:
         try:
@@ -281,22 +228,3 @@ class ScriptedArm(Node):
             return  # the fuzzer's
         now = time.monotonic()
         self.rows += [(now, int(row["stamp_sec"]) * SECOND + int(row["stamp_nanosec"]), int(row["seq"])) for row in rows]
-
-    def _on_diagnostics(self, message: DiagnosticArray, info: Any) -> None:
-        for status in message.status:
-            values = {pair.key: pair.value for pair in status.values}
-            self.reports[status.name.strip("/")] = {**values, "message": status.message, "at": str(info["source_timestamp"] * 1e-9)}
-
-    def audit(self) -> None:
-        """Fail if any command broke a limit or followed what was too old."""
-        for what, limit in (("chunk", min(HORIZON * PERIOD, CHUNK_TIMEOUT)), ("measurement", STATE_TIMEOUT)):
-            said, newest = iter(sorted(self._said[what])), 0
-            known = next(said, None)
-            for sent, stamp, number in self._moved:
-                while known is not None and known[0] <= sent:
-                    newest = known[1] if known[0] in self._leaps else max(newest, known[1])
-                    known = next(said, None)
-                if (age := (stamp - newest) * 1e-9) > limit + BRAKING:
-                    self.broken.append(f"command {number}: moved on a {what} {age:.2f} s old")
-        self._moved.clear()
-        assert not self.broken, f"{len(self.broken)} commands outside limits: {self.broken[:5]}"

@@ -100,6 +100,8 @@ def test_it_is_not_enabled_while_nobody_takes_its_commands(graph, control, world
 
 DEAF = """
 import rclpy
+from rl_token_ros.nodes.discovery import use_short_lease
+use_short_lease()
 from geometry_msgs.msg import PoseStamped
 rclpy.init()
 node = rclpy.create_node("deaf")
@@ -128,6 +130,18 @@ def test_it_does_not_move_before_every_subscriber_has_acknowledged_where_it_star
             assert np.abs(first - held).max() <= 0.02 * 0.02 * 2.0 + 1e-9
         finally:
             process.kill()
+
+
+def test_a_killed_subscriber_with_a_short_lease_is_forgotten_before_the_arm_gives_up(graph, domain, control, world):
+    """As sim_node and record are; with the lease that DDS gives by default the arm would have been stopped first."""
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
+    with subprocess.Popen([sys.executable, "-c", DEAF], env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline()
+        graph.wait_for(lambda: control._command.get_subscription_count() == 2, "both there")
+        process.kill()
+    enable(graph, world)
+    graph.wait_for(lambda: (len(world.commands) > 1 and np.ptp(positions(world), axis=0).max() > 0.0) or control.controller.stop_reason, "it moves")
+    assert not control.controller.stop_reason
 
 
 def test_it_moves_for_who_does_not_acknowledge_too(graph, control, world):
@@ -175,6 +189,15 @@ def test_stop_latches_until_reset_and_reset_leaves_it_disabled(graph, control, m
     assert moving.call(graph, "reset_stop").success
     assert not control.controller.enabled
     enable(graph, moving)
+
+
+def test_a_change_of_state_is_in_diagnostics_before_the_next_report_is_due(graph, control, moving):
+    next(timer for timer in control.timers if timer.timer_period_ns == 1_000_000_000).cancel()
+    for service, says in (("stop", "stopped: ~/stop was called"), ("reset_stop", "disabled")):
+        assert moving.call(graph, service).success
+        graph.wait_for(lambda says=says: moving.message.startswith(says), says)
+    enable(graph, moving)
+    graph.wait_for(lambda: moving.message == "enabled, mode vla", "enabled")
 
 
 def test_enabling_it_twice_changes_nothing(graph, control, moving):

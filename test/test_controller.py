@@ -25,9 +25,13 @@ START = 1_000 * SECOND
 
 
 class Arm:
-    """A controller and an arm that goes where it is told at once; time goes on by ticks. What is in ``silent`` sends nothing."""
+    """A controller and an arm that goes where it is told at once; time goes on by ticks. What is in ``silent`` sends nothing.
 
-    def __init__(self, **changes) -> None:
+    Its measurements arrive ``lag`` ticks after they were made.
+    """
+
+    def __init__(self, lag: int = 0, **changes) -> None:
+        self.lag, self.measured, self.step = lag * PERIOD, [(0, HOME)], STEP  # stamp in ns, position
         self.settings = small_robot.settings(**changes)
         self.controller = Controller(self.settings, ResidualActor(small_robot.TOKEN, 9, CHUNK, 3, layers=2))
         self.now = START
@@ -40,11 +44,12 @@ class Arm:
     def sense(self) -> None:
         """Fresh inputs with the stamp of now."""
         if "pose" not in self.silent:
-            self.controller.state.update_pose(self.now, self.position, small_robot.DOWN)
+            self.measured.append((self.now, self.position))
+            self.controller.state.update_pose(*[one for one in self.measured if one[0] <= self.now - self.lag][-1], small_robot.DOWN)
         if "wrench" not in self.silent:
             self.controller.state.update_wrench(self.now, (0, 0, 0), (0, 0, 0))
         if "vla" not in self.silent:
-            self.controller.proposals.set_chunk(Chunk(self.now, PERIOD, np.tile(STEP, (HORIZON, 1))), self.now)
+            self.controller.proposals.set_chunk(Chunk(self.now, PERIOD, np.tile(self.step, (HORIZON, 1))), self.now)
             self.controller.proposals.set_token(self.now, np.zeros(small_robot.TOKEN, np.float32), self.now)
 
     def tick(self, count: int = 1) -> Command | None:
@@ -180,11 +185,43 @@ def test_the_first_command_that_arrives_starts_at_the_measured_position_however_
     for measured, command in lost:
         assert command.holding and not command.velocity.any()
         np.testing.assert_array_equal(command.position, measured)
-    measured = unheard.position
     unheard.controller.received()
     command = unheard.tick()
     assert not command.holding
-    within_limits(measured, command.position, np.zeros(3), unheard.controller.filter.limits, 0.02)
+    within_limits(lost[-1][0], command.position, np.zeros(3), unheard.controller.filter.limits, 0.02)
+
+
+def test_the_first_motion_goes_on_from_where_the_arm_was_last_told_to_be(unheard):
+    """An acknowledged command is where the arm's controller is; a measurement that is on its way says where it was."""
+    told = lose(unheard, 58, drift=4e-4)[-1][1].position
+    unheard.controller.received()
+    within_limits(told, unheard.tick().position, np.zeros(3), unheard.controller.filter.limits, 0.02)
+
+
+@pytest.mark.parametrize("lag", [0, 3, 8])
+def test_enabled_again_at_once_the_arm_is_not_led_back_to_where_it_was_measured_on_its_way_to_rest(lag):
+    """Every command within the limits of the one before, whoever disabled and enabled it in between, and however late it is measured."""
+    arm = Arm(lag=lag)
+    arm.step = 8 * STEP
+    arm.tick(1 + lag)
+    arm.enable()
+    arm.tick(20)
+    before, velocity, limits = arm.position, arm.controller.filter.velocity, arm.controller.filter.limits
+    arm.controller.disable()
+    for _ in range(100):
+        try:
+            arm.enable()
+            arm.controller.await_reception()
+            break
+        except Refused as refused:
+            assert "coming to rest" in str(refused)
+        if (command := arm.tick()) is not None:
+            velocity, before = within_limits(before, command.position, velocity, limits, 0.02), command.position
+    for _ in range(30):
+        if (command := arm.tick()) is not None:
+            velocity, before = within_limits(before, command.position, velocity, limits, 0.02), command.position
+            arm.controller.received()
+    assert velocity.any()
 
 
 def test_an_arm_that_nothing_reaches_is_stopped_before_anybody_has_forgotten_it(unheard):
@@ -463,6 +500,7 @@ def test_a_clock_that_goes_back_stops_the_arm_and_forgets_every_input(practising
     practising.tick(3)
     assert set(practising.controller.state.stamps.values()) == {practising.now}
     practising.controller.reset_stop()
+    practising.now += PERIOD
     practising.enable()
     assert not practising.tick().holding
 
@@ -747,8 +785,10 @@ events = st.lists(
 @run(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(events, st.sampled_from(["delta", "absolute"]))
 def test_whatever_happens_every_command_keeps_every_limit(events, action_type):
-    arm = Arm(mode="actor", action_type=action_type, hold_timeout=0.2, episode_time_limit=0.5)
+    box = {"workspace_min": [0.35, -0.2, 0.05], "workspace_max": [0.45, 0.05, 0.15]}  # narrower than the limits of position, but for one
+    arm = Arm(mode="actor", action_type=action_type, hold_timeout=0.2, episode_time_limit=0.5, **box)
     controller, limits = arm.controller, arm.controller.filter.limits
+    np.testing.assert_array_equal([limits.position_min, limits.position_max], [[0.35, -0.1, 0.05], [0.45, 0.05, 0.15]])
     controller.actor.weights = small_robot.actor_weights(residual=0.9)
     arm.enable()
     before, velocity = arm.position, np.zeros(3)
@@ -772,7 +812,7 @@ def test_whatever_happens_every_command_keeps_every_limit(events, action_type):
             controller.proposals.set_chunk(Chunk(arm.now + 1, PERIOD, np.full((HORIZON, 3), 1e308)), arm.now)
         elif event == "vla mode":
             controller.change(small_robot.settings(action_type=action_type))
-        elif event == "nan weights":
+        elif event == "nan weights" and controller.actor.weights is not None:  # None: they were left
             controller.actor.weights.tensors["b2"][:] = np.nan
         elif event in ("critical", "over"):
             controller.set_critical(event == "critical", arm.now)

@@ -8,10 +8,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("mcap")
 
-import fault_bench
+from damage import CLOCK_FAULTS
+from fault_bench import ClockBench
 
 
-def test_a_clock_that_jumps_or_loops_stops_the_arm_until_it_is_reset(tmp_path, domain):
-    with fault_bench.FaultBench(tmp_path, domain, nodes=("control_node",), sim_time=True) as bench:
-        fault_bench.clock_jumps(bench, np.random.default_rng(0))
-        bench.arm.audit()
+@pytest.mark.parametrize("fault", CLOCK_FAULTS)
+def test_it_stops_the_arm_until_it_is_reset(tmp_path, domain, fault):
+    with ClockBench(tmp_path, domain) as bench:
+        CLOCK_FAULTS[fault](bench, np.random.default_rng(0))
+        bench.arm.audit.finish()

@@ -1,6 +1,13 @@
-"""A thousand damaged messages for every topic that the network may write: refused with a sentence, or harmless; nothing else."""
+"""A thousand damaged messages for every topic that the network may write: refused with a sentence, or harmless; nothing else.
+
+Whatever they say, no file is touched by it.
+"""
 
 from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -19,6 +26,18 @@ from rl_token_ros.weights import WeightsError
 from rl_token_ros.weights_gate import WeightsGate
 
 MESSAGES = 1000
+_watched: list[list[str]] = []  # of the test that runs
+sys.addaudithook(lambda event, arguments: _watched[-1].append(f"{event} {arguments[0]}") if _watched and event in ("open", "os.mkdir", "os.rename", "os.remove", "subprocess.Popen") else None)
+
+
+@pytest.fixture
+def files() -> Iterator[list[str]]:
+    """What the test opens, makes, renames, removes or starts from here on."""
+    _watched.append([])
+    open(os.devnull).close()
+    assert _watched[-1] == [f"open {os.devnull}"]
+    yield _watched[-1]
+    _watched.pop()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +46,7 @@ def models(tmp_path_factory):
 
 
 @pytest.mark.parametrize("topic", ["vla/reference", "vla/embedding"])
-def test_what_the_vla_says_never_breaks_a_limit_or_the_pipeline(models, tmp_path, random, topic):
+def test_what_the_vla_says_never_breaks_a_limit_or_the_pipeline(models, tmp_path, random, files, topic):
     values = scripted_arm.parameters(models, tmp_path)
     known = parameters.fields(Control)
     refused: list[str] = []
@@ -45,6 +64,7 @@ def test_what_the_vla_says_never_breaks_a_limit_or_the_pipeline(models, tmp_path
     pipeline.propose(good, now)
     tick()
     pipeline.enable(now)
+    files.clear()
     for message in damaged_messages(random, topic, MESSAGES, lambda: now):
         if not isinstance(message, bytes):
             pipeline.propose(message, now) if topic == "vla/reference" else pipeline.encode(message)
@@ -54,10 +74,12 @@ def test_what_the_vla_says_never_breaks_a_limit_or_the_pipeline(models, tmp_path
             position = command
     assert len(refused) > MESSAGES // 4 and all(refused)
     assert all(topic in text for text in refused)
+    assert not files
 
 
-def test_replay_messages_are_refused_with_a_sentence_or_are_rows(random):
+def test_replay_messages_are_refused_with_a_sentence_or_are_rows(random, files):
     refused = 0
+    files.clear()
     for message in damaged_messages(random, "replay", MESSAGES, lambda: SECOND):
         if isinstance(message, bytes):
             continue
@@ -69,15 +91,17 @@ def test_replay_messages_are_refused_with_a_sentence_or_are_rows(random):
         else:
             assert np.isfinite(rows["token"]).all()
     assert refused > MESSAGES // 2
+    assert not files
 
 
-def test_weights_are_refused_with_a_sentence_or_are_weights(random):
+def test_weights_are_refused_with_a_sentence_or_are_weights(random, files):
     actor = ResidualActor(small_robot.TOKEN, 9, small_robot.CHUNK, 3, layers=2)
     observation = np.zeros(actor.architecture.inputs, np.float32)
     good = weights.encode(small_robot.actor_weights(1, 0.3))
     refused = 0
-    for blob in damaged_weights(random, good, MESSAGES):
-        gate = WeightsGate(actor, small_robot.identity())
+    gates = [WeightsGate(actor, small_robot.identity()) for _ in range(MESSAGES)]
+    files.clear()
+    for gate, blob in zip(gates, damaged_weights(random, good, MESSAGES)):
         try:
             ready = gate.admit(blob, observation)
         except WeightsError as error:
@@ -86,3 +110,4 @@ def test_weights_are_refused_with_a_sentence_or_are_weights(random):
         else:
             assert 0 < ready.version < 2**32 and np.abs(actor.run(observation, ready)).max() <= 1.0 + 1e-5
     assert refused > MESSAGES // 2
+    assert not files

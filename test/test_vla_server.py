@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -145,18 +146,21 @@ def test_two_clients_take_turns():
     assert len(most) == 3 and max(most) == 1
 
 
-def test_clients_without_the_key_stay_outside(monkeypatch):
-    with running(Serving(Policy(), api_key="right")) as server:
-        monkeypatch.setenv("RL_TOKEN_API_KEY", "wrong")
+def test_clients_without_the_key_stay_outside_and_no_key_is_in_the_log(monkeypatch, caplog):
+    right, wrong = "s3cr3t-of-the-server", "s3cr3t-of-another"
+    caplog.set_level(logging.DEBUG, "vla_server")
+    with running(Serving(Policy(), api_key=right)) as server:
+        monkeypatch.setenv("RL_TOKEN_API_KEY", wrong)
         asked = client(server.url)
         with pytest.raises(BackendError, match="status 401"):
             asked.query(SEEN)
-        monkeypatch.setenv("RL_TOKEN_API_KEY", "right")
+        monkeypatch.setenv("RL_TOKEN_API_KEY", right)
         asked = client(server.url)
         asked.query(SEEN)
         asked.close()
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz") as answer:
             assert answer.status == 200  # says nothing but that it lives
+    assert "connected" in caplog.text and "s3cr3t" not in caplog.text
 
 
 def test_openpis_own_client_is_served():

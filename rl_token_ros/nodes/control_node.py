@@ -25,7 +25,7 @@ from rl_token_ros.critical_phase import PhaseWatch
 from rl_token_ros.gripper import Gripper
 from rl_token_ros.nodes.beside import Beside
 from rl_token_ros.nodes.command_topic import UNNAMED, CommandTopic
-from rl_token_ros.nodes.discovery import use_profile
+from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.realtime import prioritise
 from rl_token_ros.nodes.ros_parameters import declare, on_change
 from rl_token_ros.nodes.running import run
@@ -35,7 +35,7 @@ from rl_token_ros.settings import Control
 from rl_token_ros.timing import Percentiles, TickClock
 from rl_token_ros.weights import ActorWeights, WeightsError
 
-WATCH_SECONDS = 0.2  # between two looks for other publishers of `command`
+WATCH_SECONDS = 0.2  # between two looks for other publishers of `command`, and for a change of state to report
 
 
 class ControlNode(Node):
@@ -54,7 +54,7 @@ class ControlNode(Node):
         self.refused_inputs = 0
         self._started_ns = time.time_ns()
         self._newest_weights: ActorWeights | None = None
-        self._reverts, self._told_stop = 0, ""
+        self._reverts, self._told_stop, self._reported = 0, "", (False, False, False)
         self._scheduling = prioritise(settings.realtime_priority)
         self.get_logger().info(self._scheduling)
         self.beside = Beside(self, self.pipeline, self._refuse)
@@ -95,7 +95,7 @@ class ControlNode(Node):
             backwards = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
             self._jump = clock.create_jump_callback(backwards, post_callback=lambda _: ticking.reset())
         self.create_timer(1.0, self._report, clock=steady)
-        self.create_timer(WATCH_SECONDS, self._watch_command, clock=steady)
+        self.create_timer(WATCH_SECONDS, self._watch, clock=steady)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -153,14 +153,12 @@ class ControlNode(Node):
         self.writer.begin(self.controller.state.values)
         self.get_logger().info("enabled: the arm may move")
 
-    def _await_reception(self, now: int) -> None:
-        """Until a command is known to have arrived it says where the arm is, as if it had been enabled this moment."""
-        if not self.controller.arming.unsafe(now):
-            self.writer.begin(self.controller.state.values)
-        if self.controller.reception.proven(self._command_topic.acknowledged, self._command_topic.silent):
-            self.pipeline.received(now)
+    @property
+    def _state(self) -> tuple[bool, bool, bool]:
+        """Whether it is stopped, enabled, waiting: what an operator waits for."""
+        return bool(self.controller.stop_reason), self.controller.enabled, bool(self.controller.reception.steps)
 
-    def _watch_command(self) -> None:
+    def _watch(self) -> None:
         """Two that command one arm, or an arm that no longer listens, and would jump when it did again: held until someone has looked."""
         controller, others = self.controller, self._command_topic.others()
         moving = controller.enabled and not controller.stop_reason
@@ -170,6 +168,8 @@ class ControlNode(Node):
             self._stop("nobody takes 'command' any more; start the arm's controller")
         elif others and UNNAMED in controller.stop_reason:
             controller.stop_reason = second_publisher(others)
+        if self._state != self._reported:
+            self._report()  # at once: someone waits for it
 
     def _stop(self, reason: str) -> None:
         self.pipeline.stop(self._now(), reason)
@@ -226,9 +226,12 @@ class ControlNode(Node):
     def _command_once(self, now: int | None = None) -> Command | None:
         """One control step, with all that it says."""
         now = self._now() if now is None else now
-        if self.controller.reception.steps:
-            self._await_reception(now)
+        controller = self.controller
+        if controller.reception.steps and controller.reception.proven(self._command_topic.acknowledged, self._command_topic.silent):
+            self.pipeline.received(now)
         command = self.pipeline.tick(now)
+        if command is not None and controller.reception.steps and not controller.stop_reason:
+            self.writer.begin(controller.state.values)  # it says where the arm is, as if it had been enabled this moment
         self._publish_command(command, now)
         self._publish_rows()
         return command
@@ -287,7 +290,7 @@ class ControlNode(Node):
     # --- diagnostics --------------------------------------------------------------------------------------------------
 
     def _report(self) -> None:
-        controller = self.controller
+        controller, self._reported = self.controller, self._state
         others = self._command_topic.others()
         if controller.stop_reason:
             level, message = "error", f"stopped: {controller.stop_reason}"
@@ -340,7 +343,7 @@ class ControlNode(Node):
 
 def main() -> None:
     """Entry point of `control_node`."""
-    use_profile("control_node")
+    use_short_lease()
     sys.exit(run(ControlNode))
 
 

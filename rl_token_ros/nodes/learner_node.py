@@ -27,6 +27,7 @@ from rl_token_ros.replay_record import ReplayError
 from rl_token_ros.settings import Learner
 from rl_token_ros.weights import Architecture, Identity
 
+WATCH_SECONDS = 0.1  # between two looks whether the process has started or ended, which is reported at once
 STALE_SECONDS = 15.0  # without figures from the process
 
 
@@ -44,6 +45,7 @@ class LearnerNode(Node):
         self.received = dict.fromkeys(s.robots or [""], 0)  # rows, by robot
         self.refused = self.pushes = 0
         self.pushed_ns = 0
+        self._reported = ""  # state of the process
         self._weights = [self.create_publisher(UInt8MultiArray, _of(robot, "actor/weights"), LATCHED) for robot in self.received]
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         identity = find_identity(s)
@@ -54,6 +56,7 @@ class LearnerNode(Node):
             self.create_subscription(PointCloud2, _of(robot, "replay"), take, QoSProfile(depth=1000), raw=True)  # kept as it came
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._report, clock=steady)
+        self.create_timer(WATCH_SECONDS, self._watch, clock=steady)
         self.create_timer(s.repeat_seconds, self._repeat, clock=steady)
         self._repeat()
 
@@ -104,8 +107,13 @@ class LearnerNode(Node):
     def _log(self, level: str, text: str) -> None:
         getattr(self.get_logger(), level)(text)
 
+    def _watch(self) -> None:
+        if self.worker.state != self._reported:
+            self._report()
+
     def _report(self) -> None:
         worker = self.worker
+        self._reported = worker.state
         if worker.failed:
             raise ParameterError(worker.failed)
         age = time.monotonic() - worker.stats_at

@@ -16,6 +16,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rl_token_ros import diagnostics
 from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
+from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
 from rl_token_ros.parameters import ParameterError
@@ -120,6 +121,7 @@ class RecordNode(Node):
 
 def main() -> None:
     """Entry point of `record`."""
+    use_short_lease()
     sys.exit(run(RecordNode))
 
 

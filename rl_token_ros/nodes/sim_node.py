@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, UInt8
 
 from rl_token_ros import diagnostics, images
+from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
 from rl_token_ros.parameters import ParameterError
@@ -181,6 +182,7 @@ class SimNode(Node):
 
 def main() -> None:
     """Entry point of `sim_node`."""
+    use_short_lease()
     sys.exit(run(SimNode))
 
 
