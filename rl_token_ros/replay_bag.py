@@ -281,13 +281,15 @@ class _Run:
 
     def _steps(self, progress: Progress) -> Iterator[Step]:
         wanted = {topic.name for topic in self._topics.values()} | set(self._apart)
-        records = self._bag.read(wanted)
+        records, position = self._bag.read(wanted), -1
         for record in records if self.traced else in_order(records):
             if (apart := self._apart.get(record.topic)) is not None:
                 apart.take(record)
             else:
                 yield from self._replayer.take(record)
-            progress(min(self._bag.position // MEGABYTE, self._bag.size // MEGABYTE - 1))
+            if position != self._bag.position:
+                position = self._bag.position
+                progress(min(position // MEGABYTE, self._bag.size // MEGABYTE - 1))
         if self.traced:
             yield from self._replayer.finish()
         progress(max(self._bag.size // MEGABYTE, 1))

@@ -10,13 +10,15 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 import zstandard
 from rosbags.rosbag2 import Reader, StoragePlugin
 from rosbags.rosbag2 import Writer as ForeignWriter
+from rosbags.serde import SerdeError
 
-from rl_token_ros.bags import types
+from rl_token_ros.bags import quick, types
 from rl_token_ros.bags.inbox import Inbox, header_stamp_ns
 from rl_token_ros.bags.names import Names, RemapError
 from rl_token_ros.bags.reader import Bag, BagError, Topic
@@ -264,6 +266,78 @@ def test_a_type_that_had_other_fields_then_is_decoded_as_it_was():
     message = old(bytes([0, 1, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0]))
     assert message.data is True and message.more == 7
     assert types.decoder(BOOL, "# a comment\nbool data\n")(TRUE).data is True
+
+
+# --- decoded ------------------------------------------------------------------------------------------------------------
+
+
+def random_message(kind: str, random: np.random.Generator):
+    """Any message of one of the types that are decoded in a quick way."""
+    M = STORE.types
+
+    def name() -> str:
+        return "äx_1"[: random.integers(0, 5)]
+
+    def vector():
+        return M["geometry_msgs/msg/Vector3"](*random.normal(size=3).tolist())
+
+    def numbers(most: int) -> np.ndarray:
+        return random.normal(size=random.integers(0, most))
+
+    header = M["std_msgs/msg/Header"](M["builtin_interfaces/msg/Time"](int(random.integers(0, 2**31)), int(random.integers(0, 2**32))), name())
+    names = [name() for _ in range(random.integers(0, 4))]
+    if kind == POSE:
+        point, turn = M["geometry_msgs/msg/Point"](*random.normal(size=3).tolist()), M["geometry_msgs/msg/Quaternion"](*random.normal(size=4).tolist())
+        return M[kind](header, M["geometry_msgs/msg/Pose"](point, turn))
+    if kind.startswith("geometry_msgs"):
+        return M[kind](header, M[kind.removesuffix("Stamped")](vector(), vector()))
+    if kind == "sensor_msgs/msg/JointState":
+        return M[kind](header, names, numbers(4), numbers(4), numbers(4))
+    size, usual = int(random.integers(0, 4)), random.random() < 0.7
+    points = [
+        M["trajectory_msgs/msg/JointTrajectoryPoint"](
+            random.normal(size=size) if usual else numbers(4), *(np.zeros(0) if usual else numbers(3) for _ in range(3)),
+            M["builtin_interfaces/msg/Duration"](i, int(random.integers(0, 10**9))),
+        )
+        for i in range(random.integers(0, 5))
+    ]  # fmt: skip
+    return M[kind](header, names, points)
+
+
+@pytest.mark.parametrize("kind", quick.READERS)
+def test_quick_decoders_give_what_the_general_one_gives(kind):
+    random = np.random.default_rng(0)
+    decode, taken = types.decoder(kind), 0
+    for _ in range(300):
+        cdr = bytes(STORE.serialize_cdr(random_message(kind, random), kind))
+        general = STORE.deserialize_cdr(cdr, kind)
+        assert repr(decode(cdr)) == repr(general) and bytes(STORE.serialize_cdr(decode(cdr), kind)) == cdr
+        try:
+            taken += repr(quick.READERS[kind](STORE.types, cdr)) == repr(general)
+        except quick.Unusual:
+            pass
+        big_endian = bytes(STORE.serialize_cdr(general, kind, little_endian=False))
+        assert repr(decode(big_endian)) == repr(general)
+    assert taken > 150  # else nothing is quick
+
+
+@pytest.mark.parametrize("kind", quick.READERS)
+def test_quick_decoders_refuse_what_the_general_one_refuses(kind):
+    random = np.random.default_rng(1)
+    decode = types.decoder(kind)
+    for _ in range(200):
+        cdr = bytearray(STORE.serialize_cdr(random_message(kind, random), kind))
+        if random.random() < 0.5:
+            cdr = cdr[: random.integers(0, len(cdr))]
+        else:
+            cdr[random.integers(0, len(cdr))] ^= 1 << random.integers(0, 8)
+        try:
+            general = repr(STORE.deserialize_cdr(bytes(cdr), kind))
+        except SerdeError:
+            with pytest.raises(SerdeError):
+                decode(bytes(cdr))
+        else:
+            assert repr(decode(bytes(cdr))) == general
 
 
 # --- names --------------------------------------------------------------------------------------------------------------

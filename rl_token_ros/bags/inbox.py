@@ -8,12 +8,13 @@ from collections import OrderedDict
 KEEP_NS = 10_000_000_000  # of recording time, after which a message is not waited for any more
 AGAIN_NS = 500_000_000  # of recording time between two messages with one stamp that are not the same moment
 KEEP_BYTES = 64 << 20  # of one topic
+STAMP = struct.Struct("<iI"), struct.Struct(">iI")
 LONGEST_STEP_NS = 1_000_000_000  # between two messages, by which the age of others grows at most: recorders' clocks jump, too
 
 
 def header_stamp_ns(cdr: bytes) -> int:
     """Stamp of a message that begins with a std_msgs/Header, without decoding it."""
-    seconds, nanoseconds = struct.unpack_from("<iI" if cdr[1] & 1 else ">iI", cdr, 4)
+    seconds, nanoseconds = STAMP[not cdr[1] & 1].unpack_from(cdr, 4)
     return seconds * 1_000_000_000 + nanoseconds
 
 

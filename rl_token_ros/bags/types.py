@@ -10,6 +10,8 @@ from typing import Any, Callable
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from rl_token_ros.bags import quick
+
 SEPARATOR = "=" * 80 + "\n"
 
 
@@ -52,9 +54,10 @@ def decoder(name: str, text: str = "", encoding: str = "ros2msg") -> Callable[[b
     if text and encoding == "ros2msg" and _other(text, name):
         store = get_typestore(Stores.EMPTY)
         store.register(_parse(text, name))
-    elif name not in store.fielddefs:
+        return functools.partial(store.deserialize_cdr, typename=name)
+    if name not in store.fielddefs:
         definition(name)
-    return functools.partial(store.deserialize_cdr, typename=name)
+    return quick.decoder(name, store)
 
 
 def _other(text: str, name: str) -> bool:
