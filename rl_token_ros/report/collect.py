@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from rl_token_ros.weights import WeightsError
 DIAGNOSTICS = "/diagnostics"
 NODES = ("control_node", "learner_node", "vla_node")
 LINES = 40  # of the logs' warnings, the newest
+LOGGED = re.compile(r"\[(WARN|ERROR|FATAL)\] \[[\d.]+\] \[([^\]]+)\]: (.*)")  # as ROS writes them: level, time, node, text
 MEGABYTE = 1_000_000
 RATE = 50.0  # Hz, where nothing says what control_rate was
 
@@ -54,6 +56,14 @@ class Series:
         """[n] of one figure, NaN where it was not said."""
         column = self.values.get(name, [])
         return np.array(column + [math.nan] * (len(self.times) - len(column)))
+
+    def number(self, name: str) -> float:
+        """What was said last; 0 where it is no number or was not said."""
+        try:
+            value = float(self.last.get(name, 0.0))
+        except ValueError:
+            return 0.0
+        return value if math.isfinite(value) else 0.0
 
 
 @dataclass
@@ -240,16 +250,19 @@ def _note_missing(run: Run) -> None:
 
 
 def _read_logs(run: Run) -> None:
-    lines = []
+    """Warnings and errors, each once, with who said it and how often."""
+    told: dict[str, list[str]] = {}
     for path in sorted(run.folder.rglob("*.log")) if run.folder.is_dir() else []:
-        lines += [f"{path.stem}: {line.strip()}" for line in path.read_text(errors="replace").splitlines() if _is_warning(line)]
-    run.log = lines[-LINES:]
-    if len(lines) > LINES:
-        run.log.insert(0, f"({len(lines) - LINES} more before these)")
-
-
-def _is_warning(line: str) -> bool:
-    return any(mark in line for mark in ("[WARN]", "[ERROR]", "[FATAL]", "Traceback", "error:"))
+        for line in path.read_text(errors="replace").splitlines():
+            if (found := LOGGED.match(line)) is not None:
+                told.setdefault(f"{found[1]}: {found[3]}", []).append(found[2])
+            elif any(mark in line for mark in ("[WARN]", "[ERROR]", "[FATAL]", "Traceback", "error:")):
+                told.setdefault(line.strip(), []).append(path.stem)
+    for text, nodes in list(told.items())[-LINES:]:
+        often = f" ({len(nodes)} times)" if len(nodes) > len(set(nodes)) else ""
+        run.log.append(f"{', '.join(dict.fromkeys(nodes))}{often}: {text}")
+    if len(told) > LINES:
+        run.log.insert(0, f"({len(told) - LINES} more before these)")
 
 
 def _relative(path: Path, folder: Path) -> str:
