@@ -6,7 +6,6 @@ Checks that every command comes out as it was sent, bit for bit, and says what o
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from rl_token_ros.bags import types
 from rl_token_ros.bags.commands import CommandReader
 from rl_token_ros.bags.compare import Transitions, Wire
 from rl_token_ros.bags.figures import Figures
-from rl_token_ros.bags.inputs import control_of
+from rl_token_ros.bags.inputs import control_of, read_settings
 from rl_token_ros.bags.looking import Looker
 from rl_token_ros.bags.names import COMMAND_TYPES, COMPRESSED, IMAGE, SETTINGS, TICKS, Names, RemapError
 from rl_token_ros.bags.reader import Bag, BagError, Topic
@@ -117,9 +116,13 @@ def _settings_of_the_run(bag: Bag, names: Names, options: argparse.Namespace, no
     if topic is not None:
         decode = types.decoder(topic.type, topic.definition, topic.encoding)
         for record in bag.read({topic.name}):
-            return json.loads(decode(record.data).data)
+            try:
+                return read_settings(decode(record.data))
+            except ValueError:
+                continue  # damaged; the next one may be whole
     if not options.config:
-        raise CannotReplay(f"{names.missing(SETTINGS)}; name the robot's parameter file with --config")
+        why = names.missing(SETTINGS) if topic is None else f"no message of '{topic.name}' can be read"
+        raise CannotReplay(f"{why}; name the robot's parameter file with --config")
     notes.append("the parameters are those of --config: the bag does not say which ones the run had")
     return {"number": 0, "parameters": asdict(_from_file(options.config)), "vla_sha256": "", "of_file": True}
 
@@ -166,15 +169,18 @@ def _others(told: dict, options: argparse.Namespace) -> dict[str, Other]:
 
 def _unreadable(bag: Bag, ticks: Topic) -> str:
     """Why `~/ticks` cannot be used; empty when it can."""
-    decode = types.decoder(ticks.type, ticks.definition, ticks.encoding)
+    decode, why = types.decoder(ticks.type, ticks.definition, ticks.encoding), f"'{ticks.name}' has no messages"
     for record in bag.read({ticks.name}):
         try:
             message = decode(record.data)
             replay_record.decode_table(message, layout_of(message).dtype, TICKS)
+        except types.NotDecoded:
+            why = f"no message of '{ticks.name}' can be decoded"
+            continue
         except replay_record.ReplayError as error:
             return f"'{ticks.name}' is of another version of this package ({error})"
         return ""
-    return f"'{ticks.name}' has no messages"
+    return why
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------------------------
@@ -301,7 +307,7 @@ class _Run:
             lines += self._wire.text()
         if self.traced:
             for topic, count in self._replayer.missing.most_common():
-                if topic not in self._topics:
+                if topic not in self._topics and self._names.find(topic) is None:
                     self._notes.append(f"{self._names.missing(topic)} ({count} steps used it)")
                 else:
                     self._notes.append(f"{count} steps used messages on '{topic}' that are not in the bag: recorded later than control_node, or lost")

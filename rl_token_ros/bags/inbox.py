@@ -9,6 +9,7 @@ KEEP_NS = 10_000_000_000  # of recording time, after which a message is not wait
 AGAIN_NS = 500_000_000  # of recording time between two messages with one stamp that are not the same moment
 KEEP_BYTES = 64 << 20  # of one topic
 STAMP = struct.Struct("<iI"), struct.Struct(">iI")
+STAMP_BYTES = 12  # with the encapsulation
 LONGEST_STEP_NS = 1_000_000_000  # between two messages, by which the age of others grows at most: recorders' clocks jump, too
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rl_token_ros import parameters, state_messages, weights
 from rl_token_ros.bags import types
-from rl_token_ros.bags.inbox import Inbox
+from rl_token_ros.bags.inbox import STAMP_BYTES, Inbox
 from rl_token_ros.bags.names import SETTINGS
 from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.pipeline import Pipeline
@@ -42,14 +42,20 @@ class Inputs:
     def take(self, ours: str, record: Record) -> None:
         """A message of any topic; of those that rows name none by, only the time counts."""
         if ours in INPUTS:
+            if len(record.data) < STAMP_BYTES:
+                self._refused(types.NotDecoded(f"a message of '{ours}' has {len(record.data)} bytes, too few for a header"))
+                return
             self._inbox.put(ours, record.stamp_ns, record.data)
             return
         self._inbox.pass_time(record.stamp_ns)
-        if ours == SETTINGS:
-            settings = json.loads(self._decode[ours](record.data).data)
-            self._settings[settings["number"]] = settings
-        elif ours == "actor/weights":
-            self._take_weights(bytes(self._decode[ours](record.data).data))
+        try:
+            if ours == SETTINGS:
+                settings = read_settings(self._decode[ours](record.data))
+                self._settings[settings["number"]] = settings
+            elif ours == "actor/weights":
+                self._take_weights(bytes(self._decode[ours](record.data).data))
+        except ValueError as error:
+            self._refused(error)
 
     def _take_weights(self, blob: bytes) -> None:
         try:
@@ -123,8 +129,8 @@ class Inputs:
     def feed(
         self, pipeline: Pipeline, row: Row, refused: Callable[[Exception], None],
         settings_of: Callable[[dict], Control], own_weights: bool = False,
-    ) -> None:  # fmt: skip
-        """Hand over what this row used and the pipeline does not hold yet.
+    ) -> list[str]:  # fmt: skip
+        """Hand over what this row used and the pipeline does not hold yet; gives the topics of messages that are damaged.
 
         Args:
             settings_of: the pipeline's parameters, given those of `~/settings`.
@@ -136,7 +142,7 @@ class Inputs:
                 pipeline.parameters = number
         if self._fallback is not None:
             pipeline.parameters = row.parameters
-        held = dict(zip(INPUTS, pipeline.controller.input_stamps))
+        held, damaged = dict(zip(INPUTS, pipeline.controller.input_stamps)), []
         for topic, stamp in row.inputs.items():
             if held[topic] == stamp:
                 continue
@@ -147,6 +153,9 @@ class Inputs:
             try:
                 now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
                 hand_over(pipeline, topic, self._decode[topic](data), now)
+            except types.NotDecoded as error:
+                damaged.append(topic)
+                refused(error)
             except ValueError as error:
                 refused(error)
         offered = row.weights_offered
@@ -155,6 +164,7 @@ class Inputs:
                 pipeline.admit(self._weights[offered])
             except WeightsError as error:
                 refused(error)
+        return damaged
 
 
 def _over(topic: str, row: Row, pipeline: Pipeline | None) -> bool:
@@ -178,6 +188,19 @@ def hand_over(pipeline: Pipeline, topic: str, message: Any, now_ns: int) -> None
         pipeline.intervene(message, now_ns)
     else:
         state_messages.take(pipeline.controller.state, topic, message, now_ns)
+
+
+def read_settings(message: Any) -> dict:
+    """What a message of `~/settings` says.
+
+    Raises:
+        NotDecoded: it is not what control_node writes.
+    """
+    try:
+        told = json.loads(message.data)
+        return {**told, "number": int(told.get("number", 0)), "parameters": dict(told["parameters"])}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise types.NotDecoded(f"a message of '{SETTINGS}' is not what control_node writes ({type(error).__name__}: {error})") from None
 
 
 def control_of(settings: dict, **changes: Any) -> Control:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any, Callable
 
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
@@ -17,6 +18,10 @@ SEPARATOR = "=" * 80 + "\n"
 
 class TypeUnknown(ValueError):
     """A message type whose definition is nowhere to be found; the message names it."""
+
+
+class NotDecoded(ValueError):
+    """A message whose bytes are not of its type; the message says which."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -47,9 +52,23 @@ def decoder(name: str, text: str = "", encoding: str = "ros2msg") -> Callable[[b
         text: its definition as found in a bag: a type may have had other fields in another release. Empty: the usual ones.
         encoding: of ``text``, as MCAP calls it; any but ros2msg is ignored.
 
+    The function raises :class:`NotDecoded`.
+
     Raises:
         TypeUnknown: there is no definition.
     """
+    read = _reader(name, text, encoding)
+
+    def decode(cdr: bytes) -> Any:
+        try:
+            return read(cdr)
+        except SerdeError as error:
+            raise NotDecoded(f"a message is no {name}: {error}") from None
+
+    return decode
+
+
+def _reader(name: str, text: str, encoding: str) -> Callable[[bytes], Any]:
     store = known()
     if text and encoding == "ros2msg" and _other(text, name):
         store = get_typestore(Stores.EMPTY)

@@ -14,6 +14,7 @@ import numpy as np
 
 from rl_token_ros import replay_record, weights
 from rl_token_ros.bags import types
+from rl_token_ros.bags.inputs import read_settings
 from rl_token_ros.bags.names import SETTINGS, Names
 from rl_token_ros.bags.reader import SUFFIXES, Bag, BagError, Record, Topic
 from rl_token_ros.bags.tables import TableReader
@@ -205,14 +206,18 @@ def _read(run: Run, bag: Bag, progress: Callable[[int], None]) -> _Rows:
         topics[DIAGNOSTICS] = bag.topics[DIAGNOSTICS]
     decode = {ours: types.decoder(topic.type, topic.definition, topic.encoding) for ours, topic in topics.items()}
     ours_of = {topic.name: ours for ours, topic in topics.items()}
-    rows = _Rows(topics.get("replay"))
+    rows, damaged = _Rows(topics.get("replay")), Counter()
     for record in bag.read(set(ours_of)):
         ours = ours_of[record.topic]
-        if ours == "replay":
-            rows.take(record.data, float(run.settings.get("control_rate", RATE)))
-        else:
-            _READ[ours](run, record, decode[ours](record.data))
+        try:
+            if ours == "replay":
+                rows.take(record.data, float(run.settings.get("control_rate", RATE)))
+            else:
+                _READ[ours](run, record, decode[ours](record.data))
+        except ValueError:  # its bytes are damaged
+            damaged[record.topic] += 1
         progress(bag.position)
+    run.missing += [f"{count} messages of '{topic}' in '{bag.path.name}' cannot be read and are left out" for topic, count in damaged.items()]
     if rows.problem:
         run.missing.append(f"the rows in '{bag.path.name}' are not used: {rows.problem}")
     return rows
@@ -226,7 +231,7 @@ def _read_diagnostics(run: Run, record: Record, message: Any) -> None:
 
 
 def _read_settings(run: Run, record: Record, message: Any) -> None:
-    run.settings = json.loads(message.data)["parameters"]
+    run.settings = read_settings(message)["parameters"]
 
 
 def _read_weights(run: Run, record: Record, message: Any) -> None:
