@@ -21,7 +21,7 @@ from rl_token_ros.bags.figures import Figures
 from rl_token_ros.bags.inputs import control_of, read_settings
 from rl_token_ros.bags.looking import Looker
 from rl_token_ros.bags.names import COMMAND_TYPES, COMPRESSED, IMAGE, SETTINGS, TICKS, Names, RemapError
-from rl_token_ros.bags.reader import Bag, BagError, Topic
+from rl_token_ros.bags.reader import Bag, BagError, Topic, open_bag
 from rl_token_ros.bags.replay import Other, Replayer, Step, layout_of
 from rl_token_ros.bags.untraced import UntracedReplayer, in_order
 from rl_token_ros.parameters import ParameterError
@@ -42,9 +42,9 @@ class CannotReplay(Exception):
 
 def main() -> int:
     """0 when every command is the same, 1 when one differs by more than the tolerance, 2 for bad input."""
-    options = _parse()
+    options, bag = _parse(), None
     try:
-        bag = Bag(options.bag)
+        bag = open_bag(options.bag)
         names = Names(bag.topics, options.remap)
         if options.play:
             from rl_token_ros.bags.play import play  # needs ROS
@@ -53,6 +53,8 @@ def main() -> int:
         return _replay(bag, names, options)
     except (BagError, RemapError, ParameterError, WeightsError, CannotReplay, FileNotFoundError, types.TypeUnknown) as error:
         print(f"error: {error}", file=sys.stderr)
+        for text in bag.problems if bag is not None else ():
+            print(f"note: {text}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
 
@@ -102,6 +104,8 @@ def _replay(bag: Bag, names: Names, options: argparse.Namespace) -> int:
             print(f"wrote {path}")
     if not figures.steps["tick"]:
         raise CannotReplay("nothing was commanded: the bag holds no control step that could be made")
+    if run.traced and figures.commands and not figures.checked:
+        raise CannotReplay(f"none of the {figures.commands} commands could be compared; what the bag lacks is said above")
     if run.traced:
         return 0 if figures.ok else EXIT_DIFFERENT
     return EXIT_DIFFERENT if options.tolerance and (figures.largest > options.tolerance).any() else 0
@@ -243,7 +247,7 @@ class _Run:
         if "vla/reference" not in self._topics:
             look = self._look(absent)
         if absent:
-            raise CannotReplay("; ".join(absent))
+            raise CannotReplay("\n  ".join(dict.fromkeys(absent)))
         if "vla/embedding" not in self._topics and look is None:
             self._notes.append(self._names.missing("vla/embedding") + ": without tokens the base acts alone")
         self._notes.append(f"{self._untraced_because}: which inputs each control step used is not known, and commands may differ for that")
@@ -266,6 +270,7 @@ class _Run:
                 absent.append(self._names.missing(f"camera/{camera}/image_raw", IMAGE))
         absent += [self._names.missing(topic) for topic in state_messages.topics(vla.vla_proprioception) if topic not in self._topics]
         if absent:
+            absent.insert(0, self._names.missing("vla/reference") + "; or, to ask a VLA about the bag's pictures:")
             return None
         from rl_token_ros.vla.choose import make_backend
 

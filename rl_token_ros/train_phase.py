@@ -17,7 +17,7 @@ from rl_token_ros import critical_phase, encoder, images, replay_record, state_m
 from rl_token_ros.bags import types
 from rl_token_ros.bags.inputs import control_of, read_settings
 from rl_token_ros.bags.names import SETTINGS, TICKS, Names, RemapError
-from rl_token_ros.bags.reader import Bag, BagError
+from rl_token_ros.bags.reader import BagError, open_bag
 from rl_token_ros.chunk import stamp_to_ns
 from rl_token_ros.critical_phase import PhaseModel, PhaseSwitch, fit, groups
 from rl_token_ros.parameters import ParameterError
@@ -71,7 +71,7 @@ def read(path: Path, control: Control, tokens: encoder.TokenEncoder | encoder.No
     Raises:
         BagError, RemapError, NothingToLearn: it cannot be used.
     """
-    bag = Bag(path)
+    bag = open_bag(path)
     names = Names(bag.topics, remaps)
     state = RobotState(control.joint_names, groups(control))
     wanted = ["vla/embedding" if control.token_size else "vla/reference", TICKS, *state_messages.topics(groups(control))]
@@ -203,7 +203,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def _control(options: argparse.Namespace) -> Control:
     if options.config:
         return load("control_node", config_file(options.config))
-    bag = Bag(options.bags[0])
+    bag = open_bag(options.bags[0])
     topic = Names(bag.topics, options.remap).find(SETTINGS)
     if topic is None:
         raise NothingToLearn(f"{options.bags[0]} has no '{SETTINGS}'; name the robot's parameter file with --config")

@@ -21,7 +21,7 @@ from rl_token_ros import images, replay_record, state_messages
 from rl_token_ros.bags import types
 from rl_token_ros.bags.inputs import control_of, read_settings
 from rl_token_ros.bags.names import SETTINGS, Names, RemapError
-from rl_token_ros.bags.reader import Bag, BagError, Record
+from rl_token_ros.bags.reader import Bag, BagError, Record, open_bag
 from rl_token_ros.bags.tables import TableReader
 from rl_token_ros.chunk import stamp_to_ns
 from rl_token_ros.encoder import TokenEncoder
@@ -109,7 +109,7 @@ def read(paths: list[Path], options: argparse.Namespace) -> Seen:
     """
     whole = Seen()
     for path in paths:
-        part = _Reader(Bag(path), options).read()
+        part = _Reader(open_bag(path), options).read()
         for name in ("vla_sha256", "token_size"):
             mine, theirs = getattr(whole, name), getattr(part, name)
             if mine and theirs and mine != theirs:

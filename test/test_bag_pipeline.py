@@ -285,6 +285,22 @@ def test_weights_that_are_pushed_faster_than_they_take_over_are_known_as_long_as
         assert not any("weights" in step.unchecked for step in steps), Counter(step.unchecked for step in steps)
 
 
+def test_where_a_driver_leaves_stamps_zero_steps_with_a_wrong_guess_are_not_judged(runs):
+    random = np.random.default_rng(0)
+
+    def unstamped(record: Record) -> Record:
+        if record.topic != "/ee_pose":
+            return record
+        late = int(random.integers(0, PERIOD))
+        return record._replace(stamp_ns=record.stamp_ns + late, data=record.data[:4] + bytes(8) + record.data[12:])
+
+    steps, _ = replayed(runs[0][0], change=unstamped)
+    sure = checked(steps)
+    assert any("have no stamps" in step.unchecked for step in steps)
+    assert [(step.row.seq, step.differs) for step in sure if step.differs] == []
+    assert len(sure) > 0.2 * len(steps)
+
+
 @pytest.mark.parametrize("topic", ["vla/embedding", "vla/reference", "ee_pose", "wrench", "intervention", TICKS, "actor/weights", SETTINGS])
 def test_damaged_messages_are_as_good_as_lost(runs, topic):
     random = np.random.default_rng(0)

@@ -21,7 +21,7 @@ from rosbags.serde import SerdeError
 from rl_token_ros.bags import quick, types
 from rl_token_ros.bags.inbox import Inbox, header_stamp_ns
 from rl_token_ros.bags.names import Names, RemapError
-from rl_token_ros.bags.reader import Bag, BagError, Topic
+from rl_token_ros.bags.reader import Bag, BagError, Topic, open_bag
 from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
 
@@ -266,6 +266,18 @@ def test_a_type_that_had_other_fields_then_is_decoded_as_it_was():
     message = old(bytes([0, 1, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0]))
     assert message.data is True and message.more == 7
     assert types.decoder(BOOL, "# a comment\nbool data\n")(TRUE).data is True
+
+
+def test_where_nothing_can_be_read_it_is_said_why(tmp_path):
+    (tmp_path / "a.bag").write_text("#ROSBAG V2.0")
+    with pytest.raises(BagError, match="bags of ROS 1; convert them first"):
+        open_bag(tmp_path)
+    (tmp_path / "a.mcap").write_text("hello, this is a text and no bag")
+    with pytest.raises(BagError, match="holds no message that can be read; 'a.mcap' is damaged .*not a valid MCAP file"):
+        open_bag(tmp_path)
+    (tmp_path / "a.mcap").write_bytes(b"")
+    with pytest.raises(BagError, match="it ends before its first record"):
+        open_bag(tmp_path)
 
 
 # --- decoded ------------------------------------------------------------------------------------------------------------

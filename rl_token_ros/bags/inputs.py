@@ -34,6 +34,7 @@ class Inputs:
         self._decode = {ours: types.decoder(topic.type, topic.definition, topic.encoding) for ours, topic in topics.items()}
         self._refused, self._fallback = refused, fallback
         self._inbox = Inbox()
+        self._guessed: dict[str, int] = {}  # topic -> stamp in the rows, of the newest messages that were taken for theirs
         self._settings: dict[int, dict] = {}  # by number
         self._weights: dict[int, bytes] = {}  # by version; what came or was named by a row last is at the end
         self._named_ns: dict[int, int] = {}  # recording time of that
@@ -124,6 +125,10 @@ class Inputs:
             versions -= {pipeline.controller.actor.version, *pipeline.controller.authority.others[:2]}
         return not versions <= self._weights.keys()
 
+    def guessed(self, row: Row) -> list[str]:
+        """Topics without stamps of which it is not certain which message this row used."""
+        return [topic for topic, stamp in self._guessed.items() if row.inputs.get(topic) == stamp]
+
     # --- handing over -------------------------------------------------------------------------------------------------
 
     def feed(
@@ -158,6 +163,8 @@ class Inputs:
                 refused(error)
             except ValueError as error:
                 refused(error)
+            if self._inbox.is_guess(topic, stamp):
+                self._guessed[topic] = stamp
         offered = row.weights_offered
         if offered and offered != pipeline.offered and offered in self._weights and not own_weights:
             try:

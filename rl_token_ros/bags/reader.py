@@ -60,6 +60,21 @@ class Record(NamedTuple):
     data: bytes
 
 
+def open_bag(path: str | Path) -> Bag:
+    """A bag in which there is something.
+
+    Raises:
+        BagError: there is no bag, or nothing of it can be read.
+    """
+    bag = Bag(path)
+    if not bag.topics:
+        for _ in bag.read():
+            pass  # to learn why
+    if not bag.topics:
+        raise BagError(f"'{path}' holds no message that can be read" + "".join(f"; {text}" for text in bag.problems))
+    return bag
+
+
 class Bag:
     """A bag that may be read several times.
 
@@ -119,6 +134,8 @@ class Bag:
         there = {file.name: file for file in path.iterdir() if file.name.endswith(SUFFIXES)}
         if not there and any(path.glob("*.db3.zstd")):
             raise BagError(f"'{path}' holds compressed .db3 files; decompress them first: zstd -d {path}/*.db3.zstd")
+        if not there and any(path.glob("*.bag")):
+            raise BagError(f"'{path}' holds bags of ROS 1; convert them first: rosbags-convert --src FILE.bag --dst FOLDER")
         if not there:
             raise BagError(f"'{path}' holds no .mcap or .db3 file; name the folder that `ros2 bag record` or `rl_token record` made")
         listed: list[str] = []

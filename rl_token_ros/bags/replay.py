@@ -225,6 +225,8 @@ class Replayer:
             return
         if weights_lost and acted:
             step.unchecked = "the bag lacks the weights that acted"
+        elif step.differs and (guessed := self._inputs.guessed(row)):
+            step.unchecked = f"messages of {', '.join(guessed)} have no stamps, and which one it used is a guess"
         elif self._resumed and again.state.weights_version != row.state.weights_version:
             step.unchecked = "to which weights it returned depends on what is not in the bag"
 

@@ -11,7 +11,7 @@ from rl_token_ros import replay_record
 from rl_token_ros.bags import types
 from rl_token_ros.bags.inputs import read_settings
 from rl_token_ros.bags.names import SETTINGS, Names
-from rl_token_ros.bags.reader import Bag, BagError
+from rl_token_ros.bags.reader import BagError, open_bag
 from rl_token_ros.parameters import ParameterError
 from rl_token_ros.settings import Learner
 from rl_token_ros.weights import Identity
@@ -40,7 +40,7 @@ class Seed:
         self.path, self.steps, self.problems = path, 0, []
         self._dtype = dtype
         try:
-            self._bag = Bag(Path(path).expanduser())
+            self._bag = open_bag(Path(path).expanduser())
         except BagError as error:
             raise self._refusal(error) from None
         names = Names(self._bag.topics)

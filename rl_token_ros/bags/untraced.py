@@ -110,7 +110,7 @@ class UntracedReplayer:
 
     def _pass_time(self, now: int) -> Iterator[Step]:
         period = self.pipeline.controller.period_ns
-        if not 0 <= now - self._due_ns < 10 * period:
+        if not -period <= now - self._due_ns < 10 * period:
             self._due_ns = now  # the first message, or a gap
         while self._due_ns <= now:
             yield self._step(self._due_ns, None)
