@@ -34,6 +34,7 @@ class Inputs:
         self._decode = {ours: types.decoder(topic.type, topic.definition, topic.encoding) for ours, topic in topics.items()}
         self._refused, self._fallback = refused, fallback
         self._inbox = Inbox()
+        self._decoded: dict[str, tuple[bytes, Any]] = {}  # the newest of each topic: several pipelines take it one after the other
         self._guessed: dict[str, int] = {}  # topic -> stamp in the rows, of the newest messages that were taken for theirs
         self._settings: dict[int, dict] = {}  # by number
         self._weights: dict[int, bytes] = {}  # by version; what came or was named by a row last is at the end
@@ -100,6 +101,12 @@ class Inputs:
             self._ready[version] = actor.prepare(weights.decode(self._weights[version]), observation)
         return self._ready.get(version)
 
+    def _message(self, topic: str, data: bytes) -> Any:
+        known = self._decoded.get(topic)
+        if known is None or known[0] is not data:
+            known = self._decoded[topic] = data, self._decode[topic](data)
+        return known[1]
+
     # --- what is missing ----------------------------------------------------------------------------------------------
 
     def absent(self, row: Row, pipeline: Pipeline | None) -> list[str]:
@@ -157,7 +164,7 @@ class Inputs:
                 continue
             try:
                 now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
-                hand_over(pipeline, topic, self._decode[topic](data), now)
+                hand_over(pipeline, topic, self._message(topic, data), now)
             except types.NotDecoded as error:
                 damaged.append(topic)
                 refused(error)
