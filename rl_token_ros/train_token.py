@@ -157,7 +157,7 @@ class _Reader:
         for record in self._bag.read(set(ours_of)):
             try:
                 self._take(ours_of[record.topic], record)
-            except types.NotDecoded as error:
+            except (types.NotDecoded, replay_record.ReplayError) as error:
                 damaged[str(error)] += 1
             progress(min(self._bag.position // MEGABYTE, max(self._bag.size // MEGABYTE - 1, 0)))
         progress(max(self._bag.size // MEGABYTE, 1))
@@ -263,7 +263,10 @@ def _train(seen: Seen, options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
     everything = torch.from_numpy(embeddings)
-    encoder, decoder = fit(everything[~torch.from_numpy(held)], size, options.steps, options.batch, options.rate, options.dropout, options.rows)
+    try:
+        encoder, decoder = fit(everything[~torch.from_numpy(held)], size, options.steps, options.batch, options.rate, options.dropout, options.rows)
+    except ValueError as error:
+        raise NothingToLearn(f"--size: {error}") from None
     lost = not_reconstructed(encoder, decoder, everything[torch.from_numpy(held)])
     print(f"held out: {100 * (1 - lost):.1f} % of the embeddings' variance can be made again from the token alone")
     with torch.no_grad():

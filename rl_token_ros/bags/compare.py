@@ -56,10 +56,8 @@ class Transitions:
         """A message of `replay` of the bag."""
         try:
             rows = self._tables.rows(record.data, self._decode, self._dtype, "replay")
-        except types.NotDecoded:
+        except (types.NotDecoded, replay_record.ReplayError) as error:
             self.damaged += 1
-            return
-        except replay_record.ReplayError as error:
             self.unreadable = str(error)
             return
         self.recorded += len(rows)
@@ -83,12 +81,12 @@ class Transitions:
 
     def text(self) -> list[str]:
         """Lines of the report."""
-        if self.unreadable:
+        if self.unreadable and not self.recorded:
             return [f"the bag's transitions are not compared: {self.unreadable}"]
         line = f"{self.made} transitions made"
         if self.recorded:
             line += f", {self.recorded} recorded; {self.identical} identical" + (f", {self.different} different" if self.different else "")
-        return [line + (f"; {self.damaged} messages of 'replay' cannot be decoded" if self.damaged else "")]
+        return [line + (f"; {self.damaged} messages of 'replay' cannot be read: {self.unreadable}" if self.damaged else "")]
 
 
 class Wire:

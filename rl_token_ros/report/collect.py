@@ -164,7 +164,7 @@ class _Rows:
         self.count = self.aborted = 0
         self.episodes: list[ScoredEpisode] = []
         self.steps: Counter[int] = Counter()
-        self.problem = ""
+        self.problems: Counter[str] = Counter()
         if topic is not None:
             self._decode = types.decoder(topic.type, topic.definition, topic.encoding)
         self._tables, self._dtype, self._scorer = TableReader(), None, None
@@ -177,7 +177,7 @@ class _Rows:
                 self._scorer = EpisodeScorer(rate)
             raw = self._tables.rows(data, self._decode, self._dtype, "replay")
         except replay_record.ReplayError as error:
-            self.problem = str(error)
+            self.problems[str(error)] += 1
             return
         rows = np.frombuffer(b"".join(raw), self._dtype)
         self.count += len(rows)
@@ -218,8 +218,7 @@ def _read(run: Run, bag: Bag, progress: Callable[[int], None]) -> _Rows:
             damaged[record.topic] += 1
         progress(bag.position)
     run.missing += [f"{count} messages of '{topic}' in '{bag.path.name}' cannot be read and are left out" for topic, count in damaged.items()]
-    if rows.problem:
-        run.missing.append(f"the rows in '{bag.path.name}' are not used: {rows.problem}")
+    run.missing += [f"{count} messages of 'replay' in '{bag.path.name}' are not used: {why}" for why, count in rows.problems.most_common(3)]
     return rows
 
 
