@@ -83,7 +83,7 @@ def _compare(run: Run, axes) -> bool:
     values = [group.throughput.value for group in groups]
     errors = [[max(v - g.throughput.low, 0.0), max(g.throughput.high - v, 0.0)] for v, g in zip(values, groups)]
     colours = [COLOURS[group.name.split(",")[0]] for group in groups]
-    axes.bar([f"{g.name}\n{g.episodes} episodes" for g in groups], values, color=colours, width=0.6, yerr=np.nan_to_num(np.array(errors).T), capsize=5)
+    axes.bar([f"{g.name}\nn = {g.episodes}" for g in groups], values, color=colours, width=0.6, yerr=np.nan_to_num(np.array(errors).T), capsize=5)
     axes.set_ylabel("successes per 10 min")
     axes.set_ylim(bottom=0)
     axes.grid(axis="x", visible=False)
@@ -191,7 +191,7 @@ def _finish(run: Run, axes, what: str, zero: bool = True) -> bool:
 Plot = Callable[[Run, "pyplot.Axes"], bool]
 PICTURES: tuple[tuple[str, str, str, Plot], ...] = (
     ("throughput", "Successes per 10 minutes", "Above the dashed line and its band, practice has paid. 3 s of reset are counted with each episode.", _throughput),
-    ("compare", "Base, actor, human", "Bars with 95 % intervals, all episodes and the last part of practice.", _compare),
+    ("compare", "Base, actor, human", "With 95 % intervals and the number of episodes n; latest: the last part of practice.", _compare),
     ("episodes", "Every episode", "How long each took and how it ended. The filled circles should sink, the other marks become rare.", _episodes),
     ("values", "Q and what followed", "Q should stay near the return that followed; far above it the critic overestimates.", _values),
     ("losses", "Critic", "The loss settles; action sensitivity near 0 means that the critic does not look at the action.", _losses),
