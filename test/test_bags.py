@@ -405,7 +405,11 @@ def test_messages_without_a_stamp_are_found_by_when_they_came():
     inbox = Inbox()
     for received in (100, 200, 300):
         inbox.put("wrench", received, stamped(0) + bytes([received // 100]))
+    inbox.put("wrench", 205, stamped(-5))  # damaged
     assert inbox.find("wrench", 210)[-1] == 2
+    for second in range(1, 13):
+        inbox.put("wrench", second * 10**9, stamped(0) + bytes([10 + second]))
+    assert inbox.find("wrench", 210)[-1] == 12  # the first second's are too old
 
 
 def test_old_messages_go_and_memory_is_bounded_even_when_the_recorders_clock_jumps():

@@ -34,6 +34,8 @@ class Inbox:
         """A message. Of several with one stamp the first counts, as live, unless a clock that was set back has come there again."""
         self.pass_time(received_ns)
         stamp = header_stamp_ns(cdr)
+        if stamp < 0:
+            return  # no clock says that; live it is refused as older than any
         held = self._held.setdefault(topic, OrderedDict())
         if stamp == 0:
             stamp = -received_ns
