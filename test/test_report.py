@@ -125,6 +125,16 @@ def test_a_demos_summary_alone_is_shown(tmp_path, monkeypatch, capsys):
     assert status == 0 and "<td>base</td><td>10</td><td>40</td><td>6.5</td><td>19</td>" in html and "What is missing" in html
 
 
+def test_damaged_messages_are_left_out_and_said(tmp_path):
+    folder = write_run(tmp_path, some(0.5, 0.5, 5), seconds=5)
+    with BagWriter(folder / "bag") as writer:  # continues it
+        for topic, kind in (("replay", "sensor_msgs/msg/PointCloud2"), ("diagnostics", "diagnostic_msgs/msg/DiagnosticArray"), ("control_node/settings", "std_msgs/msg/String")):
+            writer.write(f"/{topic}", kind, BEGIN * 10**9, b"\0\1\0\0\1")
+    run = collect(folder)
+    assert len(run.episodes) == 10 and len(run.nodes["control_node"].times) == 5
+    assert [text.split(" in ")[0] for text in run.missing] == [f"1 messages of '/{topic}'" for topic in ("replay", "diagnostics", "control_node/settings")]
+
+
 def test_a_folder_without_a_run_ends_with_a_sentence(tmp_path, monkeypatch, capsys):
     assert report(tmp_path, monkeypatch, capsys) == (2, f"error: '{tmp_path}' holds no bag and no summary.json; write the folder of a run, or of a bag\n")
     with pytest.raises(NoRun):
