@@ -86,7 +86,8 @@ def _names(cdr: bytes, at: int) -> tuple[list[str], int]:
     for _ in range(count):
         (length,) = COUNT.unpack_from(cdr, at := _aligned(at, 4))
         at += COUNT.size
-        names.append(_string(cdr, at, at := at + length))
+        names.append(_string(cdr, at, at + length))
+        at += length
     return names, at
 
 
