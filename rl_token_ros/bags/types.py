@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 from pathlib import Path
 from typing import Any, Callable
 
@@ -76,7 +77,17 @@ def _reader(name: str, text: str, encoding: str) -> Callable[[bytes], Any]:
         return functools.partial(store.deserialize_cdr, typename=name)
     if name not in store.fielddefs:
         definition(name)
-    return quick.decoder(name, store)
+    general = functools.partial(store.deserialize_cdr, typename=name)
+    if name != quick.TRAJECTORY:
+        return general
+
+    def read(cdr: bytes) -> Any:
+        try:
+            return quick.trajectory(store.types, cdr)
+        except (quick.Unusual, struct.error, UnicodeDecodeError):
+            return general(cdr)
+
+    return read
 
 
 def _other(text: str, name: str) -> bool:
