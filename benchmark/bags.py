@@ -23,6 +23,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 SPARE_GIGABYTES = 5.0  # of the disk, for everybody else
+STARTING = 5.0  # s until all nodes run
 ROWS = 5000  # of the last measurement
 
 
@@ -75,7 +76,7 @@ def _record(options: argparse.Namespace, bag: Path) -> None:
     record = NodeProcess("record").with_parameters({"bag": str(bag)}, folder)
     commands = {process.executable: process.command() for process in (record, *nodes)}
     with Runner(commands, options.folder / "logs", patience=90.0) as runner:
-        end = time.monotonic() + 60.0 * options.minutes
+        end = time.monotonic() + STARTING + 60.0 * options.minutes
         while (left := end - time.monotonic()) > 0:
             if dead := runner.ended():
                 raise SystemExit(dead[0].report())
@@ -135,7 +136,8 @@ def _tick_cost() -> str:
 
     layout = tick_record.Layout(3, 10)
     now = time.time_ns()
-    inputs, three, plan = [now] * 6, [0.1, 0.2, 0.3], [0.1] * 30
+    inputs, three = [now] * 6, [0.1, 0.2, 0.3]
+    state = layout.unpack(np.ones(1, layout.dtype).tobytes()).state
     rclpy.init()
     node = rclpy.create_node("tick_cost")
     publisher = node.create_publisher(PointCloud2, "ticks", QoSProfile(depth=1000))
@@ -143,7 +145,6 @@ def _tick_cost() -> str:
     made, published = [], []
     for i in range(ROWS):
         begun = time.perf_counter()
-        state = tick_record.State(1, 1.0, 0, 0, 0, True, False, True, 1, i, now, 1, 1, 1, now, now, 0, layout.no_action, plan)
         raw = layout.pack(i, 0, now + i, inputs, 1, 0, 1, 0, three, three, state)
         between = time.perf_counter()
         rows = np.frombuffer(raw, layout.dtype)

@@ -12,7 +12,7 @@ from pathlib import Path
 from rl_token_ros import demo_report, settings
 from rl_token_ros.demo_report import Run
 from rl_token_ros.parameters import ParameterError
-from rl_token_ros.processes import NodeProcess, compose
+from rl_token_ros.processes import NodeProcess, compose, recorded
 from rl_token_ros.runner import Runner
 
 PATIENCE = 30.0  # s for a node to end: the learner writes its checkpoint, on a busy machine
@@ -33,8 +33,8 @@ def main() -> int:
         return 2
     from rl_token_ros.nodes.monitor import Monitor  # needs ROS: after the options, so that --help works without
 
-    if (options.out / "learner").exists():
-        shutil.rmtree(options.out / "learner")  # each demo begins to learn anew
+    for folder in ("learner", "bag"):
+        shutil.rmtree(options.out / folder, ignore_errors=True)  # each demo begins to learn anew
     options.out.mkdir(parents=True, exist_ok=True)
     print(f"starting {', '.join(p.executable for p in processes)}; ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}; logs in {options.out}/logs")
     run = Run(options.minutes, options.seed)
@@ -84,6 +84,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="seed of scene, exploration and learner (default 0)")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for summary, curve and logs (default runs/demo)")
     parser.add_argument("--config", default="sim", help="parameter file: a path, or a name in the package's config (default sim)")
+    parser.add_argument("--record", action="store_true", help="record the run into OUT/bag, for `replay_bag` and a full `report OUT`")
     options = parser.parse_args()
     if not options.minutes > 0:
         parser.error(f"--minutes is {options.minutes:g}; write a number above 0")
@@ -99,7 +100,8 @@ def _processes(options: argparse.Namespace) -> list[NodeProcess]:
         "learner_node": {"seed": options.seed, "run_directory": str(options.out / "learner")},
     }
     folder = options.out / "parameters"
-    return [p.with_parameters(overrides[p.executable], folder) if p.executable in overrides else p for p in processes]
+    processes = [p.with_parameters(overrides[p.executable], folder) if p.executable in overrides else p for p in processes]
+    return recorded(processes, str(options.out / "bag"), folder) if options.record else processes
 
 
 def _failure(runner: Runner, monitor) -> str:

@@ -6,7 +6,6 @@ Checks that every command comes out as it was sent, bit for bit, and says what o
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import Counter
@@ -19,10 +18,10 @@ from rl_token_ros.bags import types
 from rl_token_ros.bags.commands import CommandReader
 from rl_token_ros.bags.compare import Transitions, Wire
 from rl_token_ros.bags.figures import Figures
-from rl_token_ros.bags.inputs import control_of
+from rl_token_ros.bags.inputs import control_of, read_settings
 from rl_token_ros.bags.looking import Looker
 from rl_token_ros.bags.names import COMMAND_TYPES, COMPRESSED, IMAGE, SETTINGS, TICKS, Names, RemapError
-from rl_token_ros.bags.reader import Bag, BagError, Topic
+from rl_token_ros.bags.reader import Bag, BagError, Topic, open_bag
 from rl_token_ros.bags.replay import Other, Replayer, Step, layout_of
 from rl_token_ros.bags.untraced import UntracedReplayer, in_order
 from rl_token_ros.parameters import ParameterError
@@ -43,9 +42,9 @@ class CannotReplay(Exception):
 
 def main() -> int:
     """0 when every command is the same, 1 when one differs by more than the tolerance, 2 for bad input."""
-    options = _parse()
+    options, bag = _parse(), None
     try:
-        bag = Bag(options.bag)
+        bag = open_bag(options.bag)
         names = Names(bag.topics, options.remap)
         if options.play:
             from rl_token_ros.bags.play import play  # needs ROS
@@ -54,6 +53,8 @@ def main() -> int:
         return _replay(bag, names, options)
     except (BagError, RemapError, ParameterError, WeightsError, CannotReplay, FileNotFoundError, types.TypeUnknown) as error:
         print(f"error: {error}", file=sys.stderr)
+        for text in bag.problems if bag is not None else ():
+            print(f"note: {text}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
 
@@ -103,6 +104,8 @@ def _replay(bag: Bag, names: Names, options: argparse.Namespace) -> int:
             print(f"wrote {path}")
     if not figures.steps["tick"]:
         raise CannotReplay("nothing was commanded: the bag holds no control step that could be made")
+    if run.traced and figures.commands and not figures.checked:
+        raise CannotReplay(f"none of the {figures.commands} commands could be compared; what the bag lacks is said above")
     if run.traced:
         return 0 if figures.ok else EXIT_DIFFERENT
     return EXIT_DIFFERENT if options.tolerance and (figures.largest > options.tolerance).any() else 0
@@ -117,9 +120,13 @@ def _settings_of_the_run(bag: Bag, names: Names, options: argparse.Namespace, no
     if topic is not None:
         decode = types.decoder(topic.type, topic.definition, topic.encoding)
         for record in bag.read({topic.name}):
-            return json.loads(decode(record.data).data)
+            try:
+                return read_settings(decode(record.data))
+            except ValueError:
+                continue  # damaged; the next one may be whole
     if not options.config:
-        raise CannotReplay(f"{names.missing(SETTINGS)}; name the robot's parameter file with --config")
+        why = names.missing(SETTINGS) if topic is None else f"no message of '{topic.name}' can be read"
+        raise CannotReplay(f"{why}; name the robot's parameter file with --config")
     notes.append("the parameters are those of --config: the bag does not say which ones the run had")
     return {"number": 0, "parameters": asdict(_from_file(options.config)), "vla_sha256": "", "of_file": True}
 
@@ -166,15 +173,18 @@ def _others(told: dict, options: argparse.Namespace) -> dict[str, Other]:
 
 def _unreadable(bag: Bag, ticks: Topic) -> str:
     """Why `~/ticks` cannot be used; empty when it can."""
-    decode = types.decoder(ticks.type, ticks.definition, ticks.encoding)
+    decode, why = types.decoder(ticks.type, ticks.definition, ticks.encoding), f"'{ticks.name}' has no messages"
     for record in bag.read({ticks.name}):
         try:
             message = decode(record.data)
             replay_record.decode_table(message, layout_of(message).dtype, TICKS)
+        except types.NotDecoded:
+            why = f"no message of '{ticks.name}' can be decoded"
+            continue
         except replay_record.ReplayError as error:
             return f"'{ticks.name}' is of another version of this package ({error})"
         return ""
-    return f"'{ticks.name}' has no messages"
+    return why
 
 
 # --- the run ----------------------------------------------------------------------------------------------------------------------------
@@ -237,7 +247,7 @@ class _Run:
         if "vla/reference" not in self._topics:
             look = self._look(absent)
         if absent:
-            raise CannotReplay("; ".join(absent))
+            raise CannotReplay("\n  ".join(dict.fromkeys(absent)))
         if "vla/embedding" not in self._topics and look is None:
             self._notes.append(self._names.missing("vla/embedding") + ": without tokens the base acts alone")
         self._notes.append(f"{self._untraced_because}: which inputs each control step used is not known, and commands may differ for that")
@@ -260,6 +270,7 @@ class _Run:
                 absent.append(self._names.missing(f"camera/{camera}/image_raw", IMAGE))
         absent += [self._names.missing(topic) for topic in state_messages.topics(vla.vla_proprioception) if topic not in self._topics]
         if absent:
+            absent.insert(0, self._names.missing("vla/reference") + "; or, to ask a VLA about the bag's pictures:")
             return None
         from rl_token_ros.vla.choose import make_backend
 
@@ -281,13 +292,15 @@ class _Run:
 
     def _steps(self, progress: Progress) -> Iterator[Step]:
         wanted = {topic.name for topic in self._topics.values()} | set(self._apart)
-        records = self._bag.read(wanted)
+        records, position = self._bag.read(wanted), -1
         for record in records if self.traced else in_order(records):
             if (apart := self._apart.get(record.topic)) is not None:
                 apart.take(record)
             else:
                 yield from self._replayer.take(record)
-            progress(min(self._bag.position // MEGABYTE, self._bag.size // MEGABYTE - 1))
+            if position != self._bag.position:
+                position = self._bag.position
+                progress(min(position // MEGABYTE, self._bag.size // MEGABYTE - 1))
         if self.traced:
             yield from self._replayer.finish()
         progress(max(self._bag.size // MEGABYTE, 1))
@@ -299,7 +312,7 @@ class _Run:
             lines += self._wire.text()
         if self.traced:
             for topic, count in self._replayer.missing.most_common():
-                if topic not in self._topics:
+                if topic not in self._topics and self._names.find(topic) is None:
                     self._notes.append(f"{self._names.missing(topic)} ({count} steps used it)")
                 else:
                     self._notes.append(f"{count} steps used messages on '{topic}' that are not in the bag: recorded later than control_node, or lost")

@@ -7,7 +7,6 @@ switched against when the operator did, and writes the file that control_node's 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,9 @@ import numpy as np
 
 from rl_token_ros import critical_phase, encoder, images, replay_record, state_messages
 from rl_token_ros.bags import types
-from rl_token_ros.bags.inputs import control_of
+from rl_token_ros.bags.inputs import control_of, read_settings
 from rl_token_ros.bags.names import SETTINGS, TICKS, Names, RemapError
-from rl_token_ros.bags.reader import Bag, BagError
+from rl_token_ros.bags.reader import BagError, open_bag
 from rl_token_ros.chunk import stamp_to_ns
 from rl_token_ros.critical_phase import PhaseModel, PhaseSwitch, fit, groups
 from rl_token_ros.parameters import ParameterError
@@ -72,7 +71,7 @@ def read(path: Path, control: Control, tokens: encoder.TokenEncoder | encoder.No
     Raises:
         BagError, RemapError, NothingToLearn: it cannot be used.
     """
-    bag = Bag(path)
+    bag = open_bag(path)
     names = Names(bag.topics, remaps)
     state = RobotState(control.joint_names, groups(control))
     wanted = ["vla/embedding" if control.token_size else "vla/reference", TICKS, *state_messages.topics(groups(control))]
@@ -85,7 +84,10 @@ def read(path: Path, control: Control, tokens: encoder.TokenEncoder | encoder.No
     found, progress = Samples(), Progress(f"{path} [MB]", max(bag.size // 1_000_000, 1))
     for record in bag.read(set(ours)):
         name = ours[record.topic]
-        message = decode[name](record.data)
+        try:
+            message = decode[name](record.data)
+        except types.NotDecoded:
+            continue  # damaged
         if name == TICKS:
             for row in replay_record.decode_table(message, COLUMNS, TICKS):
                 if row["event"] == TICK:
@@ -201,14 +203,17 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def _control(options: argparse.Namespace) -> Control:
     if options.config:
         return load("control_node", config_file(options.config))
-    bag = Bag(options.bags[0])
+    bag = open_bag(options.bags[0])
     topic = Names(bag.topics, options.remap).find(SETTINGS)
     if topic is None:
         raise NothingToLearn(f"{options.bags[0]} has no '{SETTINGS}'; name the robot's parameter file with --config")
     for record in bag.read({topic.name}):
-        told = json.loads(types.decoder(topic.type, topic.definition, topic.encoding)(record.data).data)
+        try:
+            told = read_settings(types.decoder(topic.type, topic.definition, topic.encoding)(record.data))
+        except ValueError:
+            continue  # damaged; the next one may be whole
         return control_of(told)
-    raise NothingToLearn(f"{options.bags[0]} has no message on '{SETTINGS}'; name the robot's parameter file with --config")
+    raise NothingToLearn(f"{options.bags[0]} has no readable message on '{SETTINGS}'; name the robot's parameter file with --config")
 
 
 def main(arguments: list[str] | None = None) -> int:

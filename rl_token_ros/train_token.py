@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import bisect
-import json
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import torch
 
 from rl_token_ros import images, replay_record, state_messages
 from rl_token_ros.bags import types
-from rl_token_ros.bags.inputs import control_of
+from rl_token_ros.bags.inputs import control_of, read_settings
 from rl_token_ros.bags.names import SETTINGS, Names, RemapError
-from rl_token_ros.bags.reader import Bag, BagError
+from rl_token_ros.bags.reader import Bag, BagError, Record, open_bag
 from rl_token_ros.bags.tables import TableReader
 from rl_token_ros.chunk import stamp_to_ns
 from rl_token_ros.encoder import TokenEncoder
@@ -71,7 +71,7 @@ def main() -> int:
         seen = read(options.bags, options)
         _train(seen, options)
         return 0
-    except (BagError, RemapError, NothingToLearn, ParameterError, types.TypeUnknown) as error:
+    except (BagError, RemapError, NothingToLearn, ParameterError, replay_record.ReplayError, types.TypeUnknown) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
@@ -109,7 +109,7 @@ def read(paths: list[Path], options: argparse.Namespace) -> Seen:
     """
     whole = Seen()
     for path in paths:
-        part = _Reader(Bag(path), options).read()
+        part = _Reader(open_bag(path), options).read()
         for name in ("vla_sha256", "token_size"):
             mine, theirs = getattr(whole, name), getattr(part, name)
             if mine and theirs and mine != theirs:
@@ -152,21 +152,16 @@ class _Reader:
 
     def read(self) -> Seen:
         """All that is in it."""
-        seen, ours_of = self._seen, {topic.name: ours for ours, topic in self._topics.items()}
+        seen, damaged, ours_of = self._seen, Counter(), {topic.name: ours for ours, topic in self._topics.items()}
         progress = Progress(f"read {self._bag.path.name} [MB]", max(self._bag.size // MEGABYTE, 1))
         for record in self._bag.read(set(ours_of)):
-            ours = ours_of[record.topic]
-            if ours == "replay":
-                self._take_rows(record.data)
-            elif ours == "vla/embedding":
-                self._take_embedding(record.data)
-            elif ours == SETTINGS:
-                self._take_settings(self._decode[ours](record.data).data)
-            elif self._state is not None:
-                self._take_measurement(ours, record)
+            try:
+                self._take(ours_of[record.topic], record)
+            except (types.NotDecoded, replay_record.ReplayError) as error:
+                damaged[str(error)] += 1
             progress(min(self._bag.position // MEGABYTE, max(self._bag.size // MEGABYTE - 1, 0)))
         progress(max(self._bag.size // MEGABYTE, 1))
-        for text in self._bag.problems:
+        for text in [*self._bag.problems, *(f"{count} times: {text}" for text, count in damaged.most_common(3))]:
             print(f"note: {text}", file=sys.stderr)
         count = len(seen.embeddings)
         seen.held = [i >= count * 4 // 5 for i in range(count)]
@@ -175,8 +170,18 @@ class _Reader:
             seen.measured[group] = [_nearest(stamp, stamps, values) for stamp in self._stamps]
         return seen
 
-    def _take_settings(self, text: str) -> None:
-        told = json.loads(text)
+    def _take(self, ours: str, record: Record) -> None:
+        if ours == "replay":
+            self._take_rows(record.data)
+        elif ours == "vla/embedding":
+            self._take_embedding(record.data)
+        elif ours == SETTINGS:
+            self._take_settings(self._decode[ours](record.data))
+        elif self._state is not None:
+            self._take_measurement(ours, record)
+
+    def _take_settings(self, message: Any) -> None:
+        told = read_settings(message)
         control = control_of(told)
         self._seen.vla_sha256, self._seen.token_size = told.get("vla_sha256", ""), control.token_size
         if self._state is None:
@@ -258,7 +263,10 @@ def _train(seen: Seen, options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
     everything = torch.from_numpy(embeddings)
-    encoder, decoder = fit(everything[~torch.from_numpy(held)], size, options.steps, options.batch, options.rate, options.dropout, options.rows)
+    try:
+        encoder, decoder = fit(everything[~torch.from_numpy(held)], size, options.steps, options.batch, options.rate, options.dropout, options.rows)
+    except ValueError as error:
+        raise NothingToLearn(f"--size: {error}") from None
     lost = not_reconstructed(encoder, decoder, everything[torch.from_numpy(held)])
     print(f"held out: {100 * (1 - lost):.1f} % of the embeddings' variance can be made again from the token alone")
     with torch.no_grad():

@@ -186,13 +186,15 @@ class Run:
         self.bag.close()
 
 
-def replayed(folder: Path, lost: Callable[[Record], bool] = lambda record: False) -> tuple[list[Step], list[np.ndarray]]:
-    """Steps and transitions of a bag without the messages that are lost."""
+def replayed(
+    folder: Path, lost: Callable[[Record], bool] = lambda record: False, change: Callable[[Record], Record] = lambda record: record
+) -> tuple[list[Step], list[np.ndarray]]:
+    """Steps and transitions of a bag without the messages that are lost, and with those that are changed."""
     bag = Bag(folder)
     names = Names(bag.topics)
     wanted = (*tick_record.INPUTS, "actor/weights", TICKS, SETTINGS)
     replayer = Replayer({ours: topic for ours in wanted if (topic := names.find(ours))}, lambda told: Pipeline(control_of(told), lambda error: None))
-    steps = [step for record in bag.read() if not lost(record) for step in replayer.take(record)]
+    steps = [step for record in bag.read() if not lost(record) for step in replayer.take(change(record))]
     return steps + list(replayer.finish()), replayer.rows
 
 
@@ -281,6 +283,37 @@ def test_weights_that_are_pushed_faster_than_they_take_over_are_known_as_long_as
     assert len(sure) > 0.7 * len(steps)
     if lost != "actor/weights":
         assert not any("weights" in step.unchecked for step in steps), Counter(step.unchecked for step in steps)
+
+
+def test_where_a_driver_leaves_stamps_zero_steps_with_a_wrong_guess_are_not_judged(runs):
+    random = np.random.default_rng(0)
+
+    def unstamped(record: Record) -> Record:
+        if record.topic != "/ee_pose":
+            return record
+        late = int(random.integers(0, PERIOD))
+        return record._replace(stamp_ns=record.stamp_ns + late, data=record.data[:4] + bytes(8) + record.data[12:])
+
+    steps, _ = replayed(runs[0][0], change=unstamped)
+    sure = checked(steps)
+    assert any("have no stamps" in step.unchecked for step in steps)
+    assert [(step.row.seq, step.differs) for step in sure if step.differs] == []
+    assert len(sure) > 0.2 * len(steps)
+
+
+@pytest.mark.parametrize("topic", ["vla/embedding", "vla/reference", "ee_pose", "wrench", "intervention", TICKS, "actor/weights", SETTINGS])
+def test_damaged_messages_are_as_good_as_lost(runs, topic):
+    random = np.random.default_rng(0)
+
+    def cut(record: Record) -> Record:
+        if record.topic != f"/{topic}" or random.random() > 0.1:
+            return record
+        return record._replace(data=record.data[: random.integers(0, len(record.data) - 4)])
+
+    steps, _ = replayed(runs[0][0], change=cut)
+    sure = checked(steps)
+    assert [(step.row.seq, step.differs) for step in sure if step.differs] == []
+    assert len(sure) > 0.3 * len(steps)
 
 
 def test_only_steps_that_used_what_was_changed_differ(runs, tmp_path):

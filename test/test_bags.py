@@ -10,20 +10,22 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 import zstandard
 from rosbags.rosbag2 import Reader, StoragePlugin
 from rosbags.rosbag2 import Writer as ForeignWriter
+from rosbags.serde import SerdeError
 
-from rl_token_ros.bags import types
+from rl_token_ros.bags import quick, types
 from rl_token_ros.bags.inbox import Inbox, header_stamp_ns
 from rl_token_ros.bags.names import Names, RemapError
-from rl_token_ros.bags.reader import Bag, BagError, Topic
+from rl_token_ros.bags.reader import Bag, BagError, Topic, open_bag
 from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
 
-BOOL, POSE = "std_msgs/msg/Bool", "geometry_msgs/msg/PoseStamped"
+BOOL, POSE, TRAJECTORY = "std_msgs/msg/Bool", "geometry_msgs/msg/PoseStamped", quick.TRAJECTORY
 STORE = types.known()
 TRUE = bytes(STORE.serialize_cdr(STORE.types[BOOL](True), BOOL))
 
@@ -266,6 +268,77 @@ def test_a_type_that_had_other_fields_then_is_decoded_as_it_was():
     assert types.decoder(BOOL, "# a comment\nbool data\n")(TRUE).data is True
 
 
+def test_where_nothing_can_be_read_it_is_said_why(tmp_path):
+    (tmp_path / "a.bag").write_text("#ROSBAG V2.0")
+    with pytest.raises(BagError, match="bags of ROS 1; convert them first"):
+        open_bag(tmp_path)
+    (tmp_path / "a.mcap").write_text("hello, this is a text and no bag")
+    with pytest.raises(BagError, match="holds no message that can be read; 'a.mcap' is damaged .*not a valid MCAP file"):
+        open_bag(tmp_path)
+    (tmp_path / "a.mcap").write_bytes(b"")
+    with pytest.raises(BagError, match="it ends before its first record"):
+        open_bag(tmp_path)
+
+
+# --- decoded ------------------------------------------------------------------------------------------------------------
+
+
+def random_trajectory(random: np.random.Generator):
+    """Chunks as a VLA's mostly, anything at times."""
+    M = STORE.types
+
+    def name() -> str:
+        return "äx_1"[: random.integers(0, 5)]
+
+    def numbers() -> np.ndarray:
+        return random.normal(size=random.integers(0, 4))
+
+    header = M["std_msgs/msg/Header"](M["builtin_interfaces/msg/Time"](int(random.integers(0, 2**31)), int(random.integers(0, 2**32))), name())
+    size, usual = int(random.integers(0, 4)), random.random() < 0.8
+    points = [
+        M["trajectory_msgs/msg/JointTrajectoryPoint"](
+            random.normal(size=size) if usual else numbers(), *(np.zeros(0) if usual else numbers() for _ in range(3)),
+            M["builtin_interfaces/msg/Duration"](i, int(random.integers(0, 10**9))),
+        )
+        for i in range(random.integers(0, 5))
+    ]  # fmt: skip
+    return M[TRAJECTORY](header, [name() for _ in range(random.integers(0, 4))], points)
+
+
+def test_chunks_are_decoded_as_the_general_decoder_does():
+    random = np.random.default_rng(0)
+    decode, taken = types.decoder(TRAJECTORY), 0
+    for _ in range(300):
+        message = random_trajectory(random)
+        cdr = bytes(STORE.serialize_cdr(message, TRAJECTORY))
+        general = STORE.deserialize_cdr(cdr, TRAJECTORY)
+        assert repr(decode(cdr)) == repr(general) and bytes(STORE.serialize_cdr(decode(cdr), TRAJECTORY)) == cdr
+        assert repr(decode(bytes(STORE.serialize_cdr(message, TRAJECTORY, little_endian=False)))) == repr(general)
+        try:
+            taken += repr(quick.trajectory(STORE.types, cdr)) == repr(general)
+        except quick.Unusual:
+            pass
+    assert taken > 150  # else nothing is quick
+
+
+def test_damaged_chunks_are_refused_as_the_general_decoder_does():
+    random = np.random.default_rng(1)
+    decode = types.decoder(TRAJECTORY)
+    for _ in range(500):
+        cdr = bytearray(STORE.serialize_cdr(random_trajectory(random), TRAJECTORY))
+        if random.random() < 0.5:
+            cdr = cdr[: random.integers(0, len(cdr))]
+        else:
+            cdr[random.integers(0, len(cdr))] ^= 1 << random.integers(0, 8)
+        try:
+            general = repr(STORE.deserialize_cdr(bytes(cdr), TRAJECTORY))
+        except SerdeError:
+            with pytest.raises(types.NotDecoded):
+                decode(bytes(cdr))
+        else:
+            assert repr(decode(bytes(cdr))) == general
+
+
 # --- names --------------------------------------------------------------------------------------------------------------
 
 
@@ -319,7 +392,11 @@ def test_messages_without_a_stamp_are_found_by_when_they_came():
     inbox = Inbox()
     for received in (100, 200, 300):
         inbox.put("wrench", received, stamped(0) + bytes([received // 100]))
+    inbox.put("wrench", 205, stamped(-5))  # damaged
     assert inbox.find("wrench", 210)[-1] == 2
+    for second in range(1, 13):
+        inbox.put("wrench", second * 10**9, stamped(0) + bytes([10 + second]))
+    assert inbox.find("wrench", 210)[-1] == 12  # the first second's are too old
 
 
 def test_old_messages_go_and_memory_is_bounded_even_when_the_recorders_clock_jumps():

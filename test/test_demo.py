@@ -15,6 +15,8 @@ pytest.importorskip("mujoco")
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
 
+from rl_token_ros.bags.reader import Bag
+
 
 def child(parent: int, name: str) -> int:
     """Process id of the child whose command line contains this."""
@@ -33,7 +35,7 @@ def test_it_goes_on_after_a_stop_and_interrupted_ends_every_process_and_writes_i
     environment = {**os.environ, "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     with open(tmp_path / "output", "w") as output:
         demo = subprocess.Popen(
-            [sys.executable, "-m", "rl_token_ros.cli", "demo", "--minutes", "30", "--out", str(tmp_path / "run")],
+            [sys.executable, "-m", "rl_token_ros.cli", "demo", "--minutes", "30", "--record", "--out", str(tmp_path / "run")],
             stdout=output, stderr=subprocess.STDOUT, env={**environment, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
         )  # fmt: skip
     try:
@@ -59,7 +61,8 @@ def test_it_goes_on_after_a_stop_and_interrupted_ends_every_process_and_writes_i
     assert len(summary["control"]["stops"]) >= 1
     assert (tmp_path / "run" / "learning_curve.png").stat().st_size > 1000
     logs = {path.stem for path in (tmp_path / "run" / "logs").glob("*.log")}
-    assert logs == {"sim_node", "vla_node", "control_node", "learner_node"}
+    assert logs == {"record", "sim_node", "vla_node", "control_node", "learner_node"}
+    assert sum(1 for _ in Bag(tmp_path / "run" / "bag").read({"/control_node/ticks"})) > 100
 
 
 def test_a_bad_argument_is_refused_with_what_to_write():

@@ -148,6 +148,17 @@ def test_rows_of_old_bags_are_read_as_live_ones_are(tmp_path):
     assert seed.steps == 50 and seed.problems == []
 
 
+def test_damaged_rows_of_old_bags_are_left_out_and_said(tmp_path):
+    bag = replay_bag_of(tmp_path / "bag", rows(30))
+    whole = recorded(bag)["/replay"][0]
+    with BagWriter(bag) as writer:  # continues it
+        writer.write("/control_node/settings", "std_msgs/msg/String", 100, b"\0\1\0\0 no text")
+        writer.write("/replay", "sensor_msgs/msg/PointCloud2", 100, whole[:60])
+    seed = Seed(str(bag), learner(), DTYPE, IDENTITY)
+    assert sum(len(read) for read, _ in seed) == seed.steps == 30
+    assert seed.problems == ["1 messages of 'replay' cannot be decoded and are left out"]
+
+
 @pytest.mark.parametrize(
     "told, says",
     [

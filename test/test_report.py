@@ -22,7 +22,8 @@ from rl_token_ros import replay_record, weights
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.replay_record import ABORTED, FAILURE, SOURCE_ACTOR, SOURCE_HUMAN, SOURCE_VLA, SUCCESS, TIME_LIMIT
 from rl_token_ros.report import main, statistics
-from rl_token_ros.report.collect import NoRun, collect
+from rl_token_ros.report.collect import NoRun, Run, collect
+from rl_token_ros.report.findings import findings
 from rl_token_ros.scoring import ScoredEpisode
 
 DTYPE = replay_record.row_dtype(small_robot.TOKEN, 9, small_robot.CHUNK, 3)
@@ -124,10 +125,58 @@ def test_a_demos_summary_alone_is_shown(tmp_path, monkeypatch, capsys):
     assert status == 0 and "<td>base</td><td>10</td><td>40</td><td>6.5</td><td>19</td>" in html and "What is missing" in html
 
 
+def test_damaged_messages_are_left_out_and_said(tmp_path):
+    folder = write_run(tmp_path, some(0.5, 0.5, 5), seconds=5)
+    with BagWriter(folder / "bag") as writer:  # continues it
+        for topic, kind in (("replay", "sensor_msgs/msg/PointCloud2"), ("diagnostics", "diagnostic_msgs/msg/DiagnosticArray"), ("control_node/settings", "std_msgs/msg/String")):
+            writer.write(f"/{topic}", kind, BEGIN * 10**9, b"\0\1\0\0\1")
+    run = collect(folder)
+    assert len(run.episodes) == 10 and len(run.nodes["control_node"].times) == 5
+    assert [text.split(" in ")[0] for text in run.missing] == [f"1 messages of '/{topic}'" for topic in ("replay", "diagnostics", "control_node/settings")]
+
+
 def test_a_folder_without_a_run_ends_with_a_sentence(tmp_path, monkeypatch, capsys):
     assert report(tmp_path, monkeypatch, capsys) == (2, f"error: '{tmp_path}' holds no bag and no summary.json; write the folder of a run, or of a bag\n")
     with pytest.raises(NoRun):
         collect(tmp_path / "nothing")
+
+
+def test_the_same_warning_of_several_nodes_is_said_once(tmp_path):
+    folder = write_run(tmp_path, [(SOURCE_VLA, SUCCESS)])
+    for node in ("sim_node", "vla_node"):
+        (folder / "logs" / f"{node}.log").write_text(f"[WARN] [1795571315.3] [{node}]: no security\n" * 2 + "[INFO] [1795571315.4] [sim_node]: fine\n")
+    assert collect(folder).log == ["control_node: [ERROR] <b>the arm</b> was stopped", "sim_node, vla_node (4 times): WARN: no security"]
+
+
+@pytest.mark.parametrize(
+    "node, figures, says",
+    [
+        ("control_node", {"ticks": "1000", "ticks_stopped": "200"}, "stopped in 20 %"),
+        ("control_node", {"ticks": "1000", "ticks_holding": "100"}, "no chunk was fresh"),
+        ("control_node", {"ticks": "1000", "missed_ticks": "20"}, "2.0 % of the ticks were missed"),
+        ("control_node", {"weights_refused": "3", "last_refusal": "made for another arm"}, "refused weights 3 times, at last because: made for another arm."),
+        ("control_node", {"weights_reverts": "1"}, "returned to older weights 1 times"),
+        ("control_node", {"weights_version": "0"}, "Weights were sent, and none acted"),
+        ("learner_node", {"phase": "practice", "updates": "0"}, "no update although it practises"),
+        ("learner_node", {"rows_lost": "7"}, "7 rows of 'replay' did not reach the learner"),
+        ("learner_node", {"mean_q": "0.9", "mean_return": "0.2"}, "Q is 0.7 above the returns"),
+        ("vla_node", {"queries": "100", "failures": "50"}, "50 of 100 queries of the VLA failed"),
+    ],
+)
+def test_what_stands_out_is_said_first(tmp_path, node, figures, says):
+    run = Run(tmp_path, versions=[(0.5, 1)])
+    fine = {
+        "control_node": {"ticks": "1000", "ticks_stopped": "10", "missed_ticks": "1", "weights_version": "1", "weights_refused": "0"},
+        "learner_node": {"phase": "practice", "updates": "50", "rows_lost": "0", "mean_q": "0.4", "mean_return": "0.3", "state": "nan"},
+        "vla_node": {"queries": "100", "failures": "0"},
+    }
+    for name, told in fine.items():
+        run.nodes[name].add(0.0, told)
+    assert findings(run) == []
+    run.nodes[node].add(1.0, {**fine[node], **figures})
+    run.nodes[node].add(2.0, {**fine[node], **figures})
+    (found,) = findings(run)
+    assert says in found
 
 
 # --- statistics ---------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from rl_token_ros import train_token
 from rl_token_ros.bags.names import SETTINGS, TYPES
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.encoder import TokenEncoder
+from rl_token_ros.token_training import fit
 
 START, STEP, COUNT = 1_700_000_000_000_000_000, 50_000_000, 400
 VLA = "a" * 64
@@ -109,3 +110,9 @@ def test_bags_without_enough_end_with_a_sentence(bag, train, tmp_path):
     assert status == 2 and "a token of 128 is wider than what 48 observations of 15 values can fill; write --size 15" in said
     status, said = train(bag("d", leave_out=SETTINGS), "--steps", 2, "--size", 4, *out)
     assert status == 0 and "fingerprint is not known" in said and "no measurement and no outcome" in said
+
+
+def test_a_token_wider_than_what_varies_is_refused():
+    three = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(0)).repeat(40, 1, 1)
+    with pytest.raises(ValueError, match="a token of 4 is wider than the 2 directions in which these embeddings vary; take 2 or less"):
+        fit(three, 4, 1, 8, 1e-3, 0.9)

@@ -8,6 +8,7 @@ from typing import Any, Callable
 import numpy as np
 
 from rl_token_ros import replay_record
+from rl_token_ros.bags import types
 from rl_token_ros.bags.commands import CommandReader
 from rl_token_ros.bags.reader import Record
 from rl_token_ros.bags.tables import TableReader
@@ -43,7 +44,7 @@ class Transitions:
     """
 
     def __init__(self, dtype: np.dtype, decode: Callable[[bytes], Any] | None) -> None:
-        self.made = self.recorded = self.identical = self.different = 0
+        self.made = self.recorded = self.identical = self.different = self.damaged = 0
         self.endings: Counter[str] = Counter()
         self.unreadable = ""
         self._dtype, self._decode, self._tables = dtype, decode, TableReader()
@@ -55,7 +56,8 @@ class Transitions:
         """A message of `replay` of the bag."""
         try:
             rows = self._tables.rows(record.data, self._decode, self._dtype, "replay")
-        except replay_record.ReplayError as error:
+        except (types.NotDecoded, replay_record.ReplayError) as error:
+            self.damaged += 1
             self.unreadable = str(error)
             return
         self.recorded += len(rows)
@@ -79,12 +81,12 @@ class Transitions:
 
     def text(self) -> list[str]:
         """Lines of the report."""
-        if self.unreadable:
+        if self.unreadable and not self.recorded:
             return [f"the bag's transitions are not compared: {self.unreadable}"]
         line = f"{self.made} transitions made"
         if self.recorded:
             line += f", {self.recorded} recorded; {self.identical} identical" + (f", {self.different} different" if self.different else "")
-        return [line]
+        return [line + (f"; {self.damaged} messages of 'replay' cannot be read: {self.unreadable}" if self.damaged else "")]
 
 
 class Wire:
@@ -95,13 +97,17 @@ class Wire:
     """
 
     def __init__(self, commands: CommandReader) -> None:
-        self.equal = self.unequal = self.unstamped = 0
+        self.equal = self.unequal = self.unstamped = self.damaged = 0
         self._commands = commands
         self._pairs = Pairs()
 
     def take(self, record: Record) -> None:
         """A message of `command`."""
-        stamp, value = (self._commands.speed if self._commands.speeds else self._commands.read)(record.data)
+        try:
+            stamp, value = (self._commands.speed if self._commands.speeds else self._commands.read)(record.data)
+        except types.NotDecoded:
+            self.damaged += 1
+            return
         if not stamp:
             self.unstamped += 1
         elif value is not None:
@@ -123,4 +129,4 @@ class Wire:
         if self.unstamped:
             return []  # forward and trajectory commands have no stamp by which to find their step
         line = f"{self.equal} messages on 'command' say what the steps say"
-        return [line + (f"; {self.unequal} do not" if self.unequal else "")]
+        return [line + (f"; {self.unequal} do not" if self.unequal else "") + (f"; {self.damaged} cannot be decoded" if self.damaged else "")]

@@ -56,6 +56,7 @@ class Figures:
         self.clipped: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
         self.commands = self.checked = self.identical = self.within = self.unchecked = 0
+        self.compared = self.alike = 0  # of the commands that could not be checked
         self.other_columns: Counter[str] = Counter()
         self.why: Counter[str] = Counter()
         self._largest = np.zeros((2, settings.action_size))  # of steps that could be checked, and of the others
@@ -97,7 +98,10 @@ class Figures:
             self.unchecked += 1
             self.why[step.unchecked or "its call was refused"] += 1
             if again is not None and row.commands and again.commands:
-                self._largest[1] = np.maximum(self._largest[1], np.abs(row.command - again.command))
+                difference = np.abs(row.command - again.command)
+                self._largest[1] = np.maximum(self._largest[1], difference)
+                self.compared += 1
+                self.alike += not difference.any()
             return
         if row.event == tick_record.TICK and (row.commands or again.commands):
             self._compare(step, row, again)
@@ -161,7 +165,9 @@ class Figures:
             lines.append(share)
         if self.unchecked:
             lines.append(f"{self.unchecked} steps could not be checked: " + "; ".join(f"{count} because {why}" for why, count in self.why.most_common(4)))
-        if self.checked or self.largest.any():
+        if not self.checked and self.compared:
+            lines.append(f"{self.alike} of {self.compared} commands came out identical all the same")
+        if self.checked or self.compared:
             lines.append("largest difference: " + ", ".join(f"{name} {value:.3g} {unit}" for name, value in zip(names, self.largest)))
         for name, age in (("chunk age", self.chunk_age), ("measurement age", self.state_age)):
             if age.count:

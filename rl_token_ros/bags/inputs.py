@@ -9,7 +9,7 @@ import numpy as np
 
 from rl_token_ros import parameters, state_messages, weights
 from rl_token_ros.bags import types
-from rl_token_ros.bags.inbox import Inbox
+from rl_token_ros.bags.inbox import STAMP_BYTES, Inbox
 from rl_token_ros.bags.names import SETTINGS
 from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.pipeline import Pipeline
@@ -34,6 +34,8 @@ class Inputs:
         self._decode = {ours: types.decoder(topic.type, topic.definition, topic.encoding) for ours, topic in topics.items()}
         self._refused, self._fallback = refused, fallback
         self._inbox = Inbox()
+        self._decoded: dict[str, tuple[bytes, Any]] = {}  # the newest of each topic: several pipelines take it one after the other
+        self._guessed: dict[str, int] = {}  # topic -> stamp in the rows, of the newest messages that were taken for theirs
         self._settings: dict[int, dict] = {}  # by number
         self._weights: dict[int, bytes] = {}  # by version; what came or was named by a row last is at the end
         self._named_ns: dict[int, int] = {}  # recording time of that
@@ -42,14 +44,20 @@ class Inputs:
     def take(self, ours: str, record: Record) -> None:
         """A message of any topic; of those that rows name none by, only the time counts."""
         if ours in INPUTS:
+            if len(record.data) < STAMP_BYTES:
+                self._refused(types.NotDecoded(f"a message of '{ours}' has {len(record.data)} bytes, too few for a header"))
+                return
             self._inbox.put(ours, record.stamp_ns, record.data)
             return
         self._inbox.pass_time(record.stamp_ns)
-        if ours == SETTINGS:
-            settings = json.loads(self._decode[ours](record.data).data)
-            self._settings[settings["number"]] = settings
-        elif ours == "actor/weights":
-            self._take_weights(bytes(self._decode[ours](record.data).data))
+        try:
+            if ours == SETTINGS:
+                settings = read_settings(self._decode[ours](record.data))
+                self._settings[settings["number"]] = settings
+            elif ours == "actor/weights":
+                self._take_weights(bytes(self._decode[ours](record.data).data))
+        except ValueError as error:
+            self._refused(error)
 
     def _take_weights(self, blob: bytes) -> None:
         try:
@@ -93,6 +101,12 @@ class Inputs:
             self._ready[version] = actor.prepare(weights.decode(self._weights[version]), observation)
         return self._ready.get(version)
 
+    def _message(self, topic: str, data: bytes) -> Any:
+        known = self._decoded.get(topic)
+        if known is None or known[0] is not data:
+            known = self._decoded[topic] = data, self._decode[topic](data)
+        return known[1]
+
     # --- what is missing ----------------------------------------------------------------------------------------------
 
     def absent(self, row: Row, pipeline: Pipeline | None) -> list[str]:
@@ -118,13 +132,17 @@ class Inputs:
             versions -= {pipeline.controller.actor.version, *pipeline.controller.authority.others[:2]}
         return not versions <= self._weights.keys()
 
+    def guessed(self, row: Row) -> list[str]:
+        """Topics without stamps of which it is not certain which message this row used."""
+        return [topic for topic, stamp in self._guessed.items() if row.inputs.get(topic) == stamp]
+
     # --- handing over -------------------------------------------------------------------------------------------------
 
     def feed(
         self, pipeline: Pipeline, row: Row, refused: Callable[[Exception], None],
         settings_of: Callable[[dict], Control], own_weights: bool = False,
-    ) -> None:  # fmt: skip
-        """Hand over what this row used and the pipeline does not hold yet.
+    ) -> list[str]:  # fmt: skip
+        """Hand over what this row used and the pipeline does not hold yet; gives the topics of messages that are damaged.
 
         Args:
             settings_of: the pipeline's parameters, given those of `~/settings`.
@@ -136,7 +154,7 @@ class Inputs:
                 pipeline.parameters = number
         if self._fallback is not None:
             pipeline.parameters = row.parameters
-        held = dict(zip(INPUTS, pipeline.controller.input_stamps))
+        held, damaged = dict(zip(INPUTS, pipeline.controller.input_stamps)), []
         for topic, stamp in row.inputs.items():
             if held[topic] == stamp:
                 continue
@@ -146,15 +164,21 @@ class Inputs:
                 continue
             try:
                 now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
-                hand_over(pipeline, topic, self._decode[topic](data), now)
+                hand_over(pipeline, topic, self._message(topic, data), now)
+            except types.NotDecoded as error:
+                damaged.append(topic)
+                refused(error)
             except ValueError as error:
                 refused(error)
+            if self._inbox.is_guess(topic, stamp):
+                self._guessed[topic] = stamp
         offered = row.weights_offered
         if offered and offered != pipeline.offered and offered in self._weights and not own_weights:
             try:
                 pipeline.admit(self._weights[offered])
             except WeightsError as error:
                 refused(error)
+        return damaged
 
 
 def _over(topic: str, row: Row, pipeline: Pipeline | None) -> bool:
@@ -178,6 +202,19 @@ def hand_over(pipeline: Pipeline, topic: str, message: Any, now_ns: int) -> None
         pipeline.intervene(message, now_ns)
     else:
         state_messages.take(pipeline.controller.state, topic, message, now_ns)
+
+
+def read_settings(message: Any) -> dict:
+    """What a message of `~/settings` says.
+
+    Raises:
+        NotDecoded: it is not what control_node writes.
+    """
+    try:
+        told = json.loads(message.data)
+        return {**told, "number": int(told.get("number", 0)), "parameters": dict(told["parameters"])}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise types.NotDecoded(f"a message of '{SETTINGS}' is not what control_node writes ({type(error).__name__}: {error})") from None
 
 
 def control_of(settings: dict, **changes: Any) -> Control:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rl_token_ros.bags.figures import Figures
 
-COLOURS = {"recorded": "black", "base": "tab:blue"}
+COLOURS = {"recorded": "black", "candidate": "tab:red", "base": "tab:blue"}
 
 
 def draw(figures: Figures, folder: Path) -> list[Path]:
@@ -33,7 +33,7 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
                 above.plot(times, values, label=label, color=COLOURS.get(label), linewidth=0.8)
         base = figures.curves.get("base")
         for label, curve in figures.curves.items():
-            if label in COLOURS or base is None or not curve.times:
+            if label in ("recorded", "base") or base is None or not curve.times:
                 continue
             times, here, there = np.intersect1d(curve.times, base.times, return_indices=True)
             values = np.array(curve.values)[here, i] - np.array(base.values)[there, i]

@@ -11,21 +11,22 @@ import struct
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import IO, Iterator, NamedTuple
 
 import yaml
 import zstandard
 from mcap.data_stream import ReadDataStream
-from mcap.exceptions import McapError
+from mcap.exceptions import EndOfFile, InvalidMagic, McapError, RecordLengthLimitExceeded
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, Message, Schema
-from mcap.stream_reader import StreamReader, get_chunk_data_stream
+from mcap.stream_reader import get_chunk_data_stream
 
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd")
 RECORD_HEAD = struct.Struct("<BQ")  # opcode, length
 MESSAGE_HEAD = struct.Struct("<H4xQ")  # channel, log time; between them the sequence
 MESSAGE_HEAD_BYTES = 22  # with the publish time
+MAGIC = b"\x89MCAP0\r\n"
 LARGEST_RECORD = 1 << 30  # a length beyond it is a broken file's
 # What the libraries raise for files that are cut off or overwritten.
 DAMAGE = (McapError, struct.error, ValueError, EOFError, RuntimeError, MemoryError, OSError, zstandard.ZstdError, sqlite3.Error)
@@ -57,6 +58,21 @@ class Record(NamedTuple):
     topic: str
     stamp_ns: int
     data: bytes
+
+
+def open_bag(path: str | Path) -> Bag:
+    """A bag in which there is something.
+
+    Raises:
+        BagError: there is no bag, or nothing of it can be read.
+    """
+    bag = Bag(path)
+    if not bag.topics:
+        for _ in bag.read():
+            pass  # to learn why
+    if not bag.topics:
+        raise BagError(f"'{path}' holds no message that can be read" + "".join(f"; {text}" for text in bag.problems))
+    return bag
 
 
 class Bag:
@@ -118,6 +134,8 @@ class Bag:
         there = {file.name: file for file in path.iterdir() if file.name.endswith(SUFFIXES)}
         if not there and any(path.glob("*.db3.zstd")):
             raise BagError(f"'{path}' holds compressed .db3 files; decompress them first: zstd -d {path}/*.db3.zstd")
+        if not there and any(path.glob("*.bag")):
+            raise BagError(f"'{path}' holds bags of ROS 1; convert them first: rosbags-convert --src FILE.bag --dst FOLDER")
         if not there:
             raise BagError(f"'{path}' holds no .mcap or .db3 file; name the folder that `ros2 bag record` or `rl_token record` made")
         listed: list[str] = []
@@ -195,7 +213,7 @@ class Bag:
         names = {c.id: c.topic for c in self._channels.get(file.name, ()) if wanted is None or c.topic in wanted}
         with open(file, "rb") as raw:
             stream = zstandard.ZstdDecompressor().stream_reader(raw) if file.suffix == ".zstd" else raw
-            records = StreamReader(stream, emit_chunks=True, record_size_limit=LARGEST_RECORD).records
+            records = _mcap_records(stream)
             while True:
                 try:
                     record = next(records, None)
@@ -289,6 +307,32 @@ class _database:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+
+def _mcap_records(stream: IO[bytes]) -> Iterator[Chunk | Message | Schema | Channel]:
+    """The records of a file that hold messages or say what they are; the indexes between them, an entry per message, are passed over.
+
+    Raises:
+        McapError: this is no MCAP, or it ends before its end.
+    """
+    if (magic := stream.read(len(MAGIC))) != MAGIC:
+        raise InvalidMagic(magic) if len(magic) == len(MAGIC) else EndOfFile("it ends before its first record")
+    while True:
+        head = stream.read(RECORD_HEAD.size)
+        kind, size = RECORD_HEAD.unpack(head) if len(head) == RECORD_HEAD.size else (0, 0)
+        if size > LARGEST_RECORD:
+            raise RecordLengthLimitExceeded(kind, size, LARGEST_RECORD)
+        if kind == Opcode.FOOTER:
+            size += len(MAGIC)
+        body = stream.read(size)
+        if not kind or len(body) < size:
+            raise EndOfFile("it ends within a record")
+        if kind == Opcode.FOOTER:
+            return
+        if kind == Opcode.MESSAGE:
+            yield Message.read(ReadDataStream(BytesIO(body)), size)
+        elif kind in (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL):
+            yield {Opcode.CHUNK: Chunk, Opcode.SCHEMA: Schema, Opcode.CHANNEL: Channel}[kind].read(ReadDataStream(BytesIO(body)))
 
 
 def _reason(error: Exception) -> str:

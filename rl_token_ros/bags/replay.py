@@ -130,10 +130,14 @@ class Replayer:
         yield from self._ready(ended=True)
 
     def _take_rows(self, record: Record) -> None:
-        if self._layout is None:
-            self._layout = layout_of(self._decode(record.data))
-        for row in self._tables.rows(record.data, self._decode, self._layout.dtype, TICKS):
-            row = self._layout.unpack(row)
+        try:
+            if self._layout is None:
+                self._layout = layout_of(self._decode(record.data))
+            rows = self._tables.rows(record.data, self._decode, self._layout.dtype, TICKS)
+        except ValueError as error:  # damaged, or not like the first
+            self._refused(error)
+            return
+        for row in map(self._layout.unpack, rows):
             bisect.insort(self._waiting, (row.seq, self._inputs.time_ns, row), key=lambda entry: entry[:2])
 
     def _ready(self, ended: bool = False) -> Iterator[Step]:
@@ -178,7 +182,9 @@ class Replayer:
             self._resumed = True
             self.pipeline.resume(previous, lambda version: self._inputs.weights(version, self.pipeline))
         before = self.pipeline.controller.filter.command, self.pipeline.controller.filter.velocity
-        self._inputs.feed(self.pipeline, row, self._refused, control_of)
+        damaged = self._inputs.feed(self.pipeline, row, self._refused, control_of)
+        if damaged and not step.unchecked:
+            step.unchecked = f"what it used of {', '.join(damaged)} is damaged in the bag"
         step.again = self._call(self.pipeline, row)
         self._follow(row, previous, step, before)
         self._judge(step, weights_lost)
@@ -219,6 +225,8 @@ class Replayer:
             return
         if weights_lost and acted:
             step.unchecked = "the bag lacks the weights that acted"
+        elif step.differs and (guessed := self._inputs.guessed(row)):
+            step.unchecked = f"messages of {', '.join(guessed)} have no stamps, and which one it used is a guess"
         elif self._resumed and again.state.weights_version != row.state.weights_version:
             step.unchecked = "to which weights it returned depends on what is not in the bag"
 

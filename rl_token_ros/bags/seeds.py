@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Iterator
 
@@ -10,8 +9,9 @@ import numpy as np
 
 from rl_token_ros import replay_record
 from rl_token_ros.bags import types
+from rl_token_ros.bags.inputs import read_settings
 from rl_token_ros.bags.names import SETTINGS, Names
-from rl_token_ros.bags.reader import Bag, BagError
+from rl_token_ros.bags.reader import BagError, open_bag
 from rl_token_ros.parameters import ParameterError
 from rl_token_ros.settings import Learner
 from rl_token_ros.weights import Identity
@@ -40,7 +40,7 @@ class Seed:
         self.path, self.steps, self.problems = path, 0, []
         self._dtype = dtype
         try:
-            self._bag = Bag(Path(path).expanduser())
+            self._bag = open_bag(Path(path).expanduser())
         except BagError as error:
             raise self._refusal(error) from None
         names = Names(self._bag.topics)
@@ -50,7 +50,11 @@ class Seed:
         if (told := names.find(SETTINGS)) is not None:
             decode = types.decoder(told.type, told.definition, told.encoding)
             for record in self._bag.read({told.name}):
-                self._refuse_other(json.loads(decode(record.data).data), settings, identity)
+                try:
+                    said = read_settings(decode(record.data))
+                except ValueError:
+                    continue  # damaged; the next one may be whole
+                self._refuse_other(said, settings, identity)
                 break
 
     def _refusal(self, why: object) -> ParameterError:
@@ -73,11 +77,15 @@ class Seed:
             ParameterError: the rows have other columns.
         """
         decode = types.decoder(self._topic.type, self._topic.definition, self._topic.encoding)
+        damaged = 0
         for record in self._bag.read({self._topic.name}):
             try:
                 rows = replay_record.decode(decode(record.data), self._dtype)
+            except types.NotDecoded:
+                damaged += 1
+                continue
             except replay_record.ReplayError as error:
                 raise self._refusal(error) from None
             self.steps += len(rows)
             yield rows, record.data
-        self.problems = self._bag.problems
+        self.problems = self._bag.problems + [f"{damaged} messages of 'replay' cannot be decoded and are left out"] * bool(damaged)

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 from pathlib import Path
 from typing import Any, Callable
 
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
+
+from rl_token_ros.bags import quick
 
 SEPARATOR = "=" * 80 + "\n"
 
 
 class TypeUnknown(ValueError):
     """A message type whose definition is nowhere to be found; the message names it."""
+
+
+class NotDecoded(ValueError):
+    """A message whose bytes are not of its type; the message says which."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -45,16 +53,41 @@ def decoder(name: str, text: str = "", encoding: str = "ros2msg") -> Callable[[b
         text: its definition as found in a bag: a type may have had other fields in another release. Empty: the usual ones.
         encoding: of ``text``, as MCAP calls it; any but ros2msg is ignored.
 
+    The function raises :class:`NotDecoded`.
+
     Raises:
         TypeUnknown: there is no definition.
     """
+    read = _reader(name, text, encoding)
+
+    def decode(cdr: bytes) -> Any:
+        try:
+            return read(cdr)
+        except SerdeError as error:
+            raise NotDecoded(f"a message is no {name}: {error}") from None
+
+    return decode
+
+
+def _reader(name: str, text: str, encoding: str) -> Callable[[bytes], Any]:
     store = known()
     if text and encoding == "ros2msg" and _other(text, name):
         store = get_typestore(Stores.EMPTY)
         store.register(_parse(text, name))
-    elif name not in store.fielddefs:
+        return functools.partial(store.deserialize_cdr, typename=name)
+    if name not in store.fielddefs:
         definition(name)
-    return functools.partial(store.deserialize_cdr, typename=name)
+    general = functools.partial(store.deserialize_cdr, typename=name)
+    if name != quick.TRAJECTORY:
+        return general
+
+    def read(cdr: bytes) -> Any:
+        try:
+            return quick.trajectory(store.types, cdr)
+        except (quick.Unusual, struct.error, UnicodeDecodeError):
+            return general(cdr)
+
+    return read
 
 
 def _other(text: str, name: str) -> bool:

@@ -73,11 +73,20 @@ class UntracedReplayer:
         """One message; gives the control step that it is, or those that were due before it."""
         ours, now = self._ours[record.topic], record.stamp_ns
         if ours == "command":
-            yield from self._commanded(now, record.data)
+            try:
+                stamp, position = self._commands.read(record.data)
+            except types.NotDecoded as error:
+                self._refused(error)
+                return
+            yield from self._commanded(stamp or now, position)
             return
         if self._commands is None:
             yield from self._pass_time(now)
-        message = self._decode[ours](record.data)
+        try:
+            message = self._decode[ours](record.data)
+        except types.NotDecoded as error:
+            self._refused(error)
+            return
         for name, pipeline in {"": self.pipeline, **self.others}.items():
             if ours == "actor/weights" and name in self._own_weights:
                 continue
@@ -101,15 +110,13 @@ class UntracedReplayer:
 
     def _pass_time(self, now: int) -> Iterator[Step]:
         period = self.pipeline.controller.period_ns
-        if not 0 <= now - self._due_ns < 10 * period:
+        if not -period <= now - self._due_ns < 10 * period:
             self._due_ns = now  # the first message, or a gap
         while self._due_ns <= now:
             yield self._step(self._due_ns, None)
             self._due_ns += period
 
-    def _commanded(self, received_ns: int, data: bytes) -> Iterator[Step]:
-        stamp, position = self._commands.read(data)
-        now = stamp or received_ns
+    def _commanded(self, now: int, position: np.ndarray | None) -> Iterator[Step]:
         yield self._step(now, position)
         if self._sent is not None and now > self._sent[0] and position is not None:
             seconds = min((now - self._sent[0]) * 1e-9, 1.0)

@@ -22,7 +22,7 @@ from rl_token_ros.nodes.running import run
 from rl_token_ros.parameters import ParameterError
 from rl_token_ros.settings import Record
 
-LOOK_SECONDS = 0.2  # between two looks for new topics
+LOOK_SECONDS = 0.05  # between two looks for new topics: what is sent before the first that finds a topic is not in the bag
 DEPTH = 1000  # messages of one topic that may wait while another is taken
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from rl_token_ros import replay_record, weights
 from rl_token_ros.bags import types
+from rl_token_ros.bags.inputs import read_settings
 from rl_token_ros.bags.names import SETTINGS, Names
 from rl_token_ros.bags.reader import SUFFIXES, Bag, BagError, Record, Topic
 from rl_token_ros.bags.tables import TableReader
@@ -22,6 +24,7 @@ from rl_token_ros.weights import WeightsError
 DIAGNOSTICS = "/diagnostics"
 NODES = ("control_node", "learner_node", "vla_node")
 LINES = 40  # of the logs' warnings, the newest
+LOGGED = re.compile(r"\[(WARN|ERROR|FATAL)\] \[[\d.]+\] \[([^\]]+)\]: (.*)")  # as ROS writes them: level, time, node, text
 MEGABYTE = 1_000_000
 RATE = 50.0  # Hz, where nothing says what control_rate was
 
@@ -54,6 +57,14 @@ class Series:
         """[n] of one figure, NaN where it was not said."""
         column = self.values.get(name, [])
         return np.array(column + [math.nan] * (len(self.times) - len(column)))
+
+    def number(self, name: str) -> float:
+        """What was said last; 0 where it is no number or was not said."""
+        try:
+            value = float(self.last.get(name, 0.0))
+        except ValueError:
+            return 0.0
+        return value if math.isfinite(value) else 0.0
 
 
 @dataclass
@@ -153,7 +164,7 @@ class _Rows:
         self.count = self.aborted = 0
         self.episodes: list[ScoredEpisode] = []
         self.steps: Counter[int] = Counter()
-        self.problem = ""
+        self.problems: Counter[str] = Counter()
         if topic is not None:
             self._decode = types.decoder(topic.type, topic.definition, topic.encoding)
         self._tables, self._dtype, self._scorer = TableReader(), None, None
@@ -166,7 +177,7 @@ class _Rows:
                 self._scorer = EpisodeScorer(rate)
             raw = self._tables.rows(data, self._decode, self._dtype, "replay")
         except replay_record.ReplayError as error:
-            self.problem = str(error)
+            self.problems[str(error)] += 1
             return
         rows = np.frombuffer(b"".join(raw), self._dtype)
         self.count += len(rows)
@@ -195,16 +206,19 @@ def _read(run: Run, bag: Bag, progress: Callable[[int], None]) -> _Rows:
         topics[DIAGNOSTICS] = bag.topics[DIAGNOSTICS]
     decode = {ours: types.decoder(topic.type, topic.definition, topic.encoding) for ours, topic in topics.items()}
     ours_of = {topic.name: ours for ours, topic in topics.items()}
-    rows = _Rows(topics.get("replay"))
+    rows, damaged = _Rows(topics.get("replay")), Counter()
     for record in bag.read(set(ours_of)):
         ours = ours_of[record.topic]
-        if ours == "replay":
-            rows.take(record.data, float(run.settings.get("control_rate", RATE)))
-        else:
-            _READ[ours](run, record, decode[ours](record.data))
+        try:
+            if ours == "replay":
+                rows.take(record.data, float(run.settings.get("control_rate", RATE)))
+            else:
+                _READ[ours](run, record, decode[ours](record.data))
+        except ValueError:  # its bytes are damaged
+            damaged[record.topic] += 1
         progress(bag.position)
-    if rows.problem:
-        run.missing.append(f"the rows in '{bag.path.name}' are not used: {rows.problem}")
+    run.missing += [f"{count} messages of '{topic}' in '{bag.path.name}' cannot be read and are left out" for topic, count in damaged.items()]
+    run.missing += [f"{count} messages of 'replay' in '{bag.path.name}' are not used: {why}" for why, count in rows.problems.most_common(3)]
     return rows
 
 
@@ -216,7 +230,7 @@ def _read_diagnostics(run: Run, record: Record, message: Any) -> None:
 
 
 def _read_settings(run: Run, record: Record, message: Any) -> None:
-    run.settings = json.loads(message.data)["parameters"]
+    run.settings = read_settings(message)["parameters"]
 
 
 def _read_weights(run: Run, record: Record, message: Any) -> None:
@@ -240,16 +254,19 @@ def _note_missing(run: Run) -> None:
 
 
 def _read_logs(run: Run) -> None:
-    lines = []
+    """Warnings and errors, each once, with who said it and how often."""
+    told: dict[str, list[str]] = {}
     for path in sorted(run.folder.rglob("*.log")) if run.folder.is_dir() else []:
-        lines += [f"{path.stem}: {line.strip()}" for line in path.read_text(errors="replace").splitlines() if _is_warning(line)]
-    run.log = lines[-LINES:]
-    if len(lines) > LINES:
-        run.log.insert(0, f"({len(lines) - LINES} more before these)")
-
-
-def _is_warning(line: str) -> bool:
-    return any(mark in line for mark in ("[WARN]", "[ERROR]", "[FATAL]", "Traceback", "error:"))
+        for line in path.read_text(errors="replace").splitlines():
+            if (found := LOGGED.match(line)) is not None:
+                told.setdefault(f"{found[1]}: {found[3]}", []).append(found[2])
+            elif any(mark in line for mark in ("[WARN]", "[ERROR]", "[FATAL]", "Traceback", "error:")):
+                told.setdefault(line.strip(), []).append(path.stem)
+    for text, nodes in list(told.items())[-LINES:]:
+        often = f" ({len(nodes)} times)" if len(nodes) > len(set(nodes)) else ""
+        run.log.append(f"{', '.join(dict.fromkeys(nodes))}{often}: {text}")
+    if len(told) > LINES:
+        run.log.insert(0, f"({len(told) - LINES} more before these)")
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import math
+import re
 from datetime import datetime
 from html import escape
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from rl_token_ros.replay_record import SOURCE_ACTOR, SOURCE_HUMAN, SOURCE_VLA
 from rl_token_ros.report import statistics
 from rl_token_ros.report.collect import Run
+from rl_token_ros.report.findings import findings
 from rl_token_ros.report.plots import groups_of
 
 STYLE = """
@@ -23,7 +26,14 @@ p { margin: .5rem 0; }
 .verdict { margin: 1rem 0; padding: .75rem 1rem; border-left: .4rem solid #9ca3af; background: #f3f4f6; font-size: 1.1rem; }
 .good { border-color: #16a34a; background: #f0fdf4; }
 .bad { border-color: #dc2626; background: #fef2f2; }
+.verdict b { display: block; }
+.tiles { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(6.5rem, 1fr)); }
+.tiles div { border: 1px solid var(--line); border-radius: .4rem; padding: .5rem .75rem; }
+.tiles b { display: block; font-size: 1.35rem; line-height: 1.3; white-space: nowrap; }
+.tiles span { display: block; color: var(--soft); font-size: .8rem; line-height: 1.25; }
+.findings { border-left: .4rem solid #d97706; background: #fffbeb; margin: 1rem 0; padding: .5rem 1rem .5rem 2rem; }
 .wide { overflow-x: auto; }
+.ci { color: var(--soft); white-space: nowrap; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .9rem .35rem 0; text-align: left; border-bottom: 1px solid var(--line); white-space: nowrap; }
 .nodes td { white-space: normal; overflow-wrap: anywhere; }
@@ -38,18 +48,29 @@ ul { padding-left: 1.2rem; }
 .nodes h3 { font-size: 1rem; margin: .75rem 0 0; }
 .nodes table { width: 100%; }
 .nodes td:first-child { width: 55%; color: var(--soft); }
-@media (max-width: 40rem) { .wide th, .wide td { white-space: normal; padding-right: .6rem; font-size: .85rem; vertical-align: top; } }
+@media (max-width: 40rem) {
+  .wide table { width: 100%; }
+  .wide th, .wide td { white-space: normal; padding-right: .4rem; font-size: .8rem; line-height: 1.3; vertical-align: top; }
+  .wide th:last-child, .wide td:last-child { padding-right: 0; }
+  .ci { display: block; font-size: .75rem; }
+  .verdict { font-size: 1rem; }
+  .tiles { gap: .4rem; }
+  .tiles div { padding: .4rem .5rem; }
+  .tiles b { font-size: 1.15rem; }
+}
 """
-
 
 def page(run: Run, pictures: list[tuple[str, str, Path]]) -> str:
     """The HTML of a report; ``pictures`` as plots.draw gives them."""
     kind, sentence = statistics.verdict(run.episodes)
+    headline, _, why = sentence.partition(": ")
     name = escape(run.folder.resolve().name)
     parts = [
         f"<h1>{name}</h1>",
         f'<p class="soft">{escape(_when(run))}</p>',
-        f'<p class="verdict {kind}">{escape(sentence)}</p>',
+        f'<p class="verdict {kind}"><b>{escape(headline)}</b>{escape(why[:1].upper() + why[1:])}</p>',
+        _tiles(run),
+        *_findings(run),
         "<h2>Scores</h2>",
         _scores(run),
         f'<p class="soft">In brackets: 95 % intervals (success: Wilson; others: bootstrap over episodes). Throughput counts {statistics.RESET_SECONDS:g} s of reset '
@@ -67,6 +88,26 @@ def page(run: Run, pictures: list[tuple[str, str, Path]]) -> str:
     parts += ["<h2>Made from</h2>", _list(run.sources)]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{name}</title><style>{STYLE}</style>'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>\n' + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _tiles(run: Run) -> str:
+    """The three figures that matter, of the base and of the latest practised episodes."""
+    base, _, latest, _ = groups_of(run)
+    if not base.episodes + latest.episodes:
+        return ""
+    tiles = []
+    for what, name, form in (("success [%]", "success", "{:.0f}"), ("median time to success [s]", "time", "{:.1f}"), ("successes per 10 min", "throughput", "{:.0f}")):
+        figures = [form.format(value) if not math.isnan(value := getattr(group, name).value) else "–" for group in (base, latest) if group.episodes]
+        tiles.append(f"<div><b>{' → '.join(figures)}</b><span>{what}</span></div>")
+    who = "base → latest practised" if base.episodes and latest.episodes else "base alone" if base.episodes else "practised alone"
+    return f'<p class="soft">{who}</p><div class="tiles">{"".join(tiles)}</div>'
+
+
+def _findings(run: Run) -> list[str]:
+    found = findings(run)
+    if found:
+        return ['<ul class="findings">' + "".join(f"<li>{escape(line)}</li>" for line in found) + "</ul>"]
+    return ['<p class="soft">Nothing in the nodes\' figures stands out.</p>'] if run.nodes["control_node"].times else []
 
 
 def _when(run: Run) -> str:
@@ -112,7 +153,7 @@ FIGURES = {
         "weights_reverts": "returns to older weights", "ticks_stopped": "ticks stopped", "ticks_holding": "ticks holding", "refused_inputs": "refused inputs",
     },
     "learner_node": {
-        "state": "state", "phase": "phase", "updates": "updates", "updates_per_s": "updates per second", "true_utd": "updates per sample", "critic_loss": "critic loss",
+        "state": "state", "phase": "phase", "updates": "updates", "true_utd": "updates per sample", "critic_loss": "critic loss",
         "mean_q": "mean Q", "mean_return": "mean return", "action_sensitivity": "action sensitivity", "residual_saturated": "residuals at their bound, share",
         "rows_lost": "rows lost", "best_version": "best version",
     },
@@ -125,14 +166,23 @@ def _nodes(run: Run) -> str:
     for node, figures in FIGURES.items():
         told = run.nodes[node].last
         if told:
-            parts.append(f"<div><h3>{node}</h3>{_table([(label, told[name]) for name, label in figures.items() if name in told], '')}</div>")
+            parts.append(f"<div><h3>{node}</h3>{_table([(label, _short(told[name])) for name, label in figures.items() if name in told], '')}</div>")
     return '<div class="nodes">' + "".join(parts) + "</div>" if parts else '<p class="soft">nothing is known of them</p>'
+
+
+def _short(text: str) -> str:
+    """A number with as many digits as a person reads."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    return text if text.lstrip("-").isdigit() else f"{value:.3g}"
 
 
 def _table(rows: list[tuple[str, ...]], kind: str = "wide") -> str:
     """``kind`` wide: the first row is the head."""
     cells = ["".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) for n, row in enumerate(rows) for tag in ("td" if n or not kind else "th",)]
-    cells = [row.replace(", ", ",&nbsp;") if kind else row for row in cells]  # an interval is not broken in two
+    cells = [re.sub(r" (\[[^\]<]+, [^\]<]+\])", r' <span class="ci">\1</span>', row) if kind else row for row in cells]  # intervals
     return f'<div class="{kind}"><table>' + "".join(f"<tr>{row}</tr>" for row in cells) + "</table></div>"
 
 

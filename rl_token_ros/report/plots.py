@@ -17,7 +17,7 @@ from matplotlib import pyplot  # noqa: E402
 
 BASE, ACTOR, HUMAN = "#6b7280", "#2563eb", "#d97706"
 COLOURS = {"base": BASE, "actor": ACTOR, "human": HUMAN}
-SIZE, DPI = (5.6, 3.3), 150
+SIZE, DPI = (4.6, 3.0), 180
 MARKERS = {SUCCESS: "o", TIME_LIMIT: "s"}  # others: x
 
 
@@ -54,7 +54,7 @@ def _episodes(run: Run, axes) -> bool:
         for ended in sorted({episode.ended for episode in run.episodes}):
             mine = [e for e in run.episodes if who(e) == name and e.ended == ended]
             if mine:
-                style = {"marker": MARKERS.get(ended, "x"), "color": colour, "label": f"{name}: {ENDINGS[ended]}"}
+                style = {"marker": MARKERS.get(ended, "x"), "color": colour, "label": f"{name}: {ENDINGS[ended]}", "fillstyle": "full" if ended == SUCCESS else "none"}
                 axes.plot(_minutes(run, [e.end for e in mine]), [e.seconds for e in mine], linestyle="", markersize=5, **style)
     return _finish(run, axes, "critical phase [s]")
 
@@ -83,7 +83,7 @@ def _compare(run: Run, axes) -> bool:
     values = [group.throughput.value for group in groups]
     errors = [[max(v - g.throughput.low, 0.0), max(g.throughput.high - v, 0.0)] for v, g in zip(values, groups)]
     colours = [COLOURS[group.name.split(",")[0]] for group in groups]
-    axes.bar([f"{g.name}\n{g.episodes} episodes" for g in groups], values, color=colours, width=0.6, yerr=np.nan_to_num(np.array(errors).T), capsize=5)
+    axes.bar([f"{g.name}\nn = {g.episodes}" for g in groups], values, color=colours, width=0.6, yerr=np.nan_to_num(np.array(errors).T), capsize=5)
     axes.set_ylabel("successes per 10 min")
     axes.set_ylim(bottom=0)
     axes.grid(axis="x", visible=False)
@@ -118,14 +118,14 @@ def _losses(run: Run, axes) -> bool:
     drawn = _lines(run, axes, series, (("critic_loss", ACTOR, "critic loss"), ("action_sensitivity", HUMAN, "action sensitivity")), positive=True)
     if drawn:
         axes.set_yscale("log")
-    return drawn and _finish(run, axes, "", zero=False)
+    return drawn and _finish(run, axes, "log scale", zero=False)
 
 
 def _residual(run: Run, axes) -> bool:
-    drawn = _lines(run, axes, run.nodes["control_node"], (("residual_mean", ACTOR, "residual, share of its bound"),), positive=True)
+    drawn = _lines(run, axes, run.nodes["control_node"], (("residual_mean", ACTOR, "residual / its bound"),), positive=True)
     if run.episodes:
         minutes = _minutes(run, [e.end for e in run.episodes])
-        axes.plot(minutes, [e.changed for e in run.episodes], ".", color=HUMAN, label="steps that the filter changed, share")
+        axes.plot(minutes, [e.changed for e in run.episodes], ".", color=HUMAN, label="changed by the filter")
         drawn = True
     return drawn and _finish(run, axes, "share")
 
@@ -184,16 +184,16 @@ def _finish(run: Run, axes, what: str, zero: bool = True) -> bool:
     axes.set_ylabel(what)
     if zero:
         axes.set_ylim(0.0, 1.06 * max(axes.get_ylim()[1], 1e-3))
-    axes.legend(fontsize=8.5, frameon=False)
+    axes.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.1, ncols=2, columnspacing=1.2, handlelength=1.4)
     return True
 
 
 Plot = Callable[[Run, "pyplot.Axes"], bool]
 PICTURES: tuple[tuple[str, str, str, Plot], ...] = (
     ("throughput", "Successes per 10 minutes", "Above the dashed line and its band, practice has paid. 3 s of reset are counted with each episode.", _throughput),
-    ("compare", "Base, actor, human", "Bars with 95 % intervals, all episodes and the last part of practice.", _compare),
-    ("episodes", "Every episode", "How long each took and how it ended. Successes should sink and failures become rare.", _episodes),
-    ("values", "Q and what followed", "Q should stay near the return; far above it the critic dreams.", _values),
+    ("compare", "Base, actor, human", "With 95 % intervals and the number of episodes n; latest: the last part of practice.", _compare),
+    ("episodes", "Every episode", "How long each took and how it ended. The filled circles should sink, the other marks become rare.", _episodes),
+    ("values", "Q and what followed", "Q should stay near the return that followed; far above it the critic overestimates.", _values),
     ("losses", "Critic", "The loss settles; action sensitivity near 0 means that the critic does not look at the action.", _losses),
     ("updates", "Updates per second", "The learner's speed; zero while it waits for episodes.", _updates),
     ("residual", "Residual and filter", "A residual near 1 sits at its bound. Much changed by the filter: the arm cannot do what is asked.", _residual),

@@ -17,9 +17,10 @@ class Progress:
     def __init__(self, what: str, total: int) -> None:
         self._what, self._total = what, max(total, 1)
         self._begun = self._printed = time.monotonic()
+        self._terminal = sys.stderr.isatty()
 
     def __call__(self, done: int, note: str = "") -> None:
-        now, terminal = time.monotonic(), sys.stderr.isatty()
+        now, terminal = time.monotonic(), self._terminal
         last = done >= self._total
         if not last and now - self._printed < (0.5 if terminal else 10.0):
             return

@@ -157,6 +157,9 @@ def warm_start(encoder: TokenEncoder, decoder: TokenDecoder, embeddings: torch.T
 
     Returns:
         The share of the embeddings' variance that is not reconstructed.
+
+    Raises:
+        ValueError: the token is wider than what varies in these embeddings.
     """
     white = torch.cat([encoder.whiten(part) for part in embeddings.split(256)]).flatten(1)
     read = torch.cat([encoder.readout.attend(encoder.mixed(encoder.whiten(part))) for part in embeddings.split(256)])
@@ -164,6 +167,8 @@ def warm_start(encoder: TokenEncoder, decoder: TokenDecoder, embeddings: torch.T
     read = (read - middle).double()
     power, axes = torch.linalg.eigh(read.T @ read)
     firm = power > 1e-6 * power[-1]  # what is weaker is rounding
+    if (rank := min(int(firm.sum()), white.shape[1])) < size:
+        raise ValueError(f"a token of {size} is wider than the {rank} directions in which these embeddings vary; take {rank} or less, or record more")
     to_unit = axes[:, firm] / power[firm].sqrt()
     left, strength, right = torch.linalg.svd((read @ to_unit).T.float() @ white, full_matrices=False)
     # As large as its share in the reconstruction makes each component, and unit variance on average.
