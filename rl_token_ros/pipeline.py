@@ -121,6 +121,27 @@ class Pipeline:
             }
         )
 
+    def figures(self) -> dict[str, Any]:
+        """Weights, residual, episode and counts, for `/diagnostics`."""
+        controller, gate = self.controller, self.gate
+        authority, residual = controller.authority, np.abs(controller.policy.residual)
+        return {
+            "weights_version": controller.actor.version,
+            "weights_accepted": gate.accepted,
+            "weights_refused": gate.refused,
+            "weights_change": gate.change,
+            "residual_mean": float(residual.mean()),  # share of the bound; in shadow mode too
+            "residual_max": float(residual.max()),
+            "last_refusal": gate.last_refusal,
+            "weights_share": authority.share,  # the rest is that of the version before
+            "weights_held_s": authority.held / controller.settings.control_rate,
+            "weights_reverts": authority.reverts,
+            "last_revert": authority.last_revert,
+            "episode": controller.episode.number,
+            "critical": int(controller.episode.active),
+            **controller.counts,
+        }
+
     # --- calls --------------------------------------------------------------------------------------------------------
 
     def tick(self, now_ns: int) -> Command | None:

@@ -313,22 +313,9 @@ class ControlNode(Node):
             **self.beside.encode.report("encode_ms", 1e3),
             **self.age.report("observation_age_ms", 1e3),
             **self.push_to_use.report("push_to_use_ms", 1e3),
-            "weights_version": controller.actor.version,
-            "weights_accepted": self.gate.accepted,
-            "weights_refused": self.gate.refused,
-            "weights_change": self.gate.change,
-            "residual_mean": float(np.abs(controller.policy.residual).mean()),  # share of the bound; in shadow mode too
-            "residual_max": float(np.abs(controller.policy.residual).max()),
-            "last_refusal": self.gate.last_refusal,
-            "weights_share": controller.authority.share,  # the rest is that of the version before
-            "weights_held_s": controller.authority.held / self.settings.control_rate,
-            "weights_reverts": controller.authority.reverts,
-            "last_revert": controller.authority.last_revert,
-            "episode": controller.episode.number,
-            "critical": int(controller.episode.active),
+            **self.pipeline.figures(),
             **({} if self.phase is None else {"phase_probability": self.phase.probability}),
             "refused_inputs": self.refused_inputs + self._state_topics.refused,
-            **controller.counts,
         }
         status = diagnostics.status(self.get_fully_qualified_name(), level, message, values)
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
