@@ -83,7 +83,7 @@ def main() -> int:
                 try:
                     audit.finish()
                 except AssertionError:
-                    pass  # what it finds is counted
+                    pass  # what it finds is counted below
                 broken += audit.broken
                 commands, gaps = commands + len(audit.commands), gaps + audit.gaps
     progress(done)

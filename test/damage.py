@@ -262,6 +262,7 @@ def two_controllers(bench: FaultBench, random: np.random.Generator) -> Outcome:
         held = len(bench.arm.audit.commands)
         bench.wait(lambda: len(bench.arm.audit.commands) >= held + 20, "more commands")
         assert bench.rests(20), "it did not go on holding"
+        assert "enabled" not in bench.runner.log("control_node_2").read_text()
     finally:
         bench.end("control_node_2", signal.SIGINT)
     return Outcome("held; the second was not enabled", "the running episode", bench.moves_again())

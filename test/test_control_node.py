@@ -17,11 +17,13 @@ from sensor_msgs.msg import Image, JointState
 from world import World, trajectory
 
 from rl_token_ros import images, replay_record
+from rl_token_ros.nodes import command_topic
 from rl_token_ros.nodes.control_node import ControlNode
 
 
 @pytest.fixture
-def control(graph, models):
+def control(graph, models, monkeypatch):
+    monkeypatch.setattr(command_topic, "DISCOVERY_SECONDS", 0.1)  # within one process
     return graph.add(ControlNode, values=small_robot.control(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), state_timeout=2.0))
 
 
@@ -87,6 +89,16 @@ def test_it_refuses_to_be_enabled_beside_another_publisher_and_says_so(graph, co
     assert world.commands == []
     world.destroy_publisher(other)
     graph.wait_for(lambda: not control._command_topic.others(), "the other publisher gone")
+    enable(graph, world)
+
+
+def test_it_is_not_enabled_before_another_publisher_would_be_known(graph, control, world, monkeypatch):
+    """Two that begin to move in the moment in which neither knows of the other would each hold the arm somewhere else afterwards."""
+    monkeypatch.setattr(command_topic, "DISCOVERY_SECONDS", 1e9)
+    graph.wait_for(lambda: control._command_topic.taken, "somebody who takes commands")
+    answer = world.call(graph, "enable", True)
+    assert not answer.success and "is not known yet" in answer.message
+    monkeypatch.setattr(command_topic, "DISCOVERY_SECONDS", 0.0)
     enable(graph, world)
 
 

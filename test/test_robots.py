@@ -103,7 +103,7 @@ def runs(graph: Any, robot: str | Path, folder: Path) -> tuple[FakeArm, settings
         node = graph.add(ControlNode, values=values["control_node"])
         asks = graph.add(VlaNode, values=values["vla_node"] | {"server": server.url})
         enable = arm.create_client(SetBool, "control_node/enable")
-        graph.wait_for(lambda: not node.controller.not_ready(node._now()), f"inputs of {robot}: {asks._message}")
+        graph.wait_for(lambda: node._command_topic.settled and not node.controller.not_ready(node._now()), f"inputs of {robot}: {asks._message}")
         assert not arm.heard, "something moved before it was enabled"
         answer = graph.call(enable, SetBool.Request(data=True))
         assert answer.success, answer.message
@@ -176,7 +176,7 @@ def test_a_server_that_is_late_and_dies_never_stops_the_control_loop_nor_moves_t
         arm = graph.add(FakeArm, control, vla, home)
         node = graph.add(ControlNode, values=values["control_node"])
         asks = graph.add(VlaNode, values=values["vla_node"] | {"server": address.url})
-        graph.wait_for(lambda: not node.controller.not_ready(node._now()), "inputs")
+        graph.wait_for(lambda: node._command_topic.settled and not node.controller.not_ready(node._now()), "inputs")
         node._enable()
         graph.wait_for(lambda: node.controller.counts["ticks_vla"] > 10, "motion")
         policy.before = lambda: None if release.wait(60.0) else None  # from here on it is late, and its event loop blocked

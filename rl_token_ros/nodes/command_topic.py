@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -9,6 +11,7 @@ from rclpy.qos import ReliabilityPolicy
 
 UNNAMED = "_NODE_NAME_UNKNOWN_"  # rcl's, until discovery brings the name of the node to which a publisher belongs
 AT_ONCE = Duration(nanoseconds=0)
+DISCOVERY_SECONDS = 1.0  # until who else publishes is known; mostly 0.1, on a busy machine 0.4 (another control_node announces itself as often)
 
 
 class CommandTopic:
@@ -21,6 +24,7 @@ class CommandTopic:
 
     def __init__(self, node: Node, publisher: Publisher) -> None:
         self._node, self._publisher = node, publisher
+        self._begun = time.monotonic()
 
     def others(self) -> list[str]:
         """Full names of the nodes that publish it beside this one."""
@@ -31,6 +35,11 @@ class CommandTopic:
         if (mine := self._node.get_fully_qualified_name()) in names:
             names.remove(mine)  # once: another node may have the same name
         return names
+
+    @property
+    def settled(self) -> bool:
+        """Whether a publisher that was there before this one would be known by now."""
+        return time.monotonic() - self._begun >= DISCOVERY_SECONDS
 
     @property
     def taken(self) -> bool:

@@ -147,8 +147,11 @@ class ControlNode(Node):
             return  # moving already: the pose it was enabled at must not change
         if not self._command_topic.taken:
             raise Refused("nobody takes 'command'; start the arm's controller")
+        others = self._command_topic.others()
+        if not others and not self._command_topic.settled:
+            raise Refused("who else publishes 'command' is not known yet; enable it again in a moment")
         now = self._now()
-        self.pipeline.enable(now, self._command_topic.others())
+        self.pipeline.enable(now, others)
         self.pipeline.await_reception(now)
         self.writer.begin(self.controller.state.values)
         self.get_logger().info("enabled: the arm may move")
