@@ -232,6 +232,19 @@ def test_compressed_files_and_messages_are_read(tmp_path):
     file.unlink()
     assert stamps(Bag(folder)) == [i * 1000 for i in range(50)]
 
+    with ForeignWriter(tmp_path / "old", version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
+        topic = writer.add_connection("/outcome", BOOL, typestore=STORE)
+        for i in range(50):
+            writer.write(topic, i, TRUE)
+    database = tmp_path / "old" / "old.db3"
+    whole = zstandard.compress(database.read_bytes())
+    (tmp_path / "old" / "old.db3.zstd").write_bytes(whole)
+    database.unlink()
+    bag = Bag(tmp_path / "old")
+    assert set(bag.topics) == {"/outcome"} and stamps(bag) == list(range(50)) == stamps(bag) and bag.problems == []
+    (tmp_path / "old" / "old.db3.zstd").write_bytes(whole[: len(whole) // 2])
+    assert "damaged" in Bag(tmp_path / "old").problems[0]
+
     with BagWriter(tmp_path / "packed") as writer:
         writer.write("/outcome", BOOL, 1, zstandard.compress(TRUE))
     metadata = tmp_path / "packed" / "metadata.yaml"

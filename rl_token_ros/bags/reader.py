@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+import tempfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Iterator, NamedTuple
+from typing import IO, Any, Iterator, NamedTuple
 
 import yaml
 import zstandard
@@ -22,7 +23,7 @@ from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, Message, Schema
 from mcap.stream_reader import get_chunk_data_stream
 
-SUFFIXES = (".mcap", ".db3", ".mcap.zstd")
+SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 RECORD_HEAD = struct.Struct("<BQ")  # opcode, length
 MESSAGE_HEAD = struct.Struct("<H4xQ")  # channel, log time; between them the sequence
 MESSAGE_HEAD_BYTES = 22  # with the publish time
@@ -99,6 +100,7 @@ class Bag:
         self.size = sum(file.stat().st_size for file in self.files)
         self.position = 0
         self.topics: dict[str, Topic] = {}
+        self._unpacked: dict[Path, Any] = {}  # temporary files
         self._channels: dict[str, list[Channel]] = {}  # of files with an index: of use when their first chunk is damaged
         for file in self.files:
             self._find_topics(file)
@@ -132,8 +134,6 @@ class Bag:
         if not path.is_dir():
             raise BagError(f"there is no bag '{path}'; name a folder with .mcap or .db3 files, or one of those")
         there = {file.name: file for file in path.iterdir() if file.name.endswith(SUFFIXES)}
-        if not there and any(path.glob("*.db3.zstd")):
-            raise BagError(f"'{path}' holds compressed .db3 files; decompress them first: zstd -d {path}/*.db3.zstd")
         if not there and any(path.glob("*.bag")):
             raise BagError(f"'{path}' holds bags of ROS 1; convert them first: rosbags-convert --src FILE.bag --dst FOLDER")
         if not there:
@@ -158,11 +158,11 @@ class Bag:
     # --- what is in a file --------------------------------------------------------------------------------------------
 
     def _find_topics(self, file: Path) -> None:
-        if file.suffix == ".db3":
+        if ".db3" in file.suffixes:
             try:
-                with _database(file) as database:
+                with self._database(file) as database:
                     self._sqlite_topics(database)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, zstandard.ZstdError, OSError) as error:
                 self._problem(f"'{file.name}' is damaged: {error}")
             return
         if file.suffix == ".mcap":
@@ -197,7 +197,7 @@ class Bag:
         self.topics[channel.topic] = found
 
     def _read_file(self, file: Path, before: int, wanted: set[str] | None) -> Iterator[Record]:
-        if file.suffix == ".db3":
+        if ".db3" in file.suffixes:
             yield from self._read_sqlite(file, before, wanted)
             return
         for record in self._read_mcap(file, before, wanted):
@@ -265,6 +265,15 @@ class Bag:
 
     # --- sqlite3 ------------------------------------------------------------------------------------------------------
 
+    def _database(self, file: Path) -> _database:
+        """A database, unpacked once where it was compressed: SQLite must be able to seek."""
+        if file.suffix == ".zstd" and file not in self._unpacked:
+            self._unpacked[file] = unpacked = tempfile.NamedTemporaryFile(prefix="rl_token_", suffix=".db3")
+            with open(file, "rb") as packed:
+                zstandard.ZstdDecompressor().copy_stream(packed, unpacked)
+            unpacked.flush()
+        return _database(Path(self._unpacked[file].name) if file in self._unpacked else file)
+
     def _sqlite_topics(self, database: sqlite3.Connection) -> dict[int, str]:
         definitions = {}
         try:
@@ -283,7 +292,7 @@ class Bag:
 
     def _read_sqlite(self, file: Path, before: int, wanted: set[str] | None) -> Iterator[Record]:
         size = file.stat().st_size
-        with _database(file) as database:
+        with self._database(file) as database:
             names = self._sqlite_topics(database)
             names = {number: name for number, name in names.items() if wanted is None or name in wanted}
             last = database.execute("SELECT max(id) FROM messages").fetchone()[0] or 1
