@@ -51,6 +51,8 @@ class Td3:
         self.actor, self.actor_average = Actor(a, n, device, self.generator), Actor(a, n, device)
         self.critic, self.critic_average = Critic(*critic, self.generator), Critic(*critic)
         self.first_critic = Critic(*critic, first_of=self.critic)
+        if settings.reference_dropout >= 1.0:  # never seen in training, so that these weights stay as they are
+            self.actor.parameters["w0"][a.inputs - a.outputs :] = 0.0
         self.actor_average.parameters.flat.copy_(self.actor.parameters.flat)
         self.critic_average.parameters.flat.copy_(self.critic.parameters.flat)
         self.actor_adam = Adam(self.actor.parameters, settings.learning_rate, settings.gradient_norm)
