@@ -125,6 +125,8 @@ class Critic:
         """Two critics or, with ``first_of``, the first of another object's two, for the actor's gradient."""
         count = CRITICS if first_of is None else 1
         self.layers, self.norm, self.count = layers, [hidden], count
+        # An affine part that does nothing: with one the kernel is vectorised.
+        self.affine = (torch.ones(hidden, device=device), torch.zeros(hidden, device=device))
         widths = [inputs, *[hidden] * layers, 1]
         shapes: dict[str, tuple[int, ...]] = {}
         for i, (rows, columns) in enumerate(zip(widths[:-1], widths[1:])):
@@ -151,7 +153,7 @@ class Critic:
         x = inputs.expand(self.count, -1, -1)
         for i, linear in enumerate(self.linear):
             torch.baddbmm(self.biases[i], x, self.weights[i], out=linear)
-            x, mean, rstd = torch.native_layer_norm(linear, self.norm, None, None, LAYER_NORM_EPS)
+            x, mean, rstd = torch.native_layer_norm(linear, self.norm, *self.affine, LAYER_NORM_EPS)
             self.hidden[i] = x.relu_()
             self.moments[i] = (mean, rstd)
         torch.mul(x, self.weights[-1], out=self.upward[-1])
