@@ -81,7 +81,7 @@ def test_a_stopped_study_goes_on_and_refuses_another_protocol(tmp_path):
     protocol = study.Protocol(CONFIG, 900.0, 100)
     folder = study.Folder(tmp_path / "study", protocol)
     jobs = folder.missing(["token", "none"], [0, 1])
-    assert len(jobs) == 9 and ("token", 0) in jobs
+    assert len(jobs) == 11 and ("token", 0) in jobs
     folder.save("token", 0, {"success_rate": 1.0})
     again = study.Folder(tmp_path / "study", study.Protocol(CONFIG, 900.0, 100))
     assert set(jobs) - set(again.missing(["token", "none"], [0, 1])) == {("token", 0)}
@@ -110,7 +110,15 @@ def test_the_table_compares_each_seed_with_itself(tmp_path):
     assert "| none" not in text and "demonstrations: 4.00 s" in text
 
 
-def test_the_scripted_controller_inserts_fast():
-    episodes = scripted.perform(CONFIG, 0, 3, FAST)
-    assert [episode.success for episode in episodes] == [True] * 3
-    assert max(episode.seconds for episode in episodes) < 1.5
+@pytest.mark.parametrize(("bounded", "most"), [(False, 1.0), (True, 3.0)])  # s of simulated time
+def test_scripted_controllers_insert_whatever_the_slip(bounded, most):
+    episodes = scripted.perform(CONFIG, 0, 4, FAST, bounded=bounded)
+    assert [episode.success for episode in episodes] == [True] * 4
+    assert max(episode.seconds for episode in episodes) < most
+
+
+def test_a_bounded_controller_stays_within_the_residual():
+    for side in ([0.01, -0.01], [0.0001, 0.0], [0.0, 0.0]):
+        assert np.abs(scripted.residual(np.array(side))).max() <= 1.0
+    np.testing.assert_allclose(scripted.residual(np.array([0.01, -0.0001])), [1.0, -0.5, 0.0])
+    assert scripted.residual(np.zeros(2))[2] == -1.0

@@ -20,7 +20,8 @@ from rl_token_ros.scoring import ScoredEpisode
 
 WINDOW = 100.0  # s of robot time: the worst such window after warm-up shows whether practice fell before it rose
 DEMONSTRATIONS = 40
-BASE, SCRIPTED, DEMONSTRATED = "base", "scripted", "demonstrations"  # jobs beside those of the arms; the last has no seeds
+# Jobs beside those of the arms; the last has no seeds. BOUNDED: scripted within the residual's bounds.
+BASE, BOUNDED, SCRIPTED, DEMONSTRATED = "base", "bounded", "scripted", "demonstrations"
 
 
 class StudyError(ValueError):
@@ -90,7 +91,7 @@ class Folder:
 
     def missing(self, arms: Iterable[str], seeds: Iterable[int]) -> list[tuple[str, int]]:
         """Jobs without a result, seed by seed, so that a study that is stopped has whole seeds."""
-        jobs = [(DEMONSTRATED, 0), *((job, seed) for seed in seeds for job in (BASE, SCRIPTED, *arms))]
+        jobs = [(DEMONSTRATED, 0), *((job, seed) for seed in seeds for job in (BASE, BOUNDED, SCRIPTED, *arms))]
         return [job for job in jobs if self.load(*job) is None]
 
     def _file(self, job: str, seed: int) -> Path:
@@ -101,10 +102,10 @@ def run(protocol: Protocol, job: str, seed: int) -> dict[str, Any]:
     """Do one job; plain values."""
     if job == DEMONSTRATED:
         return {"seconds": demonstrate(protocol, DEMONSTRATIONS)}
-    if job == SCRIPTED:
+    if job in (SCRIPTED, BOUNDED):
         from rl_token_ros.sim import scripted
 
-        return _scored(scripted.perform(protocol.config, seed, protocol.episodes, protocol.overrides))
+        return _scored(scripted.perform(protocol.config, seed, protocol.episodes, protocol.overrides, bounded=job == BOUNDED))
     from rl_token_ros.sim.practice import evaluate
 
     if job == BASE:
@@ -176,7 +177,7 @@ def interval(values: Iterable[float | None], resamples: int = 10_000) -> str:
 def table(folder: Folder, arms: Iterable[str], seeds: Iterable[int]) -> str:
     """Markdown: medians over the seeds that have finished, with intervals. Ratios are of each seed with itself."""
     seeds = list(seeds)
-    found = {job: {seed: result for seed in seeds if (result := folder.load(job, seed))} for job in (BASE, *arms, SCRIPTED)}
+    found = {job: {seed: result for seed in seeds if (result := folder.load(job, seed))} for job in (BASE, *arms, BOUNDED, SCRIPTED)}
     lines = [
         "| | seeds | success [%] | median time to success [s] | successes per 10 min | / base | / token | / scripted | worst 100 s of practice / base |",
         "| --- " * 9 + "|",
