@@ -92,11 +92,15 @@ class ResidualPolicy:
         self.residual = self.authority.run(self.observation)
         if self._plan is None or self._executed >= self.replan_interval:
             self._draw()
-            self._plan = window + self.scale * np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
+            self._plan = self.centre(window) + self.scale * np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
             self._executed, self.version = 0, self.actor.version
         action = self._plan[self._executed]
         self._executed += 1
         return action
+
+    def centre(self, window: np.ndarray) -> np.ndarray:
+        """What the residual is added to, [C, A]: the reference."""
+        return window
 
     def _draw(self) -> None:
         fresh = np.sqrt(1.0 - self.correlation**2) * self._random.normal(0.0, 1.0, self.scale.shape)

@@ -51,6 +51,8 @@ class Td3:
         self.actor, self.actor_average = Actor(a, n, device, self.generator), Actor(a, n, device)
         self.critic, self.critic_average = Critic(*critic, self.generator), Critic(*critic)
         self.first_critic = Critic(*critic, first_of=self.critic)
+        if settings.reference_dropout >= 1.0:  # never seen in training, so that these weights stay as they are
+            self.actor.parameters["w0"][a.inputs - a.outputs :] = 0.0
         self.actor_average.parameters.flat.copy_(self.actor.parameters.flat)
         self.critic_average.parameters.flat.copy_(self.critic.parameters.flat)
         self.actor_adam = Adam(self.actor.parameters, settings.learning_rate, settings.gradient_norm)
@@ -100,6 +102,7 @@ class Td3:
         self.reward = torch.from_numpy(block.reward).to(self.device)
         self.discount = torch.from_numpy(block.discount).to(self.device)
         self.observed = torch.from_numpy(block.observed).to(self.device)
+        self.unknown = self.observed.isnan()
         self.imitated = None
         if block.human.any():
             human = torch.from_numpy(self.knots.mean(np.repeat(block.human, self.architecture.action, axis=1)) > 0.5)
@@ -133,8 +136,7 @@ class Td3:
         value = self.critic_average.forward(after).amin(0)
         y = torch.addcmul(self.reward[rows], self.discount[rows], value)
         if s.return_share:
-            observed = self.observed[rows]
-            y = torch.where(observed.isnan(), y, y.lerp(observed, s.return_share))
+            y = torch.where(self.unknown[rows], y, y.lerp(self.observed[rows], s.return_share))
         return y.clamp_(s.return_min, s.return_max)
 
     def update_actor(self, now: torch.Tensor, imitated: torch.Tensor | None, beta: float) -> None:

@@ -49,7 +49,7 @@ class Learner(Robot):
         0, "Residuals per chunk that the actor chooses for each action, each held over chunk_length / residual_knots steps; 0: one per step.",
         low=0, high=100,
     )
-    reference_dropout: float = parameter(0.5, "Share of samples whose reference the actor does not see in training.", low=0.0, high=1.0)
+    reference_dropout: float = parameter(0.5, "Share of samples whose reference the actor does not see in training; 1: it never sees it, acting neither.", low=0.0, high=1.0)
     beta_start: float = parameter(
         1.0, "Weight of the penalty on the residual at the end of warm-up; it is a MEAN over C x A of squares in units of "
         "residual_scale.", low=1e-6, high=1e3,

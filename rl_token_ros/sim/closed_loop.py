@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
+from rl_token_ros import encoder as encoders
 from rl_token_ros import replay_record, settings
 from rl_token_ros.actor import ResidualActor
 from rl_token_ros.chunk import Chunk
 from rl_token_ros.controller import Controller
-from rl_token_ros.encoder import TokenEncoder
 from rl_token_ros.observation import Synchroniser
-from rl_token_ros.parameters import resolve_path
 from rl_token_ros.proprioception import size
 from rl_token_ros.settings import Control, Sim, Vla
 from rl_token_ros.sim.simulation import Simulation
 from rl_token_ros.vla.backend import Answer
 from rl_token_ros.vla.onnx import OnnxBackend
+from rl_token_ros.weights import fingerprint
 
 FIRST_STAMP_NS = 1_000_000_000  # as in sim_node
 
@@ -51,6 +51,7 @@ class ClosedLoop:
         vla_latency: time from observation to answer, s; the nodes measure 5 to 40 ms.
         overrides: ``{node: {parameter: value}}``.
         on_answer: called with each answer of the VLA, for recording.
+        encoder: makes what stands in for the token encoder, from the VLA's fingerprint.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ClosedLoop:
         vla_latency: float = 0.03,
         overrides: dict[str, dict] | None = None,
         on_answer: Callable[[Answer], None] | None = None,
+        encoder: Callable[[str], Any] | None = None,
     ) -> None:
         overrides = overrides or {}
         self.sim_settings: Sim = settings.load("sim_node", parameter_file, **overrides.get("sim_node", {}))
@@ -69,7 +71,7 @@ class ClosedLoop:
         joints = len(control.joint_names)
         self.simulation = Simulation(self.sim_settings)
         self.backend = OnnxBackend(vla, size(vla.vla_proprioception, joints, control.action_size))
-        self.encoder = TokenEncoder(resolve_path(control.token_encoder), control.token_size) if control.token_encoder else None
+        self.encoder = encoders.load(control) if encoder is None else encoder(fingerprint(self.backend.path))
         self.synchroniser = Synchroniser(vla)
         actor = ResidualActor(
             control.token_size,
@@ -81,7 +83,8 @@ class ClosedLoop:
         self.controller = Controller(control, actor)
         self._on_answer = on_answer
         self._latency_ns = round(vla_latency * 1e9)
-        self._pending: tuple[int, Chunk, np.ndarray | None] | None = None
+        self._pending: tuple[int, Chunk, np.ndarray | None] | None = None  # due time, chunk and embeddings of an answer
+        self._unread: tuple[int, np.ndarray | None] | None = None  # stamp and embeddings whose token nobody has needed yet
         self._asked_ns = -(10**12)
         self._target = self.simulation.ee_position
 
@@ -108,6 +111,7 @@ class ClosedLoop:
             if simulation.critical and not reached and simulation.outcome is None:
                 reached = True
                 controller.set_critical(True, self.now_ns)
+                self._read()
             if simulation.outcome is not None:
                 controller.end_episode(replay_record.SUCCESS if simulation.outcome else replay_record.FAILURE)
             new_rows, endings = controller.episode.take()
@@ -144,11 +148,12 @@ class ClosedLoop:
     def _look(self, now: int) -> None:
         """Deliver an answer that is due, then look and ask again, no oftener than query_rate allows."""
         if self._pending is not None and now >= self._pending[0]:
-            _, chunk, token = self._pending
+            _, chunk, embeddings = self._pending
             self._pending = None
             self.controller.proposals.set_chunk(chunk, now)
-            if token is not None:
-                self.controller.proposals.set_token(chunk.stamp_ns, token, now)
+            self._unread = chunk.stamp_ns, embeddings
+            if self.controller.episode.active:
+                self._read()
         if self._pending is not None or now - self._asked_ns < 0.95e9 / self.vla_settings.query_rate:
             return
         for camera, picture in self.simulation.images().items():
@@ -161,5 +166,11 @@ class ClosedLoop:
         if self._on_answer is not None:
             self._on_answer(answer)
         chunk = Chunk(observation.stamp_ns, round(self.vla_settings.chunk_dt * 1e9), answer.actions.astype(np.float64))
-        token = self.encoder.run(answer.embeddings) if self.encoder else None
-        self._pending = (now + self._latency_ns, chunk, token)
+        self._pending = (now + self._latency_ns, chunk, answer.embeddings)
+
+    def _read(self) -> None:
+        """The newest answer's token, which only the critical phase needs."""
+        if self._unread is not None:
+            stamp_ns, embeddings = self._unread
+            self._unread = None
+            self.controller.proposals.set_token(stamp_ns, self.encoder.run(embeddings), self.now_ns)

@@ -9,8 +9,8 @@ from typing import Callable
 import numpy as np
 
 from rl_token_ros import replay_record, settings, weights
-from rl_token_ros.learning.learner import Learner
 from rl_token_ros.scoring import EpisodeScorer, ScoredEpisode
+from rl_token_ros.sim.arms import ARMS, Arm
 from rl_token_ros.sim.closed_loop import ClosedLoop
 from rl_token_ros.weights_gate import WeightsGate
 
@@ -33,6 +33,7 @@ def practise(
     robot_seconds: float,
     overrides: dict[str, dict] | None = None,
     progress: Callable[[float, list[ScoredEpisode]], None] | None = None,
+    arm: Arm = ARMS["token"],
 ) -> Practice:
     """Practise for ``robot_seconds`` of robot time: approaches, critical phases and resets all count.
 
@@ -41,15 +42,16 @@ def practise(
         seed: of scene, exploration and learner.
         overrides: ``{node: {parameter: value}}``.
         progress: called after every episode with the robot time and the episodes so far.
+        arm: what practises.
     """
-    given = overrides or {}
+    given = arm.overrides(overrides)
     seeded = {node: {"seed": seed, **given.get(node, {})} for node in ("sim_node", "control_node", "learner_node")}
     overrides = {**given, **seeded}
-    loop = ClosedLoop(parameter_file, overrides=overrides)
+    loop = arm.loop(parameter_file, overrides)
     learner_settings = settings.load("learner_node", parameter_file, **overrides["learner_node"])
     controller, encoder = loop.controller, loop.encoder
     proprio = controller.row_dtype["proprio"].shape[0]
-    learner = Learner(learner_settings, proprio, encoder.sha256, encoder.vla_sha256)
+    learner = arm.learner_of(learner_settings, proprio, encoder.sha256, encoder.vla_sha256)
     gate = WeightsGate(controller.actor, learner.identity)
     scorer = EpisodeScorer(controller.settings.control_rate)
     episodes: list[ScoredEpisode] = []
@@ -74,30 +76,46 @@ def practise(
 
 
 def evaluate(
-    parameter_file: str | Path, seed: int, episodes: int, blob: bytes = b"", overrides: dict[str, dict] | None = None
+    parameter_file: str | Path,
+    seed: int,
+    episodes: int,
+    blob: bytes = b"",
+    overrides: dict[str, dict] | None = None,
+    arm: Arm = ARMS["token"],
 ) -> tuple[list[ScoredEpisode], float]:
     """Score weights (none: the base alone) on scenes that depend on ``seed`` only; also the share that reached the critical phase.
 
     An actor keeps half of its exploration noise: without any it wedges where it is wrong.
     """
-    given = overrides or {}
+    given = arm.overrides(overrides)
     sigma = settings.load("control_node", parameter_file, **given.get("control_node", {})).exploration_sigma
     merged = {
         **given,
         "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
         "control_node": {"authority_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
     }
-    loop = ClosedLoop(parameter_file, overrides=merged)
-    controller, encoder = loop.controller, loop.encoder
+    loop = arm.loop(parameter_file, merged)
+    controller = loop.controller
     if blob:
         ready = weights.decode(blob)
         gate = WeightsGate(controller.actor, ready.identity)
         controller.authority.offer(gate.admit(blob, controller.policy.observation.copy()))
-    scorer = EpisodeScorer(controller.settings.control_rate)
+    return run_episodes(loop, episodes)
+
+
+def run_episodes(
+    loop: ClosedLoop, episodes: int, on_step: Callable[[], None] | None = None
+) -> tuple[list[ScoredEpisode], float]:
+    """Score so many episodes of a loop, which is closed then; also the share that reached the critical phase.
+
+    Args:
+        on_step: called after every control step.
+    """
+    scorer = EpisodeScorer(loop.controller.settings.control_rate)
     scored: list[ScoredEpisode] = []
     reached = 0
     for _ in range(episodes):
-        result = loop.episode()
+        result = loop.episode(on_step=on_step)
         reached += result.reached
         if result.ended != replay_record.ABORTED:
             scored += scorer.add(result.rows)

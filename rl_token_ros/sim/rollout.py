@@ -102,7 +102,7 @@ def roll_out(
         progress: called after each episode.
     """
     recorder = _Recorder(Recording(), keep_embeddings)
-    alone = {"mode": "vla", "vla_model": str(vla), "token_encoder": ""}
+    alone = {"mode": "vla", "vla_model": str(vla), "token_encoder": "", "token_size": 0}
     loop = ClosedLoop(
         config_file("sim"),
         overrides={"sim_node": {**(sim or {}), "seed": episodes.start}, "vla_node": {"vla_model": str(vla)}, "control_node": alone},

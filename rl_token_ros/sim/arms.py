@@ -1,0 +1,142 @@
+"""Arms of the study: the method, and the method with one thing left out or replaced. Task, seeds and all else are the same.
+
+Most are parameters. What is not one is here: two stand-ins for the token encoder, and an actor whose output is the action itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Callable
+
+import numpy as np
+import torch
+
+from rl_token_ros.learning.learner import Learner
+from rl_token_ros.learning.replay import Batch
+from rl_token_ros.learning.td3 import Td3
+from rl_token_ros.policy import ResidualPolicy
+from rl_token_ros.sim.closed_loop import ClosedLoop
+from rl_token_ros.sim.vla_model import EMBEDDING, PATCHES
+
+WRIST = slice(PATCHES**2, 2 * PATCHES**2)  # rows of the embeddings that show the wrist camera: the shipped token is made from them alone
+RANDOM_SIZE = 48  # as wide as the shipped token
+
+
+class Representation:
+    """What an arm has in the token's place: some function of the embeddings of the wrist camera.
+
+    Args:
+        name: told apart by it, as encoders are by their files.
+        vla_sha256: fingerprint of the VLA whose embeddings come in.
+        read: float32 [49, D] -> float32 [Dz].
+    """
+
+    def __init__(self, name: str, vla_sha256: str, read: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.sha256, self.vla_sha256, self._read = hashlib.sha256(name.encode()).hexdigest(), vla_sha256, read
+
+    def run(self, embeddings: np.ndarray) -> np.ndarray:
+        """Embeddings float32 [M, D] -> float32 [Dz]."""
+        return self._read(embeddings[WRIST])
+
+
+def pooled(vla_sha256: str) -> Representation:
+    """The mean of each channel."""
+    return Representation("mean of the patches", vla_sha256, lambda patches: patches.mean(0))
+
+
+def projected(vla_sha256: str) -> Representation:
+    """A random projection, the same for every seed: directions drawn once, of variance 1 / inputs."""
+    size = PATCHES**2 * EMBEDDING
+    matrix = np.random.default_rng(0).normal(0.0, size**-0.5, (size, RANDOM_SIZE)).astype(np.float32)
+    return Representation("random projection", vla_sha256, lambda patches: patches.ravel() @ matrix)
+
+
+class DirectPolicy(ResidualPolicy):
+    """Executes the actor's output as the action; the reference is only an input."""
+
+    def centre(self, window: np.ndarray) -> np.ndarray:
+        return np.zeros_like(window)
+
+
+class DirectTd3(Td3):
+    """Residuals are counted from no motion, and the penalty pulls to the reference.
+
+    Its actor learns in pretraining too: it begins at no motion, not at the base policy.
+    """
+
+    def load(self, block: Batch) -> None:
+        reference = block.reference.reshape(block.residual.shape) / np.asarray(self.settings.step_residual_scale, np.float32)
+        block.residual += reference
+        super().load(block)
+        self.imitated = torch.from_numpy(self.knots.mean(reference.reshape(len(reference), -1))).clamp(-1.0, 1.0).to(self.device)
+
+    def update(self, index: int, beta: float, critic_only: bool = False) -> None:
+        super().update(index, beta)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Attributes:
+        what: how it differs from the method, in a few words.
+        shared: parameters of all nodes of the robot.
+        control, learner: parameters of that node.
+        encoder: makes what stands in the token's place, from the VLA's fingerprint; None: what the parameters say.
+        direct: the actor's output is the action, not a correction of the reference.
+    """
+
+    what: str
+    shared: dict[str, Any] = field(default_factory=dict)
+    control: dict[str, Any] = field(default_factory=dict)
+    learner: dict[str, Any] = field(default_factory=dict)
+    encoder: Callable[[str], Representation] | None = None
+    direct: bool = False
+
+    def overrides(self, given: dict[str, dict] | None = None) -> dict[str, dict]:
+        """``{node: {parameter: value}}``; what is given wins over the arm's own."""
+        own = {"vla_node": self.shared, "control_node": {**self.shared, **self.control}, "learner_node": {**self.shared, **self.learner}}
+        given = given or {}
+        return {node: {**own.get(node, {}), **given.get(node, {})} for node in {**own, **given}}
+
+    def loop(self, parameter_file: Any, overrides: dict[str, dict]) -> ClosedLoop:
+        """The loop in which it acts."""
+        loop = ClosedLoop(parameter_file, overrides=overrides, encoder=self.encoder)
+        if self.direct:
+            c = loop.control_settings
+            loop.controller.policy = DirectPolicy(
+                loop.controller.authority, np.array(c.step_residual_scale), c.exploration_sigma, c.exploration_correlation, c.replan_interval, c.seed
+            )
+        return loop
+
+    def learner_of(self, settings: Any, proprio: int, encoder_sha256: str, vla_sha256: str) -> Learner:
+        """Its learner; arguments as of :class:`Learner`."""
+        learner = Learner(settings, proprio, encoder_sha256, vla_sha256)
+        if self.direct:
+            learner.td3 = DirectTd3(settings, learner.architecture, learner.blocks)
+        return learner
+
+
+# As far as base and residual reach together: 10 mm/s and 2.5 mm/s to the side, 7 and 7.5 mm/s up and down. Noise and penalty are those
+# of the residual to the side, in millimetres.
+REACH, SIDE = 0.0003, 0.00005
+NOISE, PULL = SIDE / REACH, (REACH / SIDE) ** 2
+
+ARMS = {
+    "token": Arm("the method"),
+    "none": Arm("no token: proprioception and reference only", shared={"token_size": 0}),
+    "pooled": Arm("mean of the wrist camera's embeddings for the token", shared={"token_size": EMBEDDING}, encoder=pooled),
+    "random": Arm("random projection of the wrist camera's embeddings for the token", shared={"token_size": RANDOM_SIZE}, encoder=projected),
+    "no_bc": Arm("no penalty on the residual", learner={"beta_start": 1e-6, "beta_end": 1e-6}),
+    "no_reference": Arm("the actor does not see the reference", learner={"reference_dropout": 1.0}),
+    "chunk1": Arm("chunks of one step", shared={"chunk_length": 1}, control={"replan_interval": 1}, learner={"residual_knots": 1}),
+    "no_dropout": Arm("no reference dropout", learner={"reference_dropout": 0.0}),
+    "direct": Arm(
+        "the actor's output is the action",
+        shared={"residual_scale": [REACH] * 3},
+        control={"exploration_sigma": 0.4 * NOISE},
+        learner={"beta_start": 3.0 * PULL, "beta_end": 0.03 * PULL, "target_noise": 0.1 * NOISE},
+        direct=True,
+    ),
+}
