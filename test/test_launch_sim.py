@@ -99,5 +99,5 @@ def test_a_node_that_dies_ends_the_launch_with_its_reason(composition, tmp_path)
     result = subprocess.run([*command, f"{FILE_ARGUMENT[composition]}:={bad}"], capture_output=True, text=True, timeout=120)
     written = result.stdout + result.stderr
     assert result.returncode == 1, written
-    assert "unknown parameter 'controll_rate'; did you mean 'control_rate'?" in written
-    assert "ended with exit status 2; see its output above" in written
+    assert "unknown parameter 'controll_rate'; did you mean 'control_rate'?" in written, written
+    assert "ended with exit status 2; see its output above" in written, written
