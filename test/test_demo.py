@@ -19,11 +19,11 @@ from rl_token_ros.bags.reader import Bag
 
 
 def child(parent: int, name: str) -> int:
-    """Process id of the child whose command line contains this."""
+    """Process id of the child with this argument; others may name it in the path of a file."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent and name in (entry / "cmdline").read_text():
+                if int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent and f"\0{name}\0" in (entry / "cmdline").read_text():
                     return int(entry.name)
             except OSError:
                 pass  # it has ended meanwhile
