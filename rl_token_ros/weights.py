@@ -19,7 +19,8 @@ from safetensors import SafetensorError
 
 from rl_token_ros.settings import Robot
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+DIGEST = "sha256"  # of everything else in the blob
 MAX_HEADER_BYTES = 1 << 20
 MAX_RUN = 64  # letters of a run's name
 
@@ -111,6 +112,7 @@ def encode(weights: ActorWeights) -> bytes:
         "identity": json.dumps(asdict(weights.identity)),
     }
     tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in weights.tensors.items()}
+    metadata[DIGEST] = _digest(metadata, tensors)
     return safetensors.numpy.save(tensors, metadata)
 
 
@@ -118,7 +120,7 @@ def decode(blob: bytes) -> ActorWeights:
     """The weights in a blob.
 
     Raises:
-        WeightsError: not safetensors, another format version, metadata missing, tensors of another shape or not finite.
+        WeightsError: not safetensors, another format version, metadata missing, tensors of another shape or not finite, or damaged on the way.
     """
     try:
         tensors = safetensors.numpy.load(blob)
@@ -146,7 +148,20 @@ def decode(blob: bytes) -> ActorWeights:
             raise WeightsError(f"tensor '{name}' of the weights is not finite")
     if (tensors["input_scale"] < 0.0).any():
         raise WeightsError("tensor 'input_scale' of the weights has negative numbers; it divides by standard deviations")
+    if metadata.get(DIGEST) != _digest(metadata, tensors):  # last: the reasons above say more
+        raise WeightsError(f"weights version {version} are damaged: they are not what their SHA-256 says")
     return ActorWeights(version, updates, architecture, identity, tensors, created_ns, metadata.get("run", "")[:MAX_RUN])
+
+
+def _digest(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
+    """SHA-256 of metadata, but for the digest, and tensors, in hex.
+
+    One changed digit in the version or the run would keep the learner's next weights out, as older or as another run's.
+    """
+    digest = hashlib.sha256(json.dumps({name: value for name, value in metadata.items() if name != DIGEST}, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(np.ascontiguousarray(tensors[name]).data)
+    return digest.hexdigest()
 
 
 def _refuse_nonsense(version: int, updates: int, created_ns: int, identity: Identity) -> None:

@@ -182,7 +182,7 @@ def test_a_normalisation_that_no_deviation_can_give_is_refused(gate):
 @pytest.mark.parametrize(
     "message, says",
     [
-        (with_metadata(format_version="2"), "format version 2"),
+        (with_metadata(format_version="1"), "format version 1"),
         (with_metadata(identity=None), "no 'identity'"),
         (with_metadata(weights_version="0"), "version outside 1"),
         (with_metadata(weights_version="-1"), "version outside 1"),
