@@ -42,6 +42,7 @@ def test_it_goes_on_after_a_stop_and_interrupted_ends_every_process_and_writes_i
 
         def tells(what: str) -> None:
             wait_for(lambda: demo.poll() is not None or what in (tmp_path / "output").read_text(), what, 180)
+            assert what in (told := (tmp_path / "output").read_text()), told  # else it ended before
 
         tells("episode 1:")
         simulator = child(demo.pid, "sim_node")
