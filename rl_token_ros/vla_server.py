@@ -6,15 +6,17 @@ For the machine with the GPU; needs no ROS. `vla_node` with `backend: openpi` is
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import hmac
 import http
 import importlib
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -22,8 +24,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import websockets.exceptions
-from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.frames import CloseCode
+from websockets.sync.server import Server, ServerConnection, serve
 
 from rl_token_ros import memory
 from rl_token_ros.parameters import ParameterError, resolve_path
@@ -31,7 +33,7 @@ from rl_token_ros.vla import wire
 from rl_token_ros.weights import fingerprint
 
 LARGEST_REQUEST = 1 << 28  # bytes
-FRAGMENT = 1 << 20  # bytes; a long answer goes out in pieces, so that both ends copy less: 1 ms of 8 for embeddings of 5.7 MB
+READ_BYTES = 1 << 20  # taken from a socket at once
 log = logging.getLogger("vla_server")
 
 
@@ -81,7 +83,9 @@ class OnnxPolicy:
 
 
 class PolicyServer:
-    """Answers clients; one inference at a time, in a thread, so that pings and /healthz are answered meanwhile.
+    """Answers clients, each in a thread of its own, where pings and /healthz are answered meanwhile; one inference at a time.
+
+    Threads rather than an event loop: that one sends embeddings of megabytes in many pieces, each copied (benchmark/vla.py).
 
     Args:
         policy: what is served.
@@ -94,12 +98,17 @@ class PolicyServer:
         self.metadata = dict(getattr(policy, "metadata", None) or {})
         self._authorization = f"Api-Key {api_key}" if api_key else ""
         self._half = half
-        self._turn = asyncio.Lock()
+        self._turn = threading.Lock()
 
-    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> Server:
-        """Start; the sockets' ports are those of ``server.sockets``."""
-        return await serve(
-            self._serve, host, port, ssl=tls, compression=None, max_size=LARGEST_REQUEST, process_request=self._admit, ping_timeout=None
+    def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> Server:
+        """A server whose socket listens; its ``serve_forever()`` serves, until its ``shutdown()`` is called.
+
+        Raises:
+            OSError: the port is in use, or the address is none of this machine.
+        """
+        listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return serve(
+            self._serve, sock=listening, ssl=tls, compression=None, max_size=LARGEST_REQUEST, process_request=self._admit, ping_timeout=None
         )
 
     def _admit(self, connection: ServerConnection, request: Any) -> Any:
@@ -110,48 +119,42 @@ class PolicyServer:
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "an API key is needed\n")
         return None
 
-    async def _serve(self, connection: ServerConnection) -> None:
+    def _serve(self, connection: ServerConnection) -> None:
         who = connection.remote_address
+        connection.recv_bufsize = READ_BYTES
         log.info("%s connected", who)
         try:
-            await connection.send(wire.pack(self.metadata))
-            async for message in connection:
-                await connection.send(_in_pieces(await self._reply(message)))
+            connection.send(wire.pack(self.metadata))
+            for message in connection:
+                connection.send(self._reply(message))
         except websockets.exceptions.ConnectionClosed:
             pass
         except Exception as error:  # as openpi does: the client is told everything, then the connection ends
             log.error("%s: %s", who, error)
-            await connection.send(traceback.format_exc())
-            await connection.close(CloseCode.INTERNAL_ERROR, "the traceback is in the frame before")
+            with contextlib.suppress(websockets.exceptions.ConnectionClosed):
+                connection.send(traceback.format_exc())
+                connection.close(CloseCode.INTERNAL_ERROR, "the traceback is in the frame before")
         log.info("%s left", who)
 
-    async def _reply(self, message: str | bytes) -> bytes | str:
+    def _reply(self, message: str | bytes) -> list[bytes | memoryview] | str:
         request = {} if isinstance(message, str) else wire.unpack(message)
         if not isinstance(request, dict):
             raise wire.WireError(f"is a {type(request).__name__}; send a map")
         endpoint = request.pop("endpoint", "infer")
-        if endpoint == "reset":
-            if hasattr(self.policy, "reset"):
-                await asyncio.to_thread(self.policy.reset)
-            return "reset successful"
-        if endpoint != "infer":
-            raise ValueError(f"there is no endpoint '{endpoint}'; send infer or reset")
-        async with self._turn:
+        with self._turn:
+            if endpoint == "reset":
+                if hasattr(self.policy, "reset"):
+                    self.policy.reset()
+                return "reset successful"
+            if endpoint != "infer":
+                raise ValueError(f"there is no endpoint '{endpoint}'; send infer or reset")
             begun = time.perf_counter()
-            answer = dict(await asyncio.to_thread(self.policy.infer, request))
+            answer = dict(self.policy.infer(request))
             seconds = time.perf_counter() - begun
-        if self._half and "embeddings" in answer:
-            answer["embeddings"] = np.asarray(answer["embeddings"], np.float16)
-        answer.setdefault("server_timing", {"infer_ms": 1e3 * seconds})
-        return wire.pack(answer)
-
-
-def _in_pieces(reply: bytes | str) -> Any:
-    """What `send` makes fragments of; a short reply, or a text, as it is. Any client puts them together again."""
-    if isinstance(reply, str) or len(reply) <= FRAGMENT:
-        return reply
-    whole = memoryview(reply)
-    return [whole[i : i + FRAGMENT] for i in range(0, len(whole), FRAGMENT)]
+            if self._half and "embeddings" in answer:
+                answer["embeddings"] = np.asarray(answer["embeddings"], np.float16)
+            answer.setdefault("server_timing", {"infer_ms": 1e3 * seconds})
+            return wire.pieces(answer)  # still in its turn: the next inference may write into the same arrays
 
 
 def load(what: str) -> Policy:
@@ -188,24 +191,31 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def run(options: argparse.Namespace) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def run(options: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM; an inference under way is finished, unless the signal comes again."""
     tls = None
     if options.tls:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(*options.tls)
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
     policy = PolicyServer(load(options.policy), api_key=os.environ.get(options.api_key_variable, ""), half=options.half)
-    server = await policy.listen(options.host, options.port, tls)
+    server = policy.listen(options.host, options.port, tls)
+    ended = threading.Event()
+
+    def end(number: int, _: object) -> None:
+        ended.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
     for name, value in policy.metadata.items():
         print(f"{name}: {value}")
-    port = server.sockets[0].getsockname()[1]
-    print(f"serving {options.policy} on {'wss' if tls else 'ws'}://{options.host}:{port}", flush=True)
-    await ended.wait()
-    server.close()
-    await server.wait_closed()
+    host, port = server.socket.getsockname()[:2]
+    print(f"serving {options.policy} on {'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    ended.wait()
+    server.shutdown()
+    serving.join()
 
 
 def main() -> int:
@@ -215,7 +225,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its debug log would hold the API key
     try:
-        asyncio.run(run(options))
+        run(options)
     except (ParameterError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -50,6 +50,22 @@ def test_arrays_in_any_memory_order_and_of_any_size_survive():
         assert found.shape == array.shape and same(found, array)
 
 
+@pytest.mark.parametrize("rows", [0, 3, 500, 700])
+def test_pieces_are_the_same_bytes(rows):
+    embeddings = np.random.default_rng(0).normal(size=(2048, rows)).astype(np.float32).T  # not contiguous
+    answer = {"actions": np.zeros((50, 3)), "embeddings": embeddings, "server_timing": {"infer_ms": 1.5}}
+    pieces = wire.pieces(answer)
+    assert b"".join(pieces) == wire.pack(answer)
+    assert max(map(len, pieces)) <= wire.PIECE and (len(pieces) > 10) == (embeddings.nbytes > 10 * wire.PIECE)
+    embeddings[:] = 0.0  # what was packed stays
+    assert rows == 0 or wire.unpack(b"".join(pieces))["embeddings"].any()
+
+
+def test_pieces_too_refuse_what_the_protocol_cannot_carry():
+    with pytest.raises(wire.WireError, match="cannot be sent"):
+        wire.pieces({"embeddings": np.zeros((300, 300, 3), complex)})
+
+
 @pytest.mark.parametrize("value", [object(), {"a": np.array([object()])}, {"a": np.zeros(2, complex)}, {"a": {1, 2}}, np.datetime64("2020-01-01")])
 def test_what_the_protocol_cannot_carry_is_refused(value):
     with pytest.raises(wire.WireError, match="cannot be sent"):

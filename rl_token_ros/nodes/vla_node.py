@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String, UInt8
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rl_token_ros import diagnostics, images
+from rl_token_ros import diagnostics, image_cdr, images
 from rl_token_ros.chunk import stamp_to_ns
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
@@ -59,9 +59,11 @@ class VlaNode(Node):
         self._answered = self.create_guard_condition(self._query_if_idle)
         for camera in self.settings.cameras:
             topic = f"camera/{camera}/{name}"
+            # Pictures as bytes: rclpy would copy them into a message, and they are copied out of it again.
             self.create_subscription(
-                kind, topic, lambda message, camera=camera, topic=topic: self._image(camera, topic, message), qos_profile_sensor_data
-            )
+                kind, topic, lambda message, camera=camera, topic=topic: self._image(camera, topic, message), qos_profile_sensor_data,
+                raw=kind is Image,
+            )  # fmt: skip
         self._state_topics = StateTopics(self, self.synchroniser.state, groups)
         self.create_subscription(String, "task", self._task, LATCHED)
         self.create_subscription(UInt8, "episode_ended", lambda _: self.backend.reset(), 10)
@@ -70,13 +72,15 @@ class VlaNode(Node):
     def _task(self, message: String) -> None:
         self.synchroniser.task = message.data
 
-    def _image(self, camera: str, topic: str, message: Image | CompressedImage) -> None:
+    def _image(self, camera: str, topic: str, message: bytes | CompressedImage) -> None:
         now = self.get_clock().now().nanoseconds
         if now < self._newest_ns:
             self.synchroniser.forget()  # the clock went back: stamps of before would keep new ones out
         self._newest_ns = now
-        stamp = stamp_to_ns(message.header.stamp) or now
         try:
+            if isinstance(message, bytes):
+                message = image_cdr.read(message, topic)
+            stamp = stamp_to_ns(message.header.stamp) or now
             if from_future(stamp, now):
                 raise images.ImageError(f"'{topic}' is stamped {(stamp - now) * 1e-9:.2f} s in the future; do the clocks agree?")
             self.synchroniser.set_image(camera, stamp, self._decode(message, topic))
@@ -128,7 +132,7 @@ class VlaNode(Node):
             self.server.add(server_seconds)
             self.added.add(seconds - server_seconds)
 
-    def _messages(self, stamp_ns: int, answer: Answer) -> tuple[JointTrajectory, Image | None]:
+    def _messages(self, stamp_ns: int, answer: Answer) -> tuple[JointTrajectory, bytes | None]:
         stamp = Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
         reference = JointTrajectory(joint_names=self.settings.chunk_names)
         reference.header.stamp, reference.header.frame_id = stamp, self.settings.base_frame
@@ -141,9 +145,7 @@ class VlaNode(Node):
         ]
         if answer.embeddings is None:
             return reference, None
-        embedding = images.from_matrix(answer.embeddings, Image())
-        embedding.header.stamp = stamp
-        return reference, embedding
+        return reference, image_cdr.from_matrix(answer.embeddings, stamp_ns)
 
     def _report(self) -> None:
         ok = self._message == "answering"
