@@ -17,6 +17,7 @@ import torch
 from rl_token_ros.learning.knots import Knots
 from rl_token_ros.learning.networks import Actor, Adam, Critic
 from rl_token_ros.learning.replay import Batch
+from rl_token_ros.parameters import ParameterError
 from rl_token_ros.settings import Learner
 from rl_token_ros.weights import Architecture
 
@@ -25,10 +26,17 @@ ACTOR_DELAY = 2  # critic updates per actor update
 
 
 def choose_device(name: str) -> torch.device:
-    """The torch device of the parameter `device`."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    """The torch device of the parameter `device`.
+
+    Raises:
+        ParameterError: cuda, where there is none.
+    """
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise ParameterError(
+            f"parameter 'device' is cuda, but torch {torch.__version__} finds no CUDA device; write auto or cpu, or install a torch built for CUDA"
+        )
+    return torch.device(("cuda" if there else "cpu") if name == "auto" else name)
 
 
 class Td3:
