@@ -39,7 +39,7 @@ MEANING = {
     "outcome": "the task's end: True success, False failure",
     "replay": "one row per control step of the critical phase: a table of typed columns; a bag of it is the data set",
     "task": "the language instruction; `task` is its default",
-    "vla/embedding": "32FC1, one row per token, under the observation's stamp; none with `token_size: 0`",
+    "vla/embedding": "32FC1, one row per token, under the observation's stamp; with `token_size: 0` only while somebody subscribes",
     "vla/reference": "H actions from the observation's stamp on; `joint_names` are action_names, then gripper_names",
     "wrench": "force and torque at the tool, where `proprioception` asks for them",
     "~/critical_phase": "as the topic `critical_phase`",

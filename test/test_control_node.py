@@ -73,6 +73,11 @@ def test_it_starts_disarmed_and_commands_nothing(graph, control, world):
     graph.wait_for(lambda: "disabled: call ~/enable" in world.message, "the reason in /diagnostics")
 
 
+def test_without_token_it_asks_for_no_embeddings(graph):
+    node = graph.add(ControlNode, values=small_robot.control(token_size=0))
+    assert "/vla/embedding" not in [each.topic_name for each in node.subscriptions]
+
+
 def test_enabled_it_moves_from_the_measured_position_with_a_bounded_first_step(graph, world):
     enable(graph, world)
     graph.wait_for(lambda: len(world.commands) > 30, "commands")

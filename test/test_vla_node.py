@@ -191,6 +191,22 @@ def test_without_token_there_is_no_embedding(graph, remote):
         vla.close()
 
 
+def test_without_token_embeddings_are_for_whoever_records_them(graph, remote):
+    """There is no encoder before there are embeddings to make it of."""
+    policy = Policy()
+    with running(OpenPi(policy)) as server:
+        vla, robot = remote(server.url, token_size=0)
+        graph.wait_for(lambda: robot.embeddings, "embeddings")
+        np.testing.assert_array_equal(images.to_matrix(robot.embeddings[-1], "t"), policy.answer["embeddings"])
+        (listens,) = [each for each in robot.subscriptions if each.topic_name == "/vla/embedding"]
+        robot.destroy_subscription(listens)
+        graph.wait_for(lambda: vla.count_subscribers("vla/embedding") == 0, "nobody")
+        count, answered = len(robot.embeddings), len(robot.chunks)
+        graph.wait_for(lambda: len(robot.chunks) > answered + 2, "answers")
+        assert len(robot.embeddings) == count and vla.failures == 0
+        vla.close()
+
+
 def test_an_episodes_end_resets_a_policy_with_memory(graph, remote):
     from std_msgs.msg import UInt8
 

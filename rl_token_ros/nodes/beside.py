@@ -35,7 +35,8 @@ class Beside:
         self.blobs: deque[bytes] = deque(maxlen=1)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="control_worker")
         # As bytes: rclpy would convert megabytes before it calls, on the thread that ticks.
-        node.create_subscription(Image, "vla/embedding", self._on_embedding, QoSProfile(depth=1), raw=True)
+        if node.settings.token_size:
+            node.create_subscription(Image, "vla/embedding", self._on_embedding, QoSProfile(depth=1), raw=True)
         node.create_subscription(UInt8MultiArray, "actor/weights", self._on_weights, LATCHED)
 
     def _on_embedding(self, raw: bytes) -> None:

@@ -143,8 +143,8 @@ class VlaNode(Node):
             )
             for i, action in enumerate(answer.actions.astype(float).tolist())
         ]
-        if answer.embeddings is None:
-            return reference, None
+        if answer.embeddings is None or not (self.settings.token_size or self._embedding.get_subscription_count()):
+            return reference, None  # without a token they are for whoever records them, to make an encoder of
         return reference, image_cdr.from_matrix(answer.embeddings, stamp_ns)
 
     def _report(self) -> None:

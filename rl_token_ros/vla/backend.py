@@ -29,7 +29,7 @@ class Observation:
 class Answer:
     """Action chunk float32 [H, A] in units of the action, and embeddings float32 [M, D].
 
-    ``embeddings`` is None where there is no token (`token_size: 0`); ``server_seconds`` is what a remote VLA says it took.
+    ``embeddings`` is None where a VLA gives none, which only `token_size: 0` permits; ``server_seconds`` is what a remote VLA says it took.
     """
 
     actions: np.ndarray

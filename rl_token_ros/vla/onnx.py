@@ -35,7 +35,6 @@ class OnnxBackend:
         except Exception as error:  # onnxruntime raises classes of its own for every kind of broken file
             raise ParameterError(f"parameter 'vla_model': '{path}' cannot be loaded: {error}") from None
         self._cameras = settings.cameras
-        self._token = settings.token_size > 0
         self._inputs = {value.name: value.shape for value in self._session.get_inputs()}
         self._types = {value.name: value.type for value in self._session.get_inputs()}
         self._refuse_misfit(settings, proprio_size)
@@ -90,7 +89,7 @@ class OnnxBackend:
         actions, embeddings = self._session.run(["actions", "embeddings"], feed)
         if not (np.isfinite(actions).all() and np.isfinite(embeddings).all()):
             raise BackendError("the VLA's answer is not finite")
-        return Answer(actions[0], embeddings[0] if self._token else None)
+        return Answer(actions[0], embeddings[0])
 
     def reset(self) -> None:
         """A model without memory: nothing to forget."""

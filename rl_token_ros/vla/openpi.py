@@ -121,11 +121,9 @@ class OpenPiBackend:
             raise BackendError(f"the VLA server gives {len(actions)} steps; write at most that in 'chunk_length'")
         if not np.isfinite(actions).all():
             raise BackendError("the VLA server's actions are not finite")
-        embeddings = None
-        if settings.token_size:
-            if "embeddings" not in reply:
-                raise BackendError(NO_EMBEDDINGS)
-            embeddings = _matrix(reply["embeddings"], "embeddings")
+        if settings.token_size and "embeddings" not in reply:
+            raise BackendError(NO_EMBEDDINGS)
+        embeddings = _matrix(reply["embeddings"], "embeddings") if "embeddings" in reply else None
         timing = reply.get("server_timing")
         milliseconds = timing.get("infer_ms") if isinstance(timing, dict) else None
         return Answer(actions, embeddings, milliseconds * 1e-3 if isinstance(milliseconds, (int, float)) else None)
