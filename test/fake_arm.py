@@ -94,6 +94,9 @@ class FakeArm(Node):
         pose, wrench = PoseStamped(), WrenchStamped()
         for axis in AXES:
             setattr(pose.pose.position, axis, self.position.get(axis, 0.0))
+        if self.control.tool_orientation:
+            q = pose.pose.orientation
+            q.x, q.y, q.z, q.w = self.control.tool_orientation
         for message, publisher in ((joints, self.joints), (pose, self.pose), (wrench, self.wrench)):
             message.header.stamp = stamp
             publisher.publish(message)

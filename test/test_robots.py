@@ -17,6 +17,7 @@ from std_srvs.srv import SetBool
 from rl_token_ros import parameters, proprioception, settings
 from rl_token_ros.nodes.control_node import ControlNode
 from rl_token_ros.nodes.vla_node import VlaNode
+from rl_token_ros.proprioception import AXES
 from rl_token_ros.tick_record import SOURCE_NONE
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -41,7 +42,7 @@ class Gentle(Policy):
         if control.action_type == "delta":
             actions = np.tile(speed, (STEPS, 1))
         else:
-            known = dict(zip(control.joint_names, self.measured(obs)))
+            known = dict(zip(AXES if control.cartesian else control.joint_names, self.measured(obs)))
             actions = np.array([known[name] for name in control.chunk_names]) + np.arange(1, STEPS + 1)[:, None] * speed
         for i, _ in enumerate(control.gripper_names, control.action_size):
             actions[:, i] = 0.5
@@ -162,6 +163,57 @@ def test_a_robot_nobody_has_seen_is_a_file(graph, tmp_path):
     )
     arm, control, _ = runs(graph, path, tmp_path)
     assert max(values["z"] for values in arm.heard) <= 0.2 + 1e-9
+
+
+def test_joint_velocities_of_a_robot_that_is_a_file(graph, tmp_path):
+    """Three joints, deltas, a gripper by trajectory; a velocity controller goes on with the last command, so that must be rest."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        """
+/**:
+  ros__parameters:
+    joint_names: [lift, swing, wrist, claw]
+    cameras: [eye]
+    action_names: [swing, lift, wrist]
+    gripper_names: [claw]
+    chunk_length: 5
+    token_size: 16
+    residual_scale: [0.01, 0.01, 0.01]
+/**/vla_node:
+  ros__parameters: {backend: openpi, image_height: 0}
+/**/control_node:
+  ros__parameters:
+    command_interface: forward
+    forward_quantity: velocity
+    replan_interval: 5
+    position_min: [-1.0, -1.0, -1.0]
+    position_max: [1.0, 1.0, 1.0]
+    velocity_limit: [0.2, 0.2, 0.2]
+    acceleration_limit: [2.0, 2.0, 2.0]
+    lead_limit: [0.1, 0.1, 0.1]
+    gripper_interface: trajectory
+    gripper_min: [0.0]
+    gripper_max: [1.0]
+"""
+    )
+    arm, _, _ = runs(graph, path, tmp_path)
+    assert set(arm.heard[-1].values()) == {0.0} and max(values["swing"] for values in arm.heard) <= 0.2 + 1e-9
+
+
+def test_poses_of_a_tool_in_absolute_coordinates(graph, tmp_path):
+    """`sim.yaml`, its actions made absolute and its VLA a policy server's."""
+    path = tmp_path / "mine.yaml"
+    text = (CONFIG / "sim.yaml").read_text()
+    for old, new in (
+        ("action_type: delta", "action_type: absolute"), ("backend: onnx", "backend: openpi"), ("vla_model:", "vla_sha256: ''  #"),
+        ("mode: actor", "mode: vla"), ("enable_on_start: true", "enable_on_start: false"),
+    ):  # fmt: skip
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    arm, control, policy = runs(graph, path, tmp_path)
+    heard = np.array([[values[name] for name in control.action_names] for values in arm.heard])
+    assert (np.abs(np.diff(heard, axis=0)) <= np.array(control.velocity_limit) / control.control_rate + 1e-9).all()
 
 
 def test_a_server_that_is_late_and_dies_never_stops_the_control_loop_nor_moves_the_arm_on_old_chunks(graph, tmp_path):
