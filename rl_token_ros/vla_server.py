@@ -38,7 +38,7 @@ log = logging.getLogger("vla_server")
 
 
 class Policy(Protocol):
-    """What can be served. ``metadata`` and ``reset`` may be absent."""
+    """What can be served. ``metadata`` and ``reset`` may be absent. Each client has a thread; only one of them is in the policy at a time."""
 
     metadata: dict[str, Any]
 
@@ -62,10 +62,11 @@ class OnnxPolicy:
             raise ParameterError(f"there is no model '{path}'")
         wanted = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in onnxruntime.get_available_providers()]
         self._session = onnxruntime.InferenceSession(str(path), providers=wanted)
+        used = self._session.get_providers()[0].removesuffix("ExecutionProvider")  # not the first wanted, where a library of CUDA is missing
         self._inputs = {value.name: value for value in self._session.get_inputs()}
         self._outputs = [value.name for value in self._session.get_outputs()]
         model = self._session.get_modelmeta().custom_metadata_map
-        self.metadata = {"vla_sha256": fingerprint(path), "inputs": list(self._inputs), **{k: str(v) for k, v in model.items()}}
+        self.metadata = {"vla_sha256": fingerprint(path), "runs_on": used, "inputs": list(self._inputs), **{k: str(v) for k, v in model.items()}}
 
     def infer(self, obs: dict[str, Any]) -> dict[str, Any]:
         """Runs the model.

@@ -66,6 +66,21 @@ def test_an_onnx_vla_answers_over_the_network_as_it_does_locally(models):
     assert asked.client.metadata["vla_sha256"] == fingerprint(models["vla"])
 
 
+@pytest.mark.parametrize("there", [["CPUExecutionProvider"], ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]])
+def test_an_onnx_vla_runs_on_cuda_where_onnxruntime_can_and_says_where(models, monkeypatch, there):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    asked, make = [], onnxruntime.InferenceSession
+
+    def session_on_cpu(path, providers):
+        asked.append(providers)
+        return make(path, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session_on_cpu)
+    assert vla_server.OnnxPolicy(models["vla"]).metadata["runs_on"] == "CPU"  # what it came to, here
+    assert asked == [[name for name in there if not name.startswith("Tensorrt")]]
+
+
 def test_an_observation_that_lacks_something_is_answered_with_the_reason(models):
     with serving(vla_server.OnnxPolicy(models["vla"])) as server:
         asked = client(server.url, observation_preset="", observation_keys=["proprio: proprio"])
