@@ -19,7 +19,7 @@ from rl_token_ros.vla.keys import KeyMap, parse_columns
 from rl_token_ros.vla.statistics import Statistics
 
 NO_EMBEDDINGS = """the VLA server answers without 'embeddings', of which the RL token is made. Add them on the server, in openpi's \
-Policy.infer, after its output transform:
+Policy.infer, after its output transform (make_attn_mask is that of openpi.models.pi0):
     seen = _model.preprocess_observation(None, observation, train=False)
     tokens, mask, autoregressive = self._model.embed_prefix(seen)
     attention, positions = make_attn_mask(mask, autoregressive), jnp.cumsum(mask, axis=1) - 1
