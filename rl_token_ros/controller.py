@@ -28,6 +28,7 @@ from rl_token_ros.tick_record import INPUTS, SOURCE_HOLD, SOURCE_NONE, Row, Stat
 from rl_token_ros.weights import ActorWeights
 
 CLOCK_STEP_NS = 50_000_000  # a clock set back by less is being corrected, not changed: time stands still until it has caught up
+LONGEST_PAUSE_NS = 1_000_000_000  # between two control steps of an enabled arm
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ class Controller:
             now_ns = self._last_tick_ns
         elif back_ns > 0:
             self._clock_jumped(back_ns)
+        paused_ns = now_ns - self._last_tick_ns if self._last_tick_ns else 0
         self._last_tick_ns = now_ns
         self.source, self.clipped = SOURCE_NONE, 0
         self.authority.take(acting=self.episode.active and self.enabled)
@@ -235,6 +237,8 @@ class Controller:
             self.end_episode(replay_record.TIME_LIMIT)
         if not self.stop_reason and (reason := self.arming.unsafe(now_ns)):
             self.stop(reason)
+        if not self.stop_reason and paused_ns > LONGEST_PAUSE_NS:  # what is measured may be fresh again: that must not hide it
+            self.stop(f"no control step for {paused_ns * 1e-9:.1f} s: the clock leapt ahead, or control_node stood still")
         measured = self._measured()
         if self.reception.steps and not self.stop_reason:
             return self._await(now_ns, measured)

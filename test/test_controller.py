@@ -521,6 +521,18 @@ def test_a_clock_that_is_corrected_by_a_little_does_not_stop_the_arm(practising,
     assert stamps == sorted(stamps)
 
 
+@pytest.mark.parametrize("ahead", [0.9, 1.1, 100.0])
+def test_a_clock_that_leaps_ahead_stops_the_arm_even_if_all_inputs_are_fresh_again(practising, ahead):
+    practising.tick(10)
+    practising.now += round(ahead * SECOND) - PERIOD
+    practising.tick()
+    assert ("no control step for" in practising.controller.stop_reason) == (ahead > 1.0), practising.controller.stop_reason
+    practising.now += 100 * SECOND
+    practising.controller.reset_stop()
+    practising.tick(2)
+    assert practising.controller.stop_reason == ""  # an arm that is disabled is not stopped for that
+
+
 def test_a_clock_that_goes_back_little_by_little_stops_the_arm(arm):
     for _ in range(10):
         arm.now -= 2 * PERIOD
