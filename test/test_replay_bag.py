@@ -150,7 +150,7 @@ def test_a_command_that_differs_is_named_by_its_stamp(run, replay, tmp_path):
 
 def test_steps_whose_messages_were_lost_are_not_checked_and_the_rest_is(run, replay, tmp_path):
     poses = [record.stamp_ns for record in Bag(run[0]).read({"/ee_pose"})]
-    lost = set(poses[len(poses) // 3 :: 40])
+    lost = set(poses[len(poses) // 3 :: 41])  # odd: at 100 Hz a control step uses every other one, and which is chance
     bag = rewritten(run[0], tmp_path / "bag", lambda r: None if r.topic == "/ee_pose" and r.stamp_ns in lost else r)
     status, said = replay(bag)
     same, of = checked(said)
