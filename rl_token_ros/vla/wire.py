@@ -50,23 +50,29 @@ def pieces(answer: dict[str, Any]) -> list[bytes | memoryview]:
         packer.pack_map_header(len(answer))
         for key, value in answer.items():
             packer.pack(key)
-            if not isinstance(value, np.ndarray) or value.nbytes <= PIECE:
+            if isinstance(value, np.ndarray) and value.nbytes > PIECE:
+                found += _in_pieces(packer, _to_map(value))
+            else:
                 packer.pack(value)
-                continue
-            array = _to_map(value)
-            packer.pack_map_header(len(array))
-            for name, part in array.items():
-                packer.pack(name)
-                if name != b"data":
-                    packer.pack(part)
-                    continue
-                data = part.cast("B").tobytes()  # a copy: the policy may write into its arrays again
-                found.append(packer.bytes() + struct.pack(">BI", BIN_32, len(data)))
-                packer.reset()
-                found += [memoryview(data)[at : at + PIECE] for at in range(0, len(data), PIECE)]
     except (TypeError, ValueError, OverflowError, struct.error) as error:
         raise WireError(f"cannot be sent: {error}") from None
     return [*found, packer.bytes()]
+
+
+def _in_pieces(packer: msgpack.Packer, array: dict[bytes, Any]) -> list[bytes | memoryview]:
+    """What was packed so far and an array's bytes; what follows them stays in the packer."""
+    found: list[bytes | memoryview] = []
+    packer.pack_map_header(len(array))
+    for name, part in array.items():
+        packer.pack(name)
+        if name != b"data":
+            packer.pack(part)
+            continue
+        data = part.cast("B").tobytes()  # a copy: the policy may write into its arrays again
+        found.append(packer.bytes() + struct.pack(">BI", BIN_32, len(data)))
+        packer.reset()
+        found += [memoryview(data)[at : at + PIECE] for at in range(0, len(data), PIECE)]
+    return found
 
 
 def unpack(data: bytes) -> Any:
