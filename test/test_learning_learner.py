@@ -215,6 +215,24 @@ def test_observed_returns_have_their_share_in_the_target():
     np.testing.assert_allclose(target, np.where(ended, 0.7 * bootstrapped + 0.3 * block.observed, bootstrapped), rtol=1e-5)
 
 
+def test_input_noise_is_new_for_every_sample_and_leaves_residuals_and_the_exported_actor_alone():
+    learner, quiet = practising(input_noise=0.5), practising()
+    td3, width = learner.td3, learner.td3.architecture.inputs
+    block = learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
+    loaded = []
+    for learned in (quiet.td3, td3, td3):
+        learned.mean.copy_(quiet.td3.mean), learned.scale.copy_(quiet.td3.scale)
+        learned.load(block)
+        loaded.append((learned.now[:32].clone(), learned.after[:32, :width].clone()))
+    plain, noisy, again = loaded
+    for clean, one, other in zip(plain, noisy, again):
+        noise = torch.cat([(one - clean)[:, :width], (other - clean)[:, :width]])
+        assert noise.std() == pytest.approx(0.5, rel=0.1) and abs(noise.mean()) < 0.05
+        assert not torch.equal(one[:, :width], other[:, :width])
+    assert torch.equal(noisy[0][:, width:], plain[0][:, width:])
+    np.testing.assert_array_equal(td3.actor_tensors()["input_scale"], quiet.td3.actor_tensors()["input_scale"])
+
+
 def test_reference_dropout_hides_the_reference_from_half_of_the_actor_inputs_only():
     learner = practising(reference_dropout=0.5)
     td3, width, seen = learner.td3, learner.td3.architecture.inputs, learner.td3.architecture.outputs

@@ -49,6 +49,10 @@ class Learner(Robot):
         0, "Residuals per chunk that the actor chooses for each action, each held over chunk_length / residual_knots steps; 0: one per step.",
         low=0, high=100,
     )
+    input_noise: float = parameter(
+        0.0, "Standard deviation of the noise on the normalised inputs of actor and critic in training; it keeps the critic from knowing few "
+        "episodes by heart.", low=0.0, high=10.0,
+    )
     reference_dropout: float = parameter(0.5, "Share of samples whose reference the actor does not see in training; 1: it never sees it, acting neither.", low=0.0, high=1.0)
     beta_start: float = parameter(
         1.0, "Weight of the penalty on the residual at the end of warm-up; it is a MEAN over C x A of squares in units of "

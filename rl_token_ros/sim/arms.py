@@ -136,7 +136,7 @@ ARMS = {
         "the actor's output is the action",
         shared={"residual_scale": [REACH] * 3},
         control={"exploration_sigma": 0.4 * NOISE},
-        learner={"beta_start": 3.0 * PULL, "beta_end": 0.03 * PULL, "target_noise": 0.1 * NOISE},
+        learner={"beta_start": 3.0 * PULL, "beta_end": 0.1 * PULL, "target_noise": 0.1 * NOISE},
         direct=True,
     ),
 }
