@@ -1,6 +1,6 @@
 """Messages and calls in, commands and rows out: everything control_node does, without ROS.
 
-The node, a replayed bag and the tests run this same object. Messages are anything with the fields of the ROS type. Inputs are
+The node, a replayed bag and the simulation that runs faster than real time drive this same object. Messages are anything with the fields of the ROS type. Inputs are
 taken in whenever they come; what is called (a tick, an enable, an outcome) is logged as a row of `~/ticks` with the stamps of the inputs
 it used, from which :meth:`Pipeline.call` makes the same call again.
 """
@@ -36,13 +36,14 @@ class Pipeline:
     Args:
         settings: parameters of `control_node`.
         refuse: told about each input that cannot be used, on the thread it came on.
+        stand_in: encodes in place of the file that the parameters name; as :class:`encoder.TokenEncoder`.
 
     Raises:
         ParameterError: a model file does not fit.
     """
 
-    def __init__(self, settings: Control, refuse: Callable[[Exception], None]) -> None:
-        self.encoder = encoder.load(settings)
+    def __init__(self, settings: Control, refuse: Callable[[Exception], None], stand_in: Any = None) -> None:
+        self.encoder = encoder.load(settings) if stand_in is None else stand_in
         proprio = size(settings.proprioception, len(settings.joint_names), settings.action_size)
         actor = ResidualActor(
             settings.token_size, proprio, settings.chunk_length, settings.action_size, settings.actor_layers

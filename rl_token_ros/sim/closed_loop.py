@@ -1,23 +1,23 @@
-"""The whole loop in one process and in simulated time: simulator, VLA, encoder and controller, through the code the nodes use.
+"""The whole loop in one process and in simulated time: simulator, VLA, and the pipeline that control_node and a replayed bag drive.
 
-For benchmarks, for training the models and for tests. Nothing here decides anything: it hands measurements over in the order and
-with the delays that the topics would.
+For benchmarks, for training the models and for tests. Nothing here decides anything: it hands messages over, and calls, in the order
+and with the delays that the topics would.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace as Message
 from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros import encoder as encoders
-from rl_token_ros import replay_record, settings
-from rl_token_ros.actor import ResidualActor
-from rl_token_ros.chunk import Chunk
-from rl_token_ros.controller import Controller
+from rl_token_ros import image_cdr, replay_record, settings, state_messages
+from rl_token_ros.arming import Refused
+from rl_token_ros.chunk import stamp_to_ns
 from rl_token_ros.observation import Synchroniser
+from rl_token_ros.pipeline import Pipeline
 from rl_token_ros.proprioception import size
 from rl_token_ros.settings import Control, Sim, Vla
 from rl_token_ros.sim.simulation import Simulation
@@ -52,6 +52,11 @@ class ClosedLoop:
         overrides: ``{node: {parameter: value}}``.
         on_answer: called with each answer of the VLA, for recording.
         encoder: makes what stands in for the token encoder, from the VLA's fingerprint.
+
+    Attributes:
+        pipeline: as control_node has it. An input that it refuses raises: a measurement must not go on without it.
+        controller: that of the pipeline.
+        ticks: rows of `~/ticks` of the newest step, and of calls between it and the one before.
     """
 
     def __init__(
@@ -68,23 +73,18 @@ class ClosedLoop:
         self.vla_settings: Vla = settings.load("vla_node", parameter_file, **overrides.get("vla_node", {}))
         self.control_settings: Control = settings.load("control_node", parameter_file, **overrides.get("control_node", {}))
         control, vla = self.control_settings, self.vla_settings
-        joints = len(control.joint_names)
         self.simulation = Simulation(self.sim_settings)
-        self.backend = OnnxBackend(vla, size(vla.vla_proprioception, joints, control.action_size))
-        self.encoder = encoders.load(control) if encoder is None else encoder(fingerprint(self.backend.path))
+        self.backend = OnnxBackend(vla, size(vla.vla_proprioception, len(vla.joint_names), vla.action_size))
+        self.pipeline = Pipeline(control, _raise, encoder(fingerprint(self.backend.path)) if encoder else None)
+        self.controller = self.pipeline.controller
         self.synchroniser = Synchroniser(vla)
-        actor = ResidualActor(
-            control.token_size,
-            size(control.proprioception, joints, control.action_size),
-            control.chunk_length,
-            control.action_size,
-            control.actor_layers,
-        )
-        self.controller = Controller(control, actor)
+        needs = ((self.controller.state, self.controller.needed), (self.synchroniser.state, vla.vla_proprioception))
+        self._readers = {topic: [state for state, groups in needs if topic in state_messages.topics(groups)] for topic in state_messages.TYPES}
+        self.ticks: list[bytes] = []
         self._on_answer = on_answer
         self._latency_ns = round(vla_latency * 1e9)
-        self._pending: tuple[int, Chunk, np.ndarray | None] | None = None  # due time, chunk and embeddings of an answer
-        self._unread: tuple[int, np.ndarray | None] | None = None  # stamp and embeddings whose token nobody has needed yet
+        self._pending: tuple[int, Message, np.ndarray | None] | None = None  # due time, `vla/reference` and embeddings of an answer
+        self._unread: tuple[int, np.ndarray] | None = None  # stamp and embeddings whose token nobody has needed yet
         self._asked_ns = -(10**12)
         self._target = self.simulation.ee_position
 
@@ -101,7 +101,7 @@ class ClosedLoop:
         ``on_rows`` is handed each row of `replay` [1] when it would be published; new weights may be installed then. ``on_step`` is
         called after every control step up to the end, not during the reset.
         """
-        simulation, controller = self.simulation, self.controller
+        simulation, pipeline, controller = self.simulation, self.pipeline, self.controller
         begun_ns, reached, ended = self.now_ns, False, None
         rows: list[np.ndarray] = []
         while ended is None:
@@ -110,10 +110,10 @@ class ClosedLoop:
                 on_step()
             if simulation.critical and not reached and simulation.outcome is None:
                 reached = True
-                controller.set_critical(True, self.now_ns)
+                pipeline.set_critical(True, self.now_ns)
                 self._read()
             if simulation.outcome is not None:
-                controller.end_episode(replay_record.SUCCESS if simulation.outcome else replay_record.FAILURE)
+                pipeline.end_episode(replay_record.SUCCESS if simulation.outcome else replay_record.FAILURE, self.now_ns)
             new_rows, endings = controller.episode.take()
             rows += new_rows
             if on_rows is not None:
@@ -124,34 +124,45 @@ class ClosedLoop:
             elif not reached and (simulation.outcome is not None or self.now_ns - begun_ns > self.sim_settings.approach_limit * 1e9):
                 ended = replay_record.ABORTED
         simulation.begin_reset()
+        if reached:
+            pipeline.set_critical(False, self.now_ns)
         while simulation.resetting:
             self.step()
         return EpisodeResult(ended, np.concatenate(rows) if rows else np.zeros(0, controller.row_dtype), reached)
 
     def step(self) -> None:
         """One control period: physics, measurements, VLA, tick."""
-        simulation, controller = self.simulation, self.controller
-        simulation.step(self._target, controller.period_ns * 1e-9)
+        simulation, pipeline = self.simulation, self.pipeline
+        simulation.step(self._target, self.controller.period_ns * 1e-9)
         now = self.now_ns
-        joints = (simulation.joint_positions, simulation.joint_velocities, simulation.joint_efforts)
-        wrench = simulation.wrench
-        for state in (controller.state, self.synchroniser.state):
-            state.update_joints(now, list(simulation.joint_names), *joints)
-            state.update_pose(now, simulation.ee_position, simulation.ee_orientation)
-            state.update_wrench(now, wrench[:3], wrench[3:])
+        for topic, states in self._readers.items():
+            if states:
+                message = _measurement(topic, simulation, now)
+                for state in states:
+                    state_messages.take(state, topic, message, now)
         self._look(now)
-        if not controller.enabled and not controller.not_ready(now):
-            controller.enable(now)
-        command = controller.tick(now)
+        if not self.controller.enabled:
+            try:
+                pipeline.enable(now)
+            except Refused:
+                pass  # as with `enable_on_start`: tried again at the next tick
+        command = pipeline.tick(now)
+        self.ticks = pipeline.take_log()
         self._target = simulation.ee_position if command is None or simulation.resetting else command.position
+
+    def intervene(self, action: np.ndarray) -> None:
+        """A human's action [A] of this moment, in units of the action."""
+        names = self.control_settings.action_names
+        self.pipeline.intervene(Message(header=_header(self.now_ns), name=names, position=action), self.now_ns)
 
     def _look(self, now: int) -> None:
         """Deliver an answer that is due, then look and ask again, no oftener than query_rate allows."""
         if self._pending is not None and now >= self._pending[0]:
-            _, chunk, embeddings = self._pending
+            _, reference, embeddings = self._pending
             self._pending = None
-            self.controller.proposals.set_chunk(chunk, now)
-            self._unread = chunk.stamp_ns, embeddings
+            self.pipeline.propose(reference, now)
+            if self.control_settings.token_size and embeddings is not None:
+                self._unread = stamp_to_ns(reference.header.stamp), embeddings
             if self.controller.episode.active:
                 self._read()
         if self._pending is not None or now - self._asked_ns < 0.95e9 / self.vla_settings.query_rate:
@@ -165,12 +176,51 @@ class ClosedLoop:
         answer = self.backend.query(observation)
         if self._on_answer is not None:
             self._on_answer(answer)
-        chunk = Chunk(observation.stamp_ns, round(self.vla_settings.chunk_dt * 1e9), answer.actions.astype(np.float64))
-        self._pending = (now + self._latency_ns, chunk, answer.embeddings)
+        self._pending = (now + self._latency_ns, _reference(self.vla_settings, observation.stamp_ns, answer.actions), answer.embeddings)
 
     def _read(self) -> None:
-        """The newest answer's token, which only the critical phase needs."""
+        """Hand over the newest embeddings.
+
+        control_node encodes all that come, beside its ticks. Only the critical phase uses a token, so here, where it would take time from
+        the practice, those of before wait until one begins; the commands are the same.
+        """
         if self._unread is not None:
             stamp_ns, embeddings = self._unread
             self._unread = None
-            self.controller.proposals.set_token(stamp_ns, self.encoder.run(embeddings), self.now_ns)
+            self.pipeline.encode(image_cdr.read(image_cdr.from_matrix(embeddings, stamp_ns), "vla/embedding"))
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+# --- messages, with the fields that are read ------------------------------------------------------------------------------
+
+
+def _header(stamp_ns: int) -> Message:
+    return Message(stamp=_time(stamp_ns))
+
+
+def _time(ns: int) -> Message:
+    sec, nanosec = divmod(ns, 1_000_000_000)
+    return Message(sec=sec, nanosec=nanosec)
+
+
+def _measurement(topic: str, simulation: Simulation, now: int) -> Message:
+    """A message of one of state_messages.TYPES, as sim_node publishes it."""
+    header = _header(now)
+    if topic == "joint_states":
+        position, velocity, effort = simulation.joint_positions, simulation.joint_velocities, simulation.joint_efforts
+        return Message(header=header, name=simulation.joint_names, position=position, velocity=velocity, effort=effort)
+    if topic == "ee_pose":
+        (px, py, pz), (x, y, z, w) = simulation.ee_position.tolist(), simulation.ee_orientation.tolist()
+        return Message(header=header, pose=Message(position=Message(x=px, y=py, z=pz), orientation=Message(x=x, y=y, z=z, w=w)))
+    fx, fy, fz, tx, ty, tz = simulation.wrench.tolist()
+    return Message(header=header, wrench=Message(force=Message(x=fx, y=fy, z=fz), torque=Message(x=tx, y=ty, z=tz)))
+
+
+def _reference(vla: Vla, stamp_ns: int, actions: np.ndarray) -> Message:
+    """A `vla/reference` of actions [H, A], as vla_node publishes it."""
+    dt_ns = round(vla.chunk_dt * 1e9)
+    points = [Message(positions=action, time_from_start=_time(i * dt_ns)) for i, action in enumerate(actions.astype(float).tolist())]
+    return Message(header=_header(stamp_ns), joint_names=vla.chunk_names, points=points)

@@ -1,4 +1,4 @@
-"""Practice and evaluation in one process, faster than real time, with the nodes' own controller, gate, replay and learner."""
+"""Practice and evaluation in one process, faster than real time, with the nodes' own pipeline, replay and learner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rl_token_ros import replay_record, settings, weights
 from rl_token_ros.scoring import EpisodeScorer, ScoredEpisode
 from rl_token_ros.sim.arms import ARMS, Arm
 from rl_token_ros.sim.closed_loop import ClosedLoop
-from rl_token_ros.weights_gate import WeightsGate
 
 EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a practice
 
@@ -49,10 +48,9 @@ def practise(
     overrides = {**given, **seeded}
     loop = arm.loop(parameter_file, overrides)
     learner_settings = settings.load("learner_node", parameter_file, **overrides["learner_node"])
-    controller, encoder = loop.controller, loop.encoder
+    controller, encoder = loop.controller, loop.pipeline.encoder
     proprio = controller.row_dtype["proprio"].shape[0]
     learner = arm.learner_of(learner_settings, proprio, encoder.sha256, encoder.vla_sha256)
-    gate = WeightsGate(controller.actor, learner.identity)
     scorer = EpisodeScorer(controller.settings.control_rate)
     episodes: list[ScoredEpisode] = []
 
@@ -61,8 +59,7 @@ def practise(
         while learner.updates_owed and learner.update(learner.updates_owed):
             pass
         if learner.push_due:
-            blob = weights.encode(learner.weights())
-            controller.authority.offer(gate.admit(blob, controller.policy.observation.copy()))
+            loop.pipeline.admit(weights.encode(learner.weights()))
 
     begun = loop.now_ns
     while (gone := (loop.now_ns - begun) * 1e-9) < robot_seconds:
@@ -95,11 +92,8 @@ def evaluate(
         "control_node": {"authority_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
     }
     loop = arm.loop(parameter_file, merged)
-    controller = loop.controller
     if blob:
-        ready = weights.decode(blob)
-        gate = WeightsGate(controller.actor, ready.identity)
-        controller.authority.offer(gate.admit(blob, controller.policy.observation.copy()))
+        loop.pipeline.admit(blob)
     return run_episodes(loop, episodes)
 
 

@@ -62,6 +62,6 @@ def perform(
             height = float((simulation.peg_position - simulation.hole_position)[2])
             action = (wanted(side, height) - (controller.filter.command - simulation.ee_position)) / control.action_rate
         if action is not None:
-            controller.proposals.set_human(loop.now_ns, action)
+            loop.intervene(action)
 
     return run_episodes(loop, episodes, take_over)[0]
