@@ -153,7 +153,7 @@ class Figures:
     def text(self) -> list[str]:
         """The report, a line each."""
         ms, names = 1e3, self.settings.action_names
-        unit = "m" if self.settings.cartesian else "rad"
+        unit = self.settings.action_unit
         lines = [f"{self.steps['tick']} control steps over {self.seconds:.1f} s, {self.commands} of them with a command"]
         made = [f"{tick_record.SOURCES[source]} {count}" for source, count in sorted(self.sources.items()) if source != tick_record.SOURCE_NONE]
         if made:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rl_token_ros.bags.figures import Figures
+from rl_token_ros.proprioception import AXES
 
 COLOURS = {"recorded": "black", "candidate": "tab:red", "base": "tab:blue"}
 
@@ -23,9 +24,9 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
     import matplotlib.pyplot as plt
 
     folder.mkdir(parents=True, exist_ok=True)
-    unit = "m" if figures.settings.cartesian else "rad"
     paths = []
     for i, name in enumerate(figures.settings.action_names):
+        unit = "m" if figures.settings.cartesian and name in AXES else "rad"
         plot, (above, below) = plt.subplots(2, 1, figsize=(11, 6), sharex=True, height_ratios=(2, 1), layout="constrained")
         for label, curve in figures.curves.items():
             if curve.times:
