@@ -86,7 +86,7 @@ class ClosedLoop:
         self._pending: tuple[int, Chunk, np.ndarray | None] | None = None  # due time, chunk and embeddings of an answer
         self._unread: tuple[int, np.ndarray | None] | None = None  # stamp and embeddings whose token nobody has needed yet
         self._asked_ns = -(10**12)
-        self._target = self.simulation.ee_position
+        self._target = self.simulation.tool_pose
 
     @property
     def now_ns(self) -> int:
@@ -143,7 +143,7 @@ class ClosedLoop:
         if not controller.enabled and not controller.not_ready(now):
             controller.enable(now)
         command = controller.tick(now)
-        self._target = simulation.ee_position if command is None or simulation.resetting else command.position
+        self._target = simulation.tool_pose if command is None or simulation.resetting else command.position
 
     def _look(self, now: int) -> None:
         """Deliver an answer that is due, then look and ask again, no oftener than query_rate allows."""
