@@ -31,6 +31,8 @@ def _socket(clearance: float, friction: float) -> str:
 
     return "\n      ".join(
         [
+            # Said explicitly: otherwise its middle of mass is the world's, from where rays miss a body that has been turned.
+            '<inertial pos="0 0 0" mass="0.1" diaginertia="0.0001 0.0001 0.0001"/>',
             box((-SOCKET_THICK, -SOCKET_LONG), (-x, SOCKET_LONG)),
             box((end, -SOCKET_LONG), (SOCKET_THICK, SOCKET_LONG)),
             box((x, key), (end, SOCKET_LONG)),
@@ -44,10 +46,13 @@ def _socket(clearance: float, friction: float) -> str:
 
 def _arm(friction: float) -> str:
     touch, top = contact(friction), PART_FREE + 0.02
+    # The shank is a body of its own: rays find what does not touch only where no other geom of the body does.
     plug = f"""<body name="plug">
                     <geom type="box" pos="0 0 {BODY / 2}" size="{THICK} {LONG} {BODY / 2}" material="peg" mass="0.035" {touch}/>
                     <geom type="box" pos="{THICK + RIB / 2} 0 {BODY / 2}" size="{RIB / 2} {RIB_HALF} {BODY / 2}" material="peg" mass="0.005" {touch}/>
-                    <geom type="cylinder" pos="0 0 {(BODY + top) / 2}" size="{SHANK} {(top - BODY) / 2}" material="joint" mass="0.01"/>
+                    <body>
+                      <geom type="cylinder" pos="0 0 {(BODY + top) / 2}" size="{SHANK} {(top - BODY) / 2}" material="joint" mass="0.01"/>
+                    </body>
                   </body>"""
     # The elbow is bent to the side of the shoulder-wrist line, as on arms whose links pass each other.
     return f"""<body name="turret" pos="0 0 0.12">
