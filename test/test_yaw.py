@@ -84,6 +84,12 @@ def test_a_joint_called_yaw_is_that_joint():
     np.testing.assert_array_equal(state.measured(["lift", "yaw"]), [0.2, 0.4])
 
 
+def test_every_action_has_its_unit():
+    made = settings()
+    assert [made.unit(name) for name in made.action_names] == ["m", "m", "m", "rad"] and made.action_units == "m or rad"
+    assert small_robot.settings().action_units == "m"
+
+
 def test_the_workspace_box_leaves_yaw_alone():
     low, high = settings(workspace_min=[0.35, -0.05, 0.01], workspace_max=[0.45, 0.05, 0.1]).command_range
     assert (low, high) == ([0.35, -0.05, 0.01, -2.0], [0.45, 0.05, 0.1, 2.0])

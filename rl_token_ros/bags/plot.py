@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from rl_token_ros.bags.figures import Figures
-from rl_token_ros.proprioception import AXES
 
 COLOURS = {"recorded": "black", "candidate": "tab:red", "base": "tab:blue"}
 
@@ -26,7 +25,7 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for i, name in enumerate(figures.settings.action_names):
-        unit = "m" if figures.settings.cartesian and name in AXES else "rad"
+        unit = figures.settings.unit(name)
         plot, (above, below) = plt.subplots(2, 1, figsize=(11, 6), sharex=True, height_ratios=(2, 1), layout="constrained")
         for label, curve in figures.curves.items():
             if curve.times:

@@ -82,10 +82,14 @@ class Robot:
         """Whether one of them is the tool's yaw."""
         return self.cartesian and proprioception.YAW in self.action_names
 
+    def unit(self, action: str) -> str:
+        """m or rad, of one action name."""
+        return "m" if self.cartesian and action in CARTESIAN else "rad"
+
     @property
-    def action_unit(self) -> str:
+    def action_units(self) -> str:
         """m, rad or both, for texts."""
-        return ("m or rad" if len(self.action_names) > 1 else "rad") if self.turns else "m" if self.cartesian else "rad"
+        return " or ".join(sorted({self.unit(name) for name in self.action_names}))
 
     @property
     def action_size(self) -> int:
