@@ -6,10 +6,12 @@ from typing import Sequence
 
 import numpy as np
 
-from rl_token_ros.proprioception import RobotState
+from rl_token_ros.proprioception import YAW, RobotState
 from rl_token_ros.settings import Control
+from rl_token_ros.turning import tilt_of
 
-TURN_LIMIT = 0.1  # rad, of the first command; orientations do not pass through the filter
+TURN_LIMIT = 0.1  # rad, of the first command; orientations do not pass through the filter, but for yaw
+YAW_STOP = 3.0  # rad: beyond the limits of yaw (settings.control.YAW_LIMIT), short of pi, where it jumps
 
 
 class Refused(Exception):
@@ -41,6 +43,8 @@ class Arming:
             tool = state.values["ee_position"]
             if (tool < settings.workspace_min).any() or (tool > settings.workspace_max).any():
                 return f"the tool at {np.round(tool, 3).tolist()} m is outside the box workspace_min to workspace_max"
+        if settings.turns and abs(yaw := float(state.measured([YAW])[0])) > YAW_STOP:
+            return f"the tool is turned by {yaw:.2f} rad from tool_orientation; beyond pi it would seem to be turned the other way"
         return ""
 
     def not_ready(self, now_ns: int, fresh_chunk: bool, stop_reason: str) -> list[str]:
@@ -57,6 +61,10 @@ class Arming:
         if not self._settings.cartesian or not self._settings.tool_orientation:
             return []
         wanted, measured = np.array(self._settings.tool_orientation), self._state.values["ee_orientation"]
+        if self._settings.turns:  # its yaw may be any that position_min and position_max allow
+            tilt = tilt_of(measured.tolist(), wanted.tolist())
+            told = f"the tool is tilted by {tilt:.2f} rad from tool_orientation, beside its yaw; bring that to within {TURN_LIMIT:g} rad"
+            return [told] if tilt > TURN_LIMIT else []
         cosine = abs(wanted @ measured) / (np.linalg.norm(wanted) * np.linalg.norm(measured))
         turn = 2.0 * float(np.arccos(min(cosine, 1.0)))
         if turn <= TURN_LIMIT:

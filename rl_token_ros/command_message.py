@@ -10,8 +10,9 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rl_token_ros.controller import Command
-from rl_token_ros.proprioception import AXES
+from rl_token_ros.proprioception import AXES, YAW
 from rl_token_ros.settings import Control
+from rl_token_ros.turning import turned
 
 TYPES = {
     "forward": Float64MultiArray,
@@ -35,7 +36,10 @@ class CommandWriter:
         self.type = TYPES[settings.command_interface]
         self._position = np.zeros(3)
         self._orientation = np.array([0.0, 0.0, 0.0, 1.0])
-        self._axes = [AXES.index(name) for name in settings.action_names] if settings.cartesian else []
+        names = settings.action_names if settings.cartesian else []
+        self._moved = [i for i, name in enumerate(names) if name in AXES]
+        self._axes = [AXES.index(names[i]) for i in self._moved]
+        self._yaw = names.index(YAW) if settings.turns else None
 
     def begin(self, values: dict[str, np.ndarray]) -> None:
         """The arm is enabled with these measurements (groups of `proprioception`)."""
@@ -84,17 +88,23 @@ class CommandWriter:
     def _twist(self, command: Command, stamp: Time) -> TwistStamped:
         message = TwistStamped()
         message.header.stamp, message.header.frame_id = stamp, self.settings.base_frame
-        for axis, velocity in zip(self._axes, command.velocity.tolist()):
-            setattr(message.twist.linear, AXES[axis], velocity)
+        velocity = command.velocity.tolist()
+        for axis, i in zip(self._axes, self._moved):
+            setattr(message.twist.linear, AXES[axis], velocity[i])
+        if self._yaw is not None:
+            message.twist.angular.z = velocity[self._yaw]
         return message
 
     def _pose(self, command: Command, stamp: Time) -> PoseStamped:
         message = PoseStamped()
         message.header.stamp, message.header.frame_id = stamp, self.settings.base_frame
-        self._position[self._axes] = command.position
+        self._position[self._axes] = command.position[self._moved]
         position, orientation = message.pose.position, message.pose.orientation
         position.x, position.y, position.z = self._position.tolist()
-        orientation.x, orientation.y, orientation.z, orientation.w = self._orientation.tolist()
+        wanted = self._orientation.tolist()
+        if self._yaw is not None:
+            wanted = turned(wanted, float(command.position[self._yaw]))
+        orientation.x, orientation.y, orientation.z, orientation.w = wanted
         return message
 
 

@@ -62,7 +62,7 @@ class Controller:
         self.actor = actor
         measured = measured_group(settings.cartesian)
         self.needed = list(dict.fromkeys([measured, *settings.proprioception, *(["ee_position"] if settings.workspace_min else [])]))
-        self.state = RobotState(settings.joint_names, self.needed)
+        self.state = RobotState(settings.joint_names, self.needed, settings.tool_orientation)
         limits = (*settings.command_range, settings.velocity_limit, settings.acceleration_limit, settings.lead_limit)
         self.filter = safety.SafetyFilter(safety.Limits(*(np.array(values, np.float64) for values in limits)), 1.0 / settings.control_rate)
         self.holding, self.reception = Holding(settings, self.filter), Reception(settings.control_rate)

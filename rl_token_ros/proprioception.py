@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rl_token_ros.parameters import ParameterError
+from rl_token_ros.turning import yaw_of
 
 # Groups of `proprioception` and the source whose stamp dates them. command_lead comes from control_node itself.
 GROUPS = {
@@ -19,6 +20,7 @@ GROUPS = {
 }
 FIXED_SIZES = {"ee_position": 3, "ee_orientation": 4, "wrench_force": 3, "wrench_torque": 3}
 AXES = ("x", "y", "z")
+YAW = "yaw"  # as an action: of the tool about z of the base frame, from `tool_orientation`, unless a joint has that name
 
 
 class StateError(ValueError):
@@ -46,10 +48,12 @@ class RobotState:
     Args:
         joint_names: joints read from `joint_states`.
         groups: what is needed. Of `joint_states` the rest is ignored: ros2_control fills what an arm does not measure with NaN.
+        tool_orientation: x, y, z, w, from which yaw is counted; where no action is yaw, nothing.
     """
 
-    def __init__(self, joint_names: list[str], groups: list[str]) -> None:
+    def __init__(self, joint_names: list[str], groups: list[str], tool_orientation: list[float] | None = None) -> None:
         self.joint_names = joint_names
+        self._zero = tool_orientation
         self._joint_groups = [group for group in groups if GROUPS[group] == "joint_states"]
         self.values: dict[str, np.ndarray] = {}
         self.stamps: dict[str, int] = {}
@@ -117,10 +121,18 @@ class RobotState:
         return np.concatenate(parts).astype(np.float32)
 
     def measured(self, action_names: list[str]) -> np.ndarray:
-        """The measured position [A] of each action dimension: joints by name, or x, y, z of the tool."""
-        if set(action_names) <= set(AXES):
-            return self.values["ee_position"][[AXES.index(name) for name in action_names]]
+        """The measured position [A] of each action dimension: joints by name, or x, y, z (m) and yaw (rad) of the tool."""
+        if moves_tool(action_names, self.joint_names):
+            pose = self.values["ee_position"]
+            if YAW in action_names:
+                pose = np.append(pose, yaw_of(self.values["ee_orientation"].tolist(), self._zero))
+            return pose[[(*AXES, YAW).index(name) for name in action_names]]
         return self.values["joint_position"][[self.joint_names.index(name) for name in action_names]]
+
+
+def moves_tool(action_names: list[str], joint_names: list[str]) -> bool:
+    """Whether actions move the tool rather than joints. A joint called yaw is that joint."""
+    return set(action_names) <= set(AXES) | ({YAW} - set(joint_names))
 
 
 def measured_group(cartesian: bool) -> str:

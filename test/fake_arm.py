@@ -12,8 +12,9 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from rl_token_ros import images
 from rl_token_ros.command_message import TYPES
-from rl_token_ros.proprioception import AXES
+from rl_token_ros.proprioception import AXES, YAW
 from rl_token_ros.settings import Control, Vla
+from rl_token_ros.turning import turned, yaw_of
 
 PERIOD = 0.04  # s; slow, so that a busy machine keeps up
 SERVO_TIMEOUT = 1.0  # s, incoming_command_timeout of MoveIt Servo
@@ -30,7 +31,7 @@ class FakeArm(Node):
     def __init__(self, control: Control, vla: Vla, home: dict[str, float], **options: Any) -> None:
         super().__init__("arm", **options)
         self.control, self.vla = control, vla
-        self.names = [*control.joint_names, *([] if control.cartesian is False else AXES)]
+        self.names = [*control.joint_names, *([] if control.cartesian is False else AXES), *([YAW] if control.turns else [])]
         self.position = {name: home.get(name, 0.0) for name in self.names}
         self.velocity = dict.fromkeys(self.names, 0.0)
         self.heard: list[dict[str, float]] = []  # commanded positions or velocities, by name
@@ -63,7 +64,10 @@ class FakeArm(Node):
             values = dict(zip(message.name, message.position, strict=True))
         else:
             vector = message.twist.linear if isinstance(message, TwistStamped) else message.pose.position
-            values = {axis: getattr(vector, axis) for axis in names}
+            values = {axis: getattr(vector, axis) for axis in names if axis in AXES}
+            if self.control.turns:
+                q = message.pose.orientation
+                values[YAW] = yaw_of((q.x, q.y, q.z, q.w), self.control.tool_orientation)
         self.heard.append(values)
         if self.control.commands_velocity:
             self.velocity.update(values)
@@ -96,7 +100,7 @@ class FakeArm(Node):
             setattr(pose.pose.position, axis, self.position.get(axis, 0.0))
         if self.control.tool_orientation:
             q = pose.pose.orientation
-            q.x, q.y, q.z, q.w = self.control.tool_orientation
+            q.x, q.y, q.z, q.w = turned(self.control.tool_orientation, self.position.get(YAW, 0.0))
         for message, publisher in ((joints, self.joints), (pose, self.pose), (wrench, self.wrench)):
             message.header.stamp = stamp
             publisher.publish(message)

@@ -17,12 +17,13 @@ from std_srvs.srv import SetBool
 from rl_token_ros import parameters, proprioception, settings
 from rl_token_ros.nodes.control_node import ControlNode
 from rl_token_ros.nodes.vla_node import VlaNode
-from rl_token_ros.proprioception import AXES
+from rl_token_ros.proprioception import AXES, YAW
 from rl_token_ros.tick_record import SOURCE_NONE
 
 CONFIG = Path(__file__).parents[1] / "config"
 ROBOTS = sorted(path.stem for path in CONFIG.glob("*.yaml"))
-REAL = sorted(set(ROBOTS) - {"sim"})
+SIMULATED = ("sim", "sim_plug")
+REAL = sorted(set(ROBOTS) - set(SIMULATED))
 RATE, STEPS = 0.1, 150  # of the speed limit; of a chunk, long enough for a machine that is busy
 
 
@@ -42,7 +43,7 @@ class Gentle(Policy):
         if control.action_type == "delta":
             actions = np.tile(speed, (STEPS, 1))
         else:
-            known = dict(zip(AXES if control.cartesian else control.joint_names, self.measured(obs)))
+            known = {YAW: 0.0, **dict(zip(AXES if control.cartesian else control.joint_names, self.measured(obs)))}
             actions = np.array([known[name] for name in control.chunk_names]) + np.arange(1, STEPS + 1)[:, None] * speed
         for i, _ in enumerate(control.gripper_names, control.action_size):
             actions[:, i] = 0.5
@@ -200,10 +201,11 @@ def test_joint_velocities_of_a_robot_that_is_a_file(graph, tmp_path):
     assert set(arm.heard[-1].values()) == {0.0} and max(values["swing"] for values in arm.heard) <= 0.2 + 1e-9
 
 
-def test_poses_of_a_tool_in_absolute_coordinates(graph, tmp_path):
-    """`sim.yaml`, its actions made absolute and its VLA a policy server's."""
+@pytest.mark.parametrize("robot", SIMULATED)
+def test_poses_of_a_tool_in_absolute_coordinates(graph, tmp_path, robot):
+    """`sim.yaml` and, with yaw, `sim_plug.yaml`, actions made absolute and the VLA a policy server's."""
     path = tmp_path / "mine.yaml"
-    text = (CONFIG / "sim.yaml").read_text()
+    text = (CONFIG / f"{robot}.yaml").read_text()
     for old, new in (
         ("action_type: delta", "action_type: absolute"), ("backend: onnx", "backend: openpi"), ("vla_model:", "vla_sha256: ''  #"),
         ("mode: actor", "mode: vla"), ("enable_on_start: true", "enable_on_start: false"),

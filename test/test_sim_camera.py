@@ -21,15 +21,17 @@ def hovering(parameters: SimParameters, side: float = 0.0) -> Simulation:
     sim.reset(3)
     slip = sim.peg_position - sim.ee_position
     for _ in range(60):
-        sim.step(sim.hole_position - slip + [side, 0.0, 0.002], 0.02)
+        goal = sim.hole_position - slip + [side, 0.0, 0.002]
+        sim.step(np.append(goal, sim.tool_pose[3:]), 0.02)
     return sim
 
 
+@pytest.mark.parametrize("task", ["peg", "plug"])
 @pytest.mark.parametrize("backend", ["egl", "osmesa"])
-def test_gl_and_raycast_look_alike(backend):
+def test_gl_and_raycast_look_alike(backend, task):
     if not camera.works(backend):
         pytest.skip(f"{backend} does not work here")
-    images = [hovering(replace(PARAMETERS, render_backend=name)).images() for name in (backend, "raycast")]
+    images = [hovering(replace(PARAMETERS, render_backend=name, task=task)).images() for name in (backend, "raycast")]
     for name in CAMERAS:
         difference = np.abs(images[0][name].astype(int) - images[1][name].astype(int))
         assert difference.mean() < 2.0

@@ -15,8 +15,9 @@ from std_msgs.msg import Bool, UInt8
 
 from rl_token_ros import images
 from rl_token_ros.chunk import stamp_to_ns
-from rl_token_ros.nodes.sim_node import SimNode
+from rl_token_ros.nodes.sim_node import DOWN, SimNode
 from rl_token_ros.parameters import ParameterError
+from rl_token_ros.turning import turned, yaw_of
 
 TOPICS = {
     "joint_states": JointState,
@@ -52,10 +53,12 @@ class Listener(Node):
         p = self.newest["ee_pose"].pose.position
         return np.array([p.x, p.y, p.z])
 
-    def go(self, position, frame: str = "base_link") -> None:
+    def go(self, position, frame: str = "base_link", orientation=(0.0, 0.0, 0.0, 1.0)) -> None:
         message = PoseStamped()
         message.header.frame_id = frame
         message.pose.position.x, message.pose.position.y, message.pose.position.z = map(float, position)
+        q = message.pose.orientation
+        q.x, q.y, q.z, q.w = map(float, orientation)
         self.command.publish(message)
 
 
@@ -114,6 +117,32 @@ def test_the_end_of_an_episode_resets_the_scene(graph, sim, listener):
     graph.wait_for(lambda: sim.simulation.resetting, "the reset")
     assert sim.episodes == 1
     graph.wait_for(lambda: not sim.simulation.resetting, "the end of the reset")
+
+
+def test_a_plug_is_turned_by_the_command_s_orientation(graph):
+    sim = graph.add(SimNode, values={**SMALL, "task": "plug", "rotation_stiffness": 10.0})
+    listener = graph.add(Listener)
+    graph.wait_for(lambda: {"ee_pose", "joint_states"} <= listener.newest.keys(), "the arm")
+    assert len(listener.newest["joint_states"].name) == 7
+    here, yaw = listener.tool, sim.simulation.tool_pose[3]
+
+    def measured() -> float:
+        q = listener.newest["ee_pose"].pose.orientation
+        return yaw_of((q.x, q.y, q.z, q.w), DOWN)
+
+    assert measured() == pytest.approx(yaw, abs=0.01)
+    for orientation in ((0.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0, 0.0), (np.nan, 0.0, 0.0, 0.0)):  # upright, and none at all
+        target, count = sim._target.copy(), listener.counts["ee_pose"]
+        listener.go(here, orientation=orientation)
+        graph.wait_for(lambda count=count: listener.counts["ee_pose"] > count + 3, "the simulation goes on")
+        np.testing.assert_array_equal(sim._target, target)
+
+    def there() -> bool:
+        listener.go(here, orientation=turned(DOWN, yaw + 0.1))
+        return abs(measured() - yaw - 0.1) < 0.005
+
+    graph.wait_for(there, "the tool at its yaw")
+    np.testing.assert_allclose(listener.tool, here, atol=1e-3)
 
 
 def test_with_simulated_time_it_is_the_clock_and_time_is_stamped_by_it(graph):

@@ -7,7 +7,9 @@ from typing import Any, Callable
 import numpy as np
 
 from rl_token_ros.chunk import stamp_to_ns
+from rl_token_ros.proprioception import YAW
 from rl_token_ros.settings import Control
+from rl_token_ros.turning import turned, yaw_of
 
 
 class CommandReader:
@@ -21,6 +23,7 @@ class CommandReader:
     def __init__(self, settings: Control, decode: Callable[[bytes], Any]) -> None:
         self._interface, self._names, self._decode = settings.command_interface, settings.action_names, decode
         self.speeds = settings.command_interface == "twist"
+        self._turns, self._zero = settings.turns, settings.tool_orientation
 
     def read(self, cdr: bytes) -> tuple[int, np.ndarray | None]:
         """Stamp in ns (0: it has none) and position [A] of each action, for twist: None.
@@ -32,6 +35,14 @@ class CommandReader:
         if values is None or len(values) != len(self._names) or self.speeds:
             return stamp, None
         return stamp, np.array(values, np.float64)
+
+    def as_read(self, position: np.ndarray) -> np.ndarray:
+        """A commanded position [A] as :meth:`read` finds it: a yaw went through a quaternion, which costs its last bits."""
+        if not self._turns or self._interface != "pose":
+            return position
+        found, at = position.copy(), self._names.index(YAW)
+        found[at] = yaw_of(turned(self._zero, float(position[at])), self._zero)
+        return found
 
     def speed(self, cdr: bytes) -> tuple[int, np.ndarray]:
         """Stamp in ns and velocity [A] of a twist."""
@@ -50,12 +61,15 @@ class CommandReader:
         return stamp_to_ns(message.header.stamp), self._named(message.name, message.position)
 
     def _twist(self, message: Any) -> tuple[int, Any]:
-        linear = message.twist.linear
-        return stamp_to_ns(message.header.stamp), [getattr(linear, name) for name in self._names]
+        linear, angular = message.twist.linear, message.twist.angular
+        return stamp_to_ns(message.header.stamp), [angular.z if self._turns and name == YAW else getattr(linear, name) for name in self._names]
 
     def _pose(self, message: Any) -> tuple[int, Any]:
-        position = message.pose.position
-        return stamp_to_ns(message.header.stamp), [getattr(position, name) for name in self._names]
+        position, q = message.pose.position, message.pose.orientation
+        if not self._turns:
+            return stamp_to_ns(message.header.stamp), [getattr(position, name) for name in self._names]
+        yaw = yaw_of((q.x, q.y, q.z, q.w), self._zero)
+        return stamp_to_ns(message.header.stamp), [yaw if name == YAW else getattr(position, name) for name in self._names]
 
     def _named(self, names: list[str], values: Any) -> list[float] | None:
         given = dict(zip(names, values))

@@ -116,7 +116,7 @@ class Wire:
     def add(self, row: Row) -> None:
         """A control step with a command."""
         if row.commands:
-            self._compare(row.now_ns, row.velocity if self._commands.speeds else row.command, 1)
+            self._compare(row.now_ns, row.velocity if self._commands.speeds else self._commands.as_read(row.command), 1)
 
     def _compare(self, stamp: int, value: np.ndarray, side: int) -> None:
         if (other := self._pairs.meet(stamp, value, side)) is not None:

@@ -153,7 +153,7 @@ class Figures:
     def text(self) -> list[str]:
         """The report, a line each."""
         ms, names = 1e3, self.settings.action_names
-        unit = "m" if self.settings.cartesian else "rad"
+        unit = self.settings.action_units
         lines = [f"{self.steps['tick']} control steps over {self.seconds:.1f} s, {self.commands} of them with a command"]
         made = [f"{tick_record.SOURCES[source]} {count}" for source, count in sorted(self.sources.items()) if source != tick_record.SOURCE_NONE]
         if made:
@@ -168,7 +168,7 @@ class Figures:
         if not self.checked and self.compared:
             lines.append(f"{self.alike} of {self.compared} commands came out identical all the same")
         if self.checked or self.compared:
-            lines.append("largest difference: " + ", ".join(f"{name} {value:.3g} {unit}" for name, value in zip(names, self.largest)))
+            lines.append("largest difference: " + ", ".join(f"{name} {value:.3g} {self.settings.unit(name)}" for name, value in zip(names, self.largest)))
         for name, age in (("chunk age", self.chunk_age), ("measurement age", self.state_age)):
             if age.count:
                 p50, p99 = age.at(50, 99)

@@ -23,9 +23,9 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
     import matplotlib.pyplot as plt
 
     folder.mkdir(parents=True, exist_ok=True)
-    unit = "m" if figures.settings.cartesian else "rad"
     paths = []
     for i, name in enumerate(figures.settings.action_names):
+        unit = figures.settings.unit(name)
         plot, (above, below) = plt.subplots(2, 1, figsize=(11, 6), sharex=True, height_ratios=(2, 1), layout="constrained")
         for label, curve in figures.curves.items():
             if curve.times:

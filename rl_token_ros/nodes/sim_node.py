@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 
@@ -24,8 +25,11 @@ from rl_token_ros.parameters import ParameterError
 from rl_token_ros.settings import Sim
 from rl_token_ros.sim.simulation import CAMERAS, TIMESTEP, Simulation
 from rl_token_ros.timing import Percentiles
+from rl_token_ros.turning import tilt_of, yaw_of
 
 FIRST_STAMP_NS = 1_000_000_000  # a stamp of zero would mean "none"
+DOWN = (1.0, 0.0, 0.0, 0.0)  # x, y, z, w of a tool that points down, its yaw 0
+LARGEST_TILT = 0.1  # rad, of a commanded orientation
 LONGEST_STEP = 0.05  # s; after a stall, simulated time lags rather than leaps
 ANSWER_TIMEOUT = 1.0  # s; an outcome that no control_node answers with episode_ended resets the scene all the same
 
@@ -43,7 +47,7 @@ class SimNode(Node):
             )
         self.simulation = Simulation(settings)
         self.simulation.images()  # the first picture takes a second: GL starts
-        self._target = self.simulation.ee_position
+        self._target = self.simulation.tool_pose
         self._wall = time.monotonic()
         self._critical = False
         self._outcome_sent_s: float | None = None
@@ -67,15 +71,21 @@ class SimNode(Node):
         self.create_timer(1.0, self._report, clock=steady)
 
     def _on_command(self, message: PoseStamped) -> None:
-        p = message.pose.position
-        target = np.array([p.x, p.y, p.z])
-        if message.header.frame_id != self.settings.base_frame or not np.isfinite(target).all():
+        p, q = message.pose.position, message.pose.orientation
+        target, turns = np.array([p.x, p.y, p.z]), self.simulation.scene.turns
+        orientation = (q.x, q.y, q.z, q.w)
+        level = not turns or (abs(math.hypot(*orientation) - 1.0) < 0.01 and tilt_of(orientation, DOWN) < LARGEST_TILT)
+        if message.header.frame_id != self.settings.base_frame or not np.isfinite(target).all() or not level:
+            told = f", orientation {list(orientation)}" if turns else ""
+            wanted = f"; its tool points down: turn {list(DOWN)} about z alone" if turns else ""
             self.get_logger().error(
-                f"'command' refused: frame '{message.header.frame_id}', position {target.tolist()}; "
-                f"send finite metres in '{self.settings.base_frame}'",
+                f"'command' refused: frame '{message.header.frame_id}', position {target.tolist()}{told}; "
+                f"send finite metres in '{self.settings.base_frame}'{wanted}",
                 throttle_duration_sec=1.0,
             )
             return
+        if turns:
+            target = np.append(target, yaw_of(orientation, DOWN))
         self._target = target
 
     def _reset(self) -> None:
@@ -95,7 +105,7 @@ class SimNode(Node):
         was_resetting = self.simulation.resetting
         self.simulation.step(self._target, dt)
         if self.simulation.resetting:
-            self._target = self.simulation.ee_position  # commands of before the reset are void
+            self._target = self.simulation.tool_pose  # commands of before the reset are void
         self.step_time.add(time.monotonic() - now)
         stamp = self._publish_state()
         self._follow_episode(was_resetting)

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 
 from rl_token_ros.parameters import ParameterError, parameter
+from rl_token_ros.proprioception import YAW
 from rl_token_ros.settings.robot import CARTESIAN, Robot, per_action
 
 POSE_INTERFACES = ("pose", "twist")
+YAW_LIMIT = 2.8  # rad: yaw is measured from -pi to pi, and what lies beside a limit must not be the other end
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Control(Robot):
     )
     workspace_max: list[float] = parameter([], "Upper corner of that box.", unit="m")
     tool_orientation: list[float] = parameter(
-        [], "Orientation x, y, z, w of the tool for Cartesian commands; empty: the measured one when enabled."
+        [], "Orientation x, y, z, w of the tool for Cartesian commands; empty: the measured one when enabled. Where an action is yaw, the orientation "
+        "at which it is 0: write the middle of its range."
     )
     state_timeout: float = parameter(
         0.2, "Largest age of joint_states, ee_pose and wrench; older ones stop the arm.", unit="s", low=0.001, high=10.0
@@ -136,6 +139,7 @@ class Control(Robot):
             raise ParameterError(
                 f"parameter 'tool_orientation' is {self.tool_orientation}; write a quaternion x, y, z, w of length 1, or nothing"
             )
+        self._check_yaw()
         for name, low, high in zip(self.action_names, *self.command_range):
             if not low < high:
                 raise ParameterError(
@@ -145,17 +149,32 @@ class Control(Robot):
         if self.cartesian != (self.command_interface in POSE_INTERFACES):
             raise ParameterError(
                 f"parameter 'command_interface' is {self.command_interface} but action_names are "
-                f"[{', '.join(self.action_names)}]; write pose or twist for x, y, z, and another for joints"
+                f"[{', '.join(self.action_names)}]; write pose or twist for x, y, z and yaw, and another for joints"
             )
+
+    def _check_yaw(self) -> None:
+        if not self.turns:
+            return
+        if not self.tool_orientation:
+            raise ParameterError(
+                "parameter 'tool_orientation' is empty but action_names has yaw; write the orientation x, y, z, w of the tool at which yaw is 0"
+            )
+        at = self.action_names.index(YAW)
+        for name in ("position_min", "position_max"):
+            if abs(value := getattr(self, name)[at]) > YAW_LIMIT:
+                raise ParameterError(
+                    f"parameter '{name}' of yaw is {value:g}; write {-YAW_LIMIT:g} to {YAW_LIMIT:g} rad: yaw jumps at pi. "
+                    "For another range give a tool_orientation in the middle of it"
+                )
 
     @property
     def command_range(self) -> tuple[list[float], list[float]]:
         """Smallest and largest command for each action name; a tool's also inside the workspace box, which joints reach only by `ee_pose`."""
         if not self.cartesian or not self.workspace_min:
             return self.position_min, self.position_max
-        axes = [CARTESIAN.index(name) for name in self.action_names]
-        low = [max(value, self.workspace_min[axis]) for value, axis in zip(self.position_min, axes)]
-        high = [min(value, self.workspace_max[axis]) for value, axis in zip(self.position_max, axes)]
+        lowest, highest = dict(zip(CARTESIAN, self.workspace_min)), dict(zip(CARTESIAN, self.workspace_max))
+        low = [max(value, lowest.get(name, value)) for value, name in zip(self.position_min, self.action_names)]
+        high = [min(value, highest.get(name, value)) for value, name in zip(self.position_max, self.action_names)]
         return low, high
 
     @property

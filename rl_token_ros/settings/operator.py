@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rl_token_ros.parameters import ParameterError, parameter
+from rl_token_ros.proprioception import YAW
 from rl_token_ros.settings.robot import CARTESIAN, Robot, per_action
 
 # What an operator can ask for: of control_node, and of this node itself (the last two).
@@ -102,6 +103,7 @@ class Operator(Robot):
             entries = [f"{action}: {index}" for action, index in zip(self.action_names, (1, 0, 4))]
         elif not entries:
             entries = [f"{action}: linear.{action}" for action in self.action_names if action in CARTESIAN]
+            entries += [f"{YAW}: angular.z"] if self.turns else []
         found = []
         for entry in entries:
             action, _, axis = (part.strip() for part in entry.partition(":"))

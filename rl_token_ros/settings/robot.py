@@ -9,6 +9,7 @@ from rl_token_ros import proprioception
 from rl_token_ros.parameters import ParameterError, parameter
 
 CARTESIAN = ("x", "y", "z")
+TOOL = (*CARTESIAN, proprioception.YAW)
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Robot:
     cameras: list[str] = parameter([], "Names of the cameras: `camera/<name>/image_raw` is subscribed for each.")
     base_frame: str = parameter("base_link", "Frame of Cartesian commands, `ee_pose` and the workspace box.")
     action_names: list[str] = parameter(
-        [], "Names of the action's dimensions: joints, or x, y, z of the tool in `base_frame`."
+        [], "Names of the action's dimensions: joints, or x, y, z of the tool in `base_frame` and its yaw, the turn about z of `base_frame` from "
+        "`tool_orientation`."
     )
     action_type: str = parameter(
         "delta",
@@ -67,13 +69,27 @@ class Robot:
             if missing:
                 raise ParameterError(
                     f"parameter 'action_names' has {', '.join(missing)}, not in 'joint_names'; "
-                    f"write joint names, or some of {', '.join(CARTESIAN)} for the tool's position"
+                    f"write joint names, or some of {', '.join(TOOL)} for the tool"
                 )
 
     @property
     def cartesian(self) -> bool:
         """Whether actions are positions of the tool rather than of joints."""
-        return set(self.action_names) <= set(CARTESIAN)
+        return proprioception.moves_tool(self.action_names, self.joint_names)
+
+    @property
+    def turns(self) -> bool:
+        """Whether one of them is the tool's yaw."""
+        return self.cartesian and proprioception.YAW in self.action_names
+
+    def unit(self, action: str) -> str:
+        """m or rad, of one action name."""
+        return "m" if self.cartesian and action in CARTESIAN else "rad"
+
+    @property
+    def action_units(self) -> str:
+        """m, rad or both, for texts."""
+        return " or ".join(sorted({self.unit(name) for name in self.action_names}))
 
     @property
     def action_size(self) -> int:

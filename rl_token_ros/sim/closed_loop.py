@@ -86,7 +86,7 @@ class ClosedLoop:
         self._pending: tuple[int, Message, np.ndarray | None] | None = None  # due time, `vla/reference` and embeddings of an answer
         self._unread: tuple[int, np.ndarray] | None = None  # stamp and embeddings whose token nobody has needed yet
         self._asked_ns = -(10**12)
-        self._target = self.simulation.ee_position
+        self._target = self.simulation.tool_pose
 
     @property
     def now_ns(self) -> int:
@@ -148,7 +148,7 @@ class ClosedLoop:
                 pass  # as with `enable_on_start`: tried again at the next tick
         command = pipeline.tick(now)
         self.ticks = pipeline.take_log()
-        self._target = simulation.ee_position if command is None or simulation.resetting else command.position
+        self._target = simulation.tool_pose if command is None or simulation.resetting else command.position
 
     def intervene(self, action: np.ndarray) -> None:
         """A human's action [A] of this moment, in units of the action."""

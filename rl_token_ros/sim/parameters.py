@@ -11,6 +11,12 @@ from rl_token_ros.parameters import ParameterError, parameter
 class SimParameters:
     """What the simulated arm, socket and cameras are like."""
 
+    task: str = parameter(
+        "peg",
+        "peg: a six-joint arm puts a square peg into a hole, actions x, y, z; plug: a seven-joint arm puts a keyed plug that must be turned "
+        "into its socket, actions x, y, z, yaw.",
+        choices=("peg", "plug"),
+    )
     seed: int = parameter(0, "Seed of hole poses, peg offsets and starts.", low=0)
     render_backend: str = parameter(
         "auto", "Renderer of the cameras: egl, osmesa, raycast (no GL needed), or auto: the first that works.",
@@ -33,6 +39,10 @@ class SimParameters:
         0.0, "Largest angle between the slip and that axis: 0 for pads that hold the peg well across, pi for any direction.",
         unit="rad", low=0.0, high=3.1416,
     )
+    peg_turn_min: float = parameter(0.0, "Smallest turn of a plug in the gripper, either way.", unit="rad", low=0.0, high=0.35)
+    peg_turn_max: float = parameter(0.0, "Largest turn of a plug in the gripper.", unit="rad", low=0.0, high=0.35)
+    hole_turn: float = parameter(0.15, "A plug's socket is turned up to this far, either way.", unit="rad", low=0.0, high=0.5)
+    start_turn: float = parameter(0.15, "An episode with a plug starts turned up to this far, either way.", unit="rad", low=0.0, high=0.5)
     start_range: float = parameter(0.03, "An episode starts up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.04)
     start_height: float = parameter(0.06, "Mean height of the peg above the socket at the start.", unit="m", low=0.03, high=0.09)
     critical_height: float = parameter(
@@ -48,8 +58,7 @@ class SimParameters:
     )
 
     def __post_init__(self) -> None:
-        if self.peg_offset_min > self.peg_offset_max:
-            raise ParameterError(
-                f"parameter 'peg_offset_min' is {self.peg_offset_min:g}, 'peg_offset_max' {self.peg_offset_max:g}; "
-                "write the smaller one first"
-            )
+        for slip in ("peg_offset", "peg_turn"):
+            low, high = getattr(self, f"{slip}_min"), getattr(self, f"{slip}_max")
+            if low > high:
+                raise ParameterError(f"parameter '{slip}_min' is {low:g}, '{slip}_max' {high:g}; write the smaller one first")

@@ -22,7 +22,7 @@ class Recording:
     Attributes:
         embeddings: float32 [M, D] each.
         proprio: float32 [P] each, as `proprioception` in the parameter file says.
-        offset: float64 [2] each: true lateral offset of the peg.
+        offset: float64 [2] or [3] each: true offset, `Simulation.offset`, m and rad.
         episode: int each.
         outcomes: one of "inserted", "force", "missed", "wandered", "time" per episode.
         seconds: length of the critical phase per episode.
@@ -65,10 +65,10 @@ class _Recorder:
         sim, controller = self.loop.simulation, self.loop.controller
         if self.keep and sim.critical and sim.outcome is None:
             groups = controller.settings.proprioception
-            lead = np.nan_to_num(controller.filter.command - sim.ee_position)
+            lead = np.nan_to_num(controller.filter.command - sim.tool_pose)
             self.recording.embeddings.append(answer.embeddings)
             self.recording.proprio.append(controller.state.vector(groups, lead))
-            self.recording.offset.append(sim.lateral_offset)
+            self.recording.offset.append(sim.offset)
             self.recording.episode.append(self.number)
 
     def stepped(self) -> None:
@@ -91,8 +91,9 @@ def roll_out(
     sim: dict[str, Any] | None = None,
     keep_embeddings: bool = True,
     progress: Callable[[int, str], None] = lambda done, note: None,
+    config: str = "sim",
 ) -> Recording:
-    """Run the base policy in the simulated robot of config/sim.yaml, without token and residual.
+    """Run the base policy in a simulated robot, without token and residual.
 
     Args:
         vla: ONNX file of the policy.
@@ -100,11 +101,12 @@ def roll_out(
         sim: other parameters of `sim_node`.
         keep_embeddings: whether to keep what the token encoder is trained on.
         progress: called after each episode.
+        config: name of the robot's parameter file.
     """
     recorder = _Recorder(Recording(), keep_embeddings)
     alone = {"mode": "vla", "vla_model": str(vla), "token_encoder": "", "token_size": 0}
     loop = ClosedLoop(
-        config_file("sim"),
+        config_file(config),
         overrides={"sim_node": {**(sim or {}), "seed": episodes.start}, "vla_node": {"vla_model": str(vla)}, "control_node": alone},
         on_answer=recorder.answered,
     )

@@ -17,18 +17,24 @@ ALIGNED = 0.0003  # m beside the hole's middle, along each axis: well within the
 ABOVE = 0.0005  # m above the surface, to line up
 DOWN = 0.01  # m: further than lead_limit lets it
 FULL, OVER = 0.0002, 0.0004  # m beside it: where a residual is at its bound, and below which it goes down
+TURN_ALIGNED, TURN_FULL, TURN_OVER = 0.012, 0.010, 0.030  # rad: the same of a plug
 
 
 def wanted(side: np.ndarray, height: float) -> np.ndarray:
-    """From the tool's position to where it should be told to go [3] m, for the way to the hole [2] m and the height above its surface, m."""
-    down = -DOWN if height < 0.0 or np.abs(side).max() < ALIGNED else ABOVE - height
-    return np.array([*side, down])
+    """From where the tool is to where it should be told to go, [3] m, or [4] with rad.
+
+    Args:
+        side: the way to the hole, [2] m, or [3] with the turn to it, rad.
+        height: above the socket's surface, m.
+    """
+    down = -DOWN if height < 0.0 or (np.abs(side) < (ALIGNED, ALIGNED, TURN_ALIGNED)[: len(side)]).all() else ABOVE - height
+    return np.insert(side, 2, down)
 
 
 def residual(side: np.ndarray) -> np.ndarray:
-    """The residual [3] in -1..1 that goes to the hole, [2] m away to the side, and down once it is over it."""
-    down = 1.0 if np.abs(side).max() < OVER else 0.0
-    return np.array([*np.clip(side / FULL, -1.0, 1.0), -down])
+    """The residual [3] or [4] in -1..1 that goes to the hole, ``side`` as in :func:`wanted`, and down once it is over it."""
+    down = 1.0 if (np.abs(side) < (OVER, OVER, TURN_OVER)[: len(side)]).all() else 0.0
+    return np.insert(np.clip(side / (FULL, FULL, TURN_FULL)[: len(side)], -1.0, 1.0), 2, -down)
 
 
 def perform(
@@ -54,13 +60,13 @@ def perform(
     def take_over() -> None:
         if not simulation.critical or simulation.outcome is not None:
             return
-        side = -simulation.lateral_offset
+        side = -simulation.offset
         if bounded:
             base = controller.proposals.base(loop.now_ns + controller.period_ns)
             action = None if base is None else base + scale * residual(side)
         else:
             height = float((simulation.peg_position - simulation.hole_position)[2])
-            action = (wanted(side, height) - (controller.filter.command - simulation.ee_position)) / control.action_rate
+            action = (wanted(side, height) - (controller.filter.command - simulation.tool_pose)) / control.action_rate
         if action is not None:
             loop.intervene(action)
 

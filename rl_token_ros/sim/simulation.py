@@ -1,48 +1,57 @@
-"""The simulated robot and its task: put a square peg into a hole that is somewhere else each time.
+"""The simulated robot and its task: put a peg, or a keyed plug that must be turned, into a hole that is somewhere else each time.
 
 The arm is held at a Cartesian target by an impedance controller, as a torque-controlled robot does: a spring and a damper between tool
 and target, so that contact forces follow from the distance between them. The socket is fragile: above `force_limit` the episode
-fails. The peg has slipped sideways in the gripper by a millimetre or two, which the arm's own pose does not show and the cameras do.
+fails. The peg has slipped sideways in the gripper by a millimetre or two, which the arm's own pose does not show and the cameras do; the
+plug has also turned there.
 """
 
 from __future__ import annotations
 
+import math
+
 import mujoco
 import numpy as np
 
-from rl_token_ros.sim import arm, camera
+from rl_token_ros.sim import camera
+from rl_token_ros.sim.arm import PEG
+from rl_token_ros.sim.plug import PLUG
+from rl_token_ros.sim.scene import CENTRE, SURFACE
 from rl_token_ros.sim.parameters import SimParameters
 
 CAMERAS = ("base", "wrist")
+SCENES = {"peg": PEG, "plug": PLUG}
 TIMESTEP = 0.002
 # Where the tool may be, in metres from the middle of the socket's surface; outside it the episode fails.
 WANDER = 0.07
 CEILING = 0.13
-FARTHEST_TARGET = 0.05  # from the tool, along each axis
+FARTHEST_TARGET, FARTHEST_TURN = 0.05, 0.5  # m and rad, from the tool, along each axis
 AT_HOLE = 0.005  # m: beside the hole's middle; further off it is not yet the last millimetres
 MISSED_DEPTH = 0.004  # a peg this far below the surface, but not in the hole, fell beside the socket
 LIFT_SHARE = 0.4  # of the reset time: straight up; the rest: to the new start
 DOWN = np.array([0.0, 1.0, 0.0, 0.0])  # w, x, y, z: the tool's z axis points down
-HOME = np.array([0.0, 0.93, 1.51, 0.70, 0.0, 0.0])
+POSTURE_STIFFNESS, POSTURE_DAMPING = 5.0, 1.0  # N m/rad, N m s/rad: of an arm with a joint to spare, towards its home
 
 
 class Simulation:
     """The arm, the socket and an episode. Lengths in m, forces in N, times in s, all in `base_link`; one thread only.
 
     Same parameters and same calls give the same numbers.
-    """
 
-    joint_names = arm.JOINTS
+    Attributes:
+        scene: arm and task, those of the parameter `task`.
+    """
 
     def __init__(self, parameters: SimParameters | None = None) -> None:
         """Raises: camera.RenderError when `render_backend` does not work on this machine (found at the first image)."""
         self.parameters = p = parameters or SimParameters()
-        self._model = mujoco.MjModel.from_xml_string(arm.mjcf(p.clearance, p.friction, p.image_size))
+        self.scene = SCENES[p.task]
+        self.joint_names = self.scene.joints
+        self._model = mujoco.MjModel.from_xml_string(self.scene.mjcf(p.clearance, p.friction, p.image_size))
         self._data = mujoco.MjData(self._model)
         self._tcp = self._model.site("tcp").id
         self._sensor = self._model.site("sensor").id
-        self._peg, self._socket = self._model.body("peg").id, self._model.body("socket").id
-        self._peg_geom = self._model.geom("peg").id
+        self._part, self._socket = self._model.body(self.scene.part).id, self._model.body("socket").id
         self._cameras = {name: self._model.camera(name).id for name in CAMERAS}
         self._camera_home = {name: self._model.cam_pos[i].copy() for name, i in self._cameras.items()}
         self._camera_quat = {name: self._model.cam_quat[i].copy() for name, i in self._cameras.items()}
@@ -54,7 +63,11 @@ class Simulation:
         self._tip, self._tip_frame = self._data.site_xpos[self._tcp], self._data.site_xmat[self._tcp]
         self._sensor_frame = self._data.site_xmat[self._sensor].reshape(3, 3)
         self._sensed = self._data.sensordata.reshape(2, 3)
-        self._jacobian = np.zeros((6, 6))
+        self._jacobian = np.zeros((6, self._model.nv))
+        self._home = np.array(self.scene.home)
+        self._slack = np.zeros(self._model.nv)  # joint motion that leaves the tool where it is, of an arm with a joint to spare
+        self._spare = self._model.nv > 6
+        self._farthest = np.array([FARTHEST_TARGET] * 3 + [FARTHEST_TURN] * self.scene.turns)
         self._moving, self._turning = self._jacobian[:3], self._jacobian[3:]
         self._error = np.zeros(6)
         self._shift, self._tilt = self._error[:3], self._error[3:]
@@ -69,7 +82,7 @@ class Simulation:
     # Episodes -------------------------------------------------------------------------------------------------------------
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin a new episode at once: new hole, new peg offset, new start, arm at rest. A seed restarts the random numbers."""
+        """Begin a new episode at once: new hole, new slip, new start, arm at rest. A seed restarts the random numbers."""
         if seed is not None:
             self._random = np.random.default_rng(seed)
             self._data.time = 0.0
@@ -87,8 +100,9 @@ class Simulation:
 
     def begin_reset(self) -> None:
         """Let the arm return by itself: straight up, then to a new start; targets are ignored until `resetting` is False."""
-        here = self.ee_position
-        top = np.array([here[0], here[1], max(here[2], arm.SURFACE + self.parameters.start_height)])
+        here = self.tool_pose
+        top = here.copy()
+        top[2] = max(here[2], SURFACE + self.parameters.start_height)
         self._reset_path = (self._data.time, here, top, self._draw_start())
         self._scene_is_old = True
         self._open_episode()
@@ -101,18 +115,23 @@ class Simulation:
     def _draw_start(self) -> np.ndarray:
         p, r = self.parameters, self._random
         x, y = r.uniform(-p.start_range, p.start_range, 2)
-        return np.array([arm.CENTRE[0] + x, arm.CENTRE[1] + y, arm.SURFACE + p.start_height + r.uniform(-0.008, 0.008)])
+        start = [CENTRE[0] + x, CENTRE[1] + y, SURFACE + p.start_height + r.uniform(-0.008, 0.008)]
+        return np.array([*start, r.uniform(-p.start_turn, p.start_turn)] if self.scene.turns else start)
 
     def _draw_scene(self) -> None:
-        """New hole, new peg offset, cameras displaced."""
+        """New hole, new slip, cameras displaced."""
         p, r = self.parameters, self._random
-        self._model.body_pos[self._socket, :2] = np.array(arm.CENTRE) + r.uniform(-p.hole_range, p.hole_range, 2)
+        self._model.body_pos[self._socket, :2] = np.array(CENTRE) + r.uniform(-p.hole_range, p.hole_range, 2)
         length = r.uniform(p.peg_offset_min, p.peg_offset_max) * r.choice([-1.0, 1.0])
         angle = p.peg_offset_direction + p.peg_offset_spread * r.uniform(-1.0, 1.0)
-        self._model.body_pos[self._peg, :2] = length * np.cos(angle), length * np.sin(angle)
+        self._model.body_pos[self._part, :2] = length * np.cos(angle), length * np.sin(angle)
+        if self.scene.turns:
+            slip = r.uniform(p.peg_turn_min, p.peg_turn_max) * r.choice([-1.0, 1.0])
+            for body, turn in ((self._socket, r.uniform(-p.hole_turn, p.hole_turn)), (self._part, slip)):
+                self._model.body_quat[body] = np.cos(turn / 2), 0.0, 0.0, np.sin(turn / 2)
         for name, i in self._cameras.items():
             shift, turn = r.normal(0.0, 1.0, 3), r.normal(0.0, 1.0, 3)
-            distance = (arm.WRIST_CAMERA if name == "wrist" else arm.BASE_CAMERA)["distance"]
+            distance = (self.scene.wrist_camera if name == "wrist" else self.scene.base_camera)["distance"]
             self._model.cam_pos[i] = self._camera_home[name] + p.camera_jitter * shift
             quat = self._camera_quat[name].copy()
             mujoco.mju_quatIntegrate(quat, turn, p.camera_jitter / distance)
@@ -121,12 +140,16 @@ class Simulation:
     # Physics --------------------------------------------------------------------------------------------------------------
 
     def step(self, target: np.ndarray, dt: float) -> None:
-        """Advance `dt` seconds (a multiple of 2 ms) with the tool held at `target` (x, y, z of the TCP)."""
+        """Advance `dt` seconds (a multiple of 2 ms) with the tool held at `target`: x, y, z of the TCP and, where it turns, its yaw."""
         self._target = np.array(target, dtype=float)
-        if self._target.shape != (3,) or not np.isfinite(self._target).all():
-            raise ValueError(f"target is {target!r}; give three finite numbers: x, y, z of the tool in metres")
+        if self._target.shape != self._farthest.shape or not np.isfinite(self._target).all():
+            wanted = "four finite numbers: x, y, z of the tool in metres, its yaw in rad" if self.scene.turns else "three finite numbers: x, y, z of the tool in metres"
+            raise ValueError(f"target is {target!r}; give {wanted}")
         # Saturated as on a real arm; a target a kilometre away would throw the simulation out of its stable range.
-        self._target = np.clip(self._target, self._tip - FARTHEST_TARGET, self._tip + FARTHEST_TARGET)
+        here = self.tool_pose
+        self._target = np.clip(self._target, here - self._farthest, here + self._farthest)
+        if self._spare:
+            self._find_slack()
         for _ in range(max(1, round(dt / TIMESTEP))):
             if self._reset_path is not None:
                 self._follow_reset()
@@ -144,33 +167,45 @@ class Simulation:
         self._measure_error(self._target)
         force = self._stiffness * self._error - self._damping * (self._jacobian @ data.qvel)
         data.qfrc_applied[:] = self._jacobian.T @ force + data.qfrc_bias
+        if self._spare:
+            posture = POSTURE_STIFFNESS * (self._home - data.qpos) - POSTURE_DAMPING * data.qvel
+            data.qfrc_applied += self._slack * (self._slack @ posture)
 
-    def _measure_error(self, position: np.ndarray) -> None:
-        """Into `_error`: shift (m) and rotation vector (rad), in `base_link`, from the tool to `position`, pointing down."""
-        np.subtract(position, self._tip, out=self._shift)
+    def _find_slack(self) -> None:
+        """The unit vector of joint velocities at which the tool rests."""
+        mujoco.mj_jacSite(self._model, self._data, self._moving, self._turning, self._tcp)
+        self._slack = np.linalg.svd(self._jacobian)[2][-1]
+
+    def _measure_error(self, target: np.ndarray) -> None:
+        """Into `_error`: shift (m) and rotation vector (rad), in `base_link`, from the tool to `target`, pointing down."""
+        np.subtract(target[:3], self._tip, out=self._shift)
         mujoco.mju_mat2Quat(self._quat, self._tip_frame)
-        mujoco.mju_subQuat(self._turn, DOWN, self._quat)
+        wanted = DOWN
+        if self.scene.turns:
+            wanted = np.array([0.0, math.cos(target[3] / 2.0), math.sin(target[3] / 2.0), 0.0])
+        mujoco.mju_subQuat(self._turn, wanted, self._quat)
         mujoco.mju_rotVecQuat(self._tilt, self._turn, self._quat)
 
     def _felt_inertia(self) -> np.ndarray:
         """Mass (3) and moment of inertia (3) that the tool feels along each axis at the start."""
         mujoco.mj_jacSite(self._model, self._data, self._moving, self._turning, self._tcp)
-        inertia = np.zeros((6, 6))
+        inertia = np.zeros((self._model.nv, self._model.nv))
         mujoco.mj_fullM(self._model, inertia, self._data.qM)
         return np.diag(np.linalg.inv(self._jacobian @ np.linalg.solve(inertia, self._jacobian.T)))
 
-    def _solve_joints(self, position: np.ndarray) -> np.ndarray:
-        """Joint angles that put the tool at `position`, pointing down (Gauss-Newton from one pose, so always the same branch)."""
+    def _solve_joints(self, target: np.ndarray) -> np.ndarray:
+        """Joint angles that put the tool at `target`, pointing down (Gauss-Newton from one pose, so always the same branch)."""
         data = self._data
-        data.qpos[:] = HOME
+        data.qpos[:] = self._home
         for _ in range(20):
             mujoco.mj_kinematics(self._model, data)
             mujoco.mj_comPos(self._model, data)
-            self._measure_error(position)
+            self._measure_error(target)
             if np.abs(self._error).max() < 1e-9:
                 break
             mujoco.mj_jacSite(self._model, data, self._moving, self._turning, self._tcp)
-            data.qpos += np.linalg.solve(self._jacobian, self._error)
+            j = self._jacobian
+            data.qpos += j.T @ np.linalg.solve(j @ j.T, self._error) if self._spare else np.linalg.solve(j, self._error)
         return data.qpos.copy()
 
     def _feel(self) -> None:
@@ -195,7 +230,7 @@ class Simulation:
             self.outcome = True
         elif tip[2] < -MISSED_DEPTH and side > 0.003:
             self.outcome, self.failure = False, "missed"
-        elif np.abs(self.ee_position[:2] - arm.CENTRE).max() > WANDER or self.ee_position[2] > arm.SURFACE + CEILING:
+        elif np.abs(self.ee_position[:2] - CENTRE).max() > WANDER or self.ee_position[2] > SURFACE + CEILING:
             self.outcome, self.failure = False, "wandered"
 
     def _follow_reset(self) -> None:
@@ -226,23 +261,28 @@ class Simulation:
 
     @property
     def joint_positions(self) -> np.ndarray:
-        """[6] rad."""
+        """[J] rad."""
         return self._data.qpos.copy()
 
     @property
     def joint_velocities(self) -> np.ndarray:
-        """[6] rad/s."""
+        """[J] rad/s."""
         return self._data.qvel.copy()
 
     @property
     def joint_efforts(self) -> np.ndarray:
-        """[6] N m."""
+        """[J] N m."""
         return self._data.qfrc_applied.copy()
 
     @property
     def ee_position(self) -> np.ndarray:
         """[3] m: the tool centre point, where the peg's tip would be had it not slipped."""
         return self._tip.copy()
+
+    @property
+    def tool_pose(self) -> np.ndarray:
+        """[A] where the tool is in the dimensions of the action: x, y, z (m) and, where the scene turns, yaw (rad) from pointing down."""
+        return np.append(self._tip, math.atan2(self._tip_frame[3], self._tip_frame[0])) if self.scene.turns else self._tip.copy()
 
     @property
     def ee_orientation(self) -> np.ndarray:
@@ -276,8 +316,8 @@ class Simulation:
 
     @property
     def peg_position(self) -> np.ndarray:
-        """[3] m: middle of the peg's lower face."""
-        return self._data.xpos[self._peg].copy()
+        """[3] m: middle of the lower face of peg or plug."""
+        return self._data.xpos[self._part].copy()
 
     @property
     def hole_position(self) -> np.ndarray:
@@ -288,6 +328,15 @@ class Simulation:
     def lateral_offset(self) -> np.ndarray:
         """[2] m: x, y of the peg minus those of the hole. No policy may see it."""
         return (self.peg_position - self.hole_position)[:2]
+
+    @property
+    def offset(self) -> np.ndarray:
+        """[2] m, or [3] where the scene turns: the lateral offset, and how far the plug is turned from the hole, rad."""
+        if not self.scene.turns:
+            return self.lateral_offset
+        part, socket = (self._data.xmat[body] for body in (self._part, self._socket))
+        turn = math.atan2(part[3], part[0]) - math.atan2(socket[3], socket[0])
+        return np.append(self.lateral_offset, math.remainder(turn, 2.0 * math.pi))
 
 
 def _smooth(share: float) -> float:

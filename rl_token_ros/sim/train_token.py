@@ -1,7 +1,7 @@
-"""Makes the token encoder of the simulated robot again: `python -m rl_token_ros.sim.train_token`, about 3 minutes.
+"""Makes the token encoder of a simulated robot again: `python -m rl_token_ros.sim.train_token [--task plug]`, about 3 minutes.
 
 Rolls the base policy out, trains encoder and decoder to reconstruct its embeddings (METHOD.md, stage 1), and prints how well the
-lateral peg-to-hole offset can be read from the token, from the embeddings and from proprioception. The reconstruction loss does not
+offset of peg or plug to the hole can be read from the token, from the embeddings and from proprioception. The reconstruction loss does not
 rank millimetres; the probe does.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import multiprocessing
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 from rl_token_ros.sim.probe import ridge_rmse
 from rl_token_ros.sim.progress import Progress
 from rl_token_ros.sim.rollout import Recording, roll_out
-from rl_token_ros.sim.train_vla import MODELS
+from rl_token_ros.sim.train_vla import CONFIGS, MODELS
 from rl_token_ros.sim.vla_model import PATCHES
 from rl_token_ros.token_training import export, fit
 
@@ -26,16 +27,17 @@ NEAR = 5.0  # mm, as `reached the hole` in a recording's summary
 FIRST_SEED = 100_000  # of the rollouts; far from those of demonstrations and evaluations
 
 
-def collect(vla: Path, episodes: int, backend: str, workers: int) -> Recording:
+def collect(vla: Path, episodes: int, backend: str, workers: int, config: str = "sim") -> Recording:
     """Base rollouts of the simulated robot as it is today, from `workers` processes; the same whatever their number.
 
-    The peg slips by any length here up to the longest, so that the token knows the short ways too.
+    The peg slips by any length here up to the longest, and a plug turns as freely, so that the token knows the short ways too.
     """
-    sim = {"render_backend": backend, "peg_offset_min": 0.0}
+    sim = {"render_backend": backend, "peg_offset_min": 0.0, "peg_turn_min": 0.0}
+    run = functools.partial(roll_out, sim=sim, config=config)
     parts = [range(FIRST_SEED + i, FIRST_SEED + min(i + 10, episodes)) for i in range(0, episodes, 10)]
     whole, progress = Recording(), Progress("base rollouts", len(parts))
     with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        for done, part in enumerate(pool.map(roll_out, [vla] * len(parts), parts, [sim] * len(parts))):
+        for done, part in enumerate(pool.map(run, [vla] * len(parts), parts)):
             for name, values in vars(part).items():
                 getattr(whole, name).extend(values)
             progress(done + 1)
@@ -43,8 +45,9 @@ def collect(vla: Path, episodes: int, backend: str, workers: int) -> Recording:
 
 
 def report(recording: Recording, tokens: np.ndarray, embeddings: np.ndarray, held: np.ndarray) -> dict[str, float]:
-    """Held-out probe of the lateral offset from each representation, mm, at the hole; printed as a table."""
-    offset = np.array(recording.offset) * 1e3
+    """Held-out probe of the lateral offset from each representation, mm, at the hole; of a plug also of its turn. Printed as a table."""
+    whole = np.array(recording.offset)
+    offset, turn = whole[:, :2] * 1e3, np.degrees(whole[:, 2:])
     # An episode in which the base went astray is centimetres off; the token is for the last millimetres.
     near = np.linalg.norm(offset, axis=1) < NEAR
     half = embeddings.shape[1] // 2
@@ -57,16 +60,18 @@ def report(recording: Recording, tokens: np.ndarray, embeddings: np.ndarray, hel
     }
     found = {name: ridge_rmse(features[near], offset[near], held[near]) for name, features in table.items()}
     print(f"\nlateral offset within {NEAR:g} mm, RMSE on {len(set(np.array(recording.episode)[held & near]))} episodes held out")
+    turned = {name: ridge_rmse(features[near], turn[near], held[near]) for name, features in table.items() if turn.shape[1]}
     for name, rmse in found.items():
-        print(f"  {name:<20}{rmse:6.2f} mm")
-    if found["token"] > 1.15 * found["pooled embeddings"]:
+        print(f"  {name:<20}{rmse:6.2f} mm" + (f"{turned[name]:8.2f} degrees of yaw" if turned else ""))
+    if any(probe and probe["token"] > 1.15 * probe["pooled embeddings"] for probe in (found, turned)):
         print("  The token has lost what the embeddings had: train longer, or keep more context from the decoder (--dropout).")
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vla", type=Path, default=MODELS / "sim_vla.onnx")
+    parser.add_argument("--task", choices=tuple(CONFIGS), default="peg")
+    parser.add_argument("--vla", type=Path, help="default: that of the task's parameter file")
     parser.add_argument("--episodes", type=int, default=80, help="base rollouts; a fifth is held out for the probe")
     parser.add_argument("--size", type=int, default=48, help="Dz, width of the token")
     parser.add_argument("--steps", type=int, default=250, help="gradient steps")
@@ -77,11 +82,13 @@ def main() -> None:
     parser.add_argument("--backend", default="auto", help="renderer")
     parser.add_argument("--workers", type=int, default=2, help="processes that roll out")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=MODELS / "sim_token.onnx")
+    parser.add_argument("--output", type=Path, help="default: that of the task's parameter file")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
-    recording = collect(options.vla, options.episodes, options.backend, options.workers)
+    config = CONFIGS[options.task]
+    vla, output = options.vla or MODELS / f"{config}_vla.onnx", options.output or MODELS / f"{config}_token.onnx"
+    recording = collect(vla, options.episodes, options.backend, options.workers, config)
     print(recording.summary())
     print(f"{len(recording.offset)} observations from {np.nansum(recording.seconds):.0f} robot-seconds of critical phase")
     embeddings = np.stack(recording.embeddings)
@@ -92,8 +99,8 @@ def main() -> None:
     with torch.no_grad():
         tokens = torch.cat([encoder(part) for part in torch.from_numpy(embeddings).split(256)]).numpy()
     report(recording, tokens, embeddings, held)
-    export(encoder, options.vla, options.output)
-    print(f"wrote {options.output} ({options.output.stat().st_size / 1e6:.1f} MB)")
+    export(encoder, vla, output)
+    print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

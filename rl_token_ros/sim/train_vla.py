@@ -1,4 +1,4 @@
-"""Makes the stand-in VLA again: demonstrations, cloning, export. `python -m rl_token_ros.sim.train_vla`, about 10 minutes.
+"""Makes the stand-in VLA again: demonstrations, cloning, export. `python -m rl_token_ros.sim.train_vla [--task plug]`, about 10 minutes.
 
 Everything is seeded. The result is one ONNX file that the `onnx` backend of vla_node runs.
 """
@@ -15,21 +15,33 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from rl_token_ros import settings
+from rl_token_ros.processes import config_file
 from rl_token_ros.sim import demonstrator, onnx_file
-from rl_token_ros.sim.arm import CENTRE, SURFACE
 from rl_token_ros.sim.parameters import SimParameters
 from rl_token_ros.sim.progress import Progress
-from rl_token_ros.sim.simulation import CAMERAS
+from rl_token_ros.sim.scene import CENTRE, SURFACE, Scene
+from rl_token_ros.sim.simulation import CAMERAS, SCENES
 from rl_token_ros.sim.vla_model import VisionPolicy
 
 SLIP = 0.0003  # m: the most that the peg had slipped on the day of the demonstrations
-ACTION_SCALE = (5e-5, 5e-5, 1e-4)  # m per step: typical actions, sideways and down
+ACTION_SCALE = (5e-5, 5e-5, 1e-4, 1.5e-3)  # m and rad per step: typical actions, sideways, down and in yaw
+# Middle and scale of what the VLA may see of the robot.
+PROPRIO = {"ee_position": ((*CENTRE, SURFACE + 0.03), 0.02), "ee_orientation": ((1.0, 0.0, 0.0, 0.0), 0.1)}
+CONFIGS = {"peg": "sim", "plug": "sim_plug"}  # parameter files
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
-def demonstrate(episodes: int, backend: str, workers: int) -> demonstrator.Demonstrations:
+def robot(task: str, backend: str) -> SimParameters:
+    """The robot that is shown the task: the plug's is that of its parameter file, started as high as the peg's."""
+    if task == "peg":
+        return SimParameters(render_backend=backend)
+    return settings.load("sim_node", config_file(CONFIGS[task]), render_backend=backend, start_height=SimParameters().start_height)
+
+
+def demonstrate(task: str, episodes: int, backend: str, workers: int) -> demonstrator.Demonstrations:
     """Demonstrations from `workers` processes; the same whatever their number."""
-    parameters = demonstrator.that_day(SimParameters(render_backend=backend), SLIP)
+    parameters = demonstrator.that_day(robot(task, backend), SLIP)
     parts = [range(i, min(i + 8, episodes)) for i in range(0, episodes, 8)]
     progress, taken = Progress("demonstrations", len(parts)), []
     with concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
@@ -53,11 +65,11 @@ def vary(images: torch.Tensor) -> torch.Tensor:
     return (images.to(torch.float32) * gain + 2.0 * torch.randn(images.shape)).clamp_(0.0, 255.0)
 
 
-def clone(data: demonstrator.Demonstrations, iterations: int, batch: int, rate: float) -> VisionPolicy:
+def clone(scene: Scene, data: demonstrator.Demonstrations, iterations: int, batch: int, rate: float) -> VisionPolicy:
     """Behaviour cloning with a Huber loss; one demonstration in ten is kept aside and its loss printed."""
-    model = VisionPolicy(
-        demonstrator.CHUNK, torch.tensor([*CENTRE, SURFACE + 0.03]), torch.full((3,), 0.02), torch.tensor(ACTION_SCALE)
-    )
+    middle = torch.tensor([value for group in scene.proprioception for value in PROPRIO[group][0]])
+    scale = torch.tensor([PROPRIO[group][1] for group in scene.proprioception for _ in PROPRIO[group][0]])
+    model = VisionPolicy(demonstrator.CHUNK, middle, scale, torch.tensor(ACTION_SCALE[: len(scene.actions)]))
     images = [torch.from_numpy(data.images[name]) for name in CAMERAS]
     proprio, actions = torch.from_numpy(data.proprio), torch.from_numpy(data.actions)
     held = torch.from_numpy(data.episode % 10 == 9)
@@ -95,25 +107,26 @@ def clone(data: demonstrator.Demonstrations, iterations: int, batch: int, rate: 
     return model
 
 
-def export(model: VisionPolicy, size: int, path: Path) -> None:
+def export(scene: Scene, model: VisionPolicy, size: int, path: Path) -> None:
     """Write the ONNX file with the metadata that the nodes check; images are `size` pixels wide and high."""
     image = torch.zeros(1, size, size, 3, dtype=torch.uint8)
     onnx_file.write(
         model,
-        {**{f"image_{name}": image for name in CAMERAS}, "proprio": torch.zeros(1, 3)},
+        {**{f"image_{name}": image for name in CAMERAS}, "proprio": torch.zeros(1, len(model.proprio_mean))},
         ["actions", "embeddings"],
         path,
         cameras=list(CAMERAS),
-        action_names=["x", "y", "z"],
+        action_names=list(scene.actions),
         action_type="delta",
         dt=demonstrator.STEP,
         horizon=model.horizon,
-        proprioception=["ee_position"],
+        proprioception=list(scene.proprioception),
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", choices=tuple(SCENES), default="peg")
     parser.add_argument("--episodes", type=int, default=120, help="demonstrations to record")
     parser.add_argument("--iterations", type=int, default=850, help="gradient steps")
     parser.add_argument("--batch", type=int, default=96)
@@ -121,15 +134,16 @@ def main() -> None:
     parser.add_argument("--backend", default="auto", help="renderer of the demonstrations' images")
     parser.add_argument("--workers", type=int, default=2, help="processes that record demonstrations")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=MODELS / "sim_vla.onnx")
+    parser.add_argument("--output", type=Path, help="default: that of the task's parameter file")
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)  # two are slower beside anything else
-    data = demonstrate(options.episodes, options.backend, options.workers)
+    scene, output = SCENES[options.task], options.output or MODELS / f"{CONFIGS[options.task]}_vla.onnx"
+    data = demonstrate(options.task, options.episodes, options.backend, options.workers)
     print(f"{len(data.height)} frames; critical phase of undisturbed demonstrations: median {np.median(data.seconds):.1f} s")
-    model = clone(data, options.iterations, options.batch, options.rate)
-    export(model, data.images["base"].shape[1], options.output)
-    print(f"wrote {options.output} ({options.output.stat().st_size / 1e6:.1f} MB)")
+    model = clone(scene, data, options.iterations, options.batch, options.rate)
+    export(scene, model, data.images["base"].shape[1], output)
+    print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

@@ -48,8 +48,9 @@ class VisionPolicy(nn.Module):
     """
 
     def __init__(self, horizon: int, proprio_mean: torch.Tensor, proprio_scale: torch.Tensor, action_scale: torch.Tensor) -> None:
+        """Means and scales also say how many values there are: proprio_mean and proprio_scale [P], action_scale [A]."""
         super().__init__()
-        self.horizon = horizon
+        self.horizon, self.actions = horizon, len(action_scale)
         self.register_buffer("proprio_mean", proprio_mean)
         self.register_buffer("proprio_scale", proprio_scale)
         self.register_buffer("action_scale", action_scale)
@@ -59,8 +60,9 @@ class VisionPolicy(nn.Module):
         self.norm = nn.LayerNorm(EMBEDDING)
         self.narrow = nn.Linear(EMBEDDING, 8)
         self.head = nn.Sequential(
-            nn.Linear(2 * EMBEDDING + 8 * 2 * PATCHES**2 + 3, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, horizon * 3)
-        )
+            nn.Linear(2 * EMBEDDING + 8 * 2 * PATCHES**2 + len(proprio_mean), 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(),
+            nn.Linear(256, horizon * self.actions),
+        )  # fmt: skip
 
     @staticmethod
     def _eye() -> nn.Sequential:
@@ -73,10 +75,10 @@ class VisionPolicy(nn.Module):
         """
         Args:
             image_base, image_wrist: uint8 or float [N, 84, 84, 3], 0..255.
-            proprio: float [N, 3], ee_position, m.
+            proprio: float [N, P], ee_position, m, and what else was given a scale.
 
         Returns:
-            actions [N, H, 3], m per step; embeddings [N, M, D].
+            actions [N, H, A], m and rad per step; embeddings [N, M, D].
         """
         seen = []
         for eye, image in zip(self.eyes, (image_base, image_wrist)):
@@ -86,4 +88,4 @@ class VisionPolicy(nn.Module):
         base, wrist = embeddings[:, : PATCHES**2].mean(1), embeddings[:, PATCHES**2 :].mean(1)
         here = (proprio - self.proprio_mean) / self.proprio_scale
         steps = self.head(torch.cat([base, wrist, self.narrow(embeddings).flatten(1), here], 1))
-        return steps.reshape(-1, self.horizon, 3) * self.action_scale, embeddings
+        return steps.reshape(-1, self.horizon, self.actions) * self.action_scale, embeddings
