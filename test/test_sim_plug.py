@@ -189,7 +189,7 @@ def test_the_vla_turns_to_where_it_sees_the_hole(sim):
 def test_the_base_reaches_the_hole_and_the_token_is_of_this_vla():
     recording = roll_out(VLA, range(3), {"render_backend": "raycast"}, config="sim_plug")
     assert sum(arrival < 0.005 for arrival in recording.arrival) >= 2
-    assert np.array(recording.offset).shape[1] == 3 and recording.proprio[0].shape == (3 + 4 + 3,)
+    assert np.array(recording.offset).shape[1] == 3 and recording.proprio[0].shape == (4 + 3,)
     encoder = session(TOKEN)
     assert encoder.get_modelmeta().custom_metadata_map["vla_sha256"] == fingerprint(VLA)
     tokens = np.concatenate([encoder.run(["token"], {"embeddings": one[None]})[0] for one in recording.embeddings])
