@@ -160,3 +160,19 @@ def test_what_the_pipeline_refuses_ends_the_loop():
     with pytest.raises(ValueError, match="the token encoder was made for"):
         loop.episode()
     loop.simulation.close()
+
+
+def test_an_arm_that_was_stopped_before_the_critical_phase_ends_the_episode():
+    loop = make()
+    steps = 0
+
+    def stop() -> None:
+        nonlocal steps
+        steps += 1
+        assert steps < 2000, "the episode has no end"
+        if loop.simulation.critical:
+            loop.pipeline.stop(loop.now_ns)
+
+    result = loop.episode(on_step=stop)
+    loop.simulation.close()
+    assert result.ended == replay_record.ABORTED and result.reached and not len(result.rows)

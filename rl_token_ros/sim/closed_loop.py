@@ -121,8 +121,10 @@ class ClosedLoop:
                     on_rows(row)
             if endings:
                 ended = endings[0]
-            elif not reached and (simulation.outcome is not None or self.now_ns - begun_ns > self.sim_settings.approach_limit * 1e9):
-                ended = replay_record.ABORTED
+            elif not controller.episode.active and (
+                reached or simulation.outcome is not None or self.now_ns - begun_ns > self.sim_settings.approach_limit * 1e9
+            ):
+                ended = replay_record.ABORTED  # not reached, or the arm was stopped by then
         simulation.begin_reset()
         if reached:
             pipeline.set_critical(False, self.now_ns)
