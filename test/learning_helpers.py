@@ -18,7 +18,7 @@ def small_settings(**overrides) -> Learner:
     """A learner of a robot with two joints, chunks of four steps and tokens of three values."""
     values = dict(
         joint_names=["a", "b"], action_names=["a", "b"], proprioception=["joint_position"], residual_scale=[0.5, 0.25],
-        chunk_length=4, token_size=3, hidden_size=32, batch_size=32, warmup_episodes=3, pretrain_updates=10, push_updates=20,
+        chunk_length=4, token_size=3, hidden_size=32, batch_size=32, base_episodes=3, warmup_episodes=3, pretrain_updates=10, push_updates=20,
         replay_transitions=2000, device="cpu", **SHA,
     )  # fmt: skip
     return parameters.build(Learner, {**values, **overrides})

@@ -82,10 +82,27 @@ def test_every_update_draws_its_own_batch():
     assert len(seen) == 10
 
 
-def test_pretraining_moves_the_critic_only_and_the_first_push_is_the_base_policy():
-    """Pitfall 1: the first weights sent, version 1, have residual zero everywhere."""
-    learner = make_learner(pretrain_updates=40)
-    learner.add(episodes(learner.settings, 12))
+def test_after_the_base_episodes_weights_are_sent_that_change_nothing():
+    """With them control_node adds its exploration noise, so that the warm-up shows what residuals do. Pitfall 1: they begin at zero."""
+    learner = make_learner(base_episodes=2, warmup_episodes=6)
+    due = []
+    for number in range(4):
+        learner.add(episodes(learner.settings, 1, first=number))
+        due.append(learner.push_due)
+    assert due == [False, True, True, True] and learner.phase == "warmup"
+    weights = wire.decode(wire.encode(learner.weights()))
+    assert weights.version == 1
+    assert not weights.tensors["w2"].any() and not weights.tensors["b2"].any()
+    assert weights.identity.encoder_sha256 == SHA["encoder_sha256"]  # pitfall 10
+    assert weights.identity.vla_sha256 == SHA["vla_sha256"]
+    assert not learner.push_due
+
+
+def test_the_next_weights_are_of_an_actor_pretrained_on_the_warm_up():
+    learner = make_learner(base_episodes=2, warmup_episodes=6, pretrain_updates=40)
+    learner.add(episodes(learner.settings, 3))
+    learner.weights()
+    learner.add(episodes(learner.settings, 9, first=3))
     critic = learner.td3.critic.parameters.flat.clone()
     pushes = []
     while learner.updates < 40:
@@ -93,17 +110,23 @@ def test_pretraining_moves_the_critic_only_and_the_first_push_is_the_base_policy
         learner.update(7)
     assert not any(pushes) and learner.push_due
     assert not torch.equal(critic, learner.td3.critic.parameters.flat)
-    weights = wire.decode(wire.encode(learner.weights()))
-    assert weights.version == 1
-    assert not weights.tensors["w2"].any() and not weights.tensors["b2"].any()
-    assert weights.identity.encoder_sha256 == SHA["encoder_sha256"]  # pitfall 10
-    assert weights.identity.vla_sha256 == SHA["vla_sha256"]
+    weights = learner.weights()
+    assert weights.version == 2 and weights.tensors["w2"].any()
     assert not learner.push_due
     learner.add(episodes(learner.settings, 3, first=12))
     while learner.updates < 60:
         learner.update(60 - learner.updates)
     assert learner.push_due
-    assert learner.weights().version == 2
+    assert learner.weights().version == 3
+
+
+def test_without_noise_in_the_warm_up_the_first_weights_are_learned():
+    learner = make_learner(base_episodes=6, warmup_episodes=6, pretrain_updates=4)
+    learner.add(episodes(learner.settings, 6))
+    assert not learner.push_due
+    while learner.phase == "pretraining":
+        learner.update(4)
+    assert learner.push_due and learner.weights().version == 1
 
 
 def test_beta_anneals_over_robot_time():

@@ -5,7 +5,7 @@
     if learner.push_due:
         weights = learner.weights()        # the averaged actor, under a new version
 
-Phases: warm-up (rows of the base policy, no update), pretraining (the critic alone, on the warm-up), practice.
+Phases: warm-up (the base policy, then the base policy with exploration noise; no update), pretraining (on the warm-up), practice.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class Learner:
             count = min(self.blocks, wanted - made)
             self.td3.load(self.replay.sample(self._random, self._batches[count]))
             for index in range(count):
-                self.td3.update(index, self.beta, critic_only=self.phase == "pretraining")
+                self.td3.update(index, self.beta)
             made += count
         self.owed -= made
         self._busy += time.perf_counter() - begun
@@ -162,11 +162,15 @@ class Learner:
 
     @property
     def push_due(self) -> bool:
-        """Whether it is time for `weights`: first when pretraining is over, then every `push_updates`; with `learn` off, once."""
+        """Whether it is time for `weights`: with `learn` off, once; else after `base_episodes`, and every `push_updates` of practice.
+
+        The first are of an actor that changes nothing: from then on the exploration noise of `control_node` is added to the base policy.
+        """
         if not self.settings.learn:
             return bool(self.best.tensors) and not self._best_sent
         if self.phase != "practice":
-            return False
+            base, warmup = self.settings.base_episodes, self.settings.warmup_episodes
+            return self.phase == "warmup" and self.version == 0 and base < warmup and self.replay.counters.episodes >= base
         return self.version == 0 or self.updates - self.pushed_at >= self.settings.push_updates
 
     def weights(self) -> ActorWeights:

@@ -121,7 +121,7 @@ class Td3:
             self.imitated = torch.where(human, residual.clamp(-1.0, 1.0), 0.0).to(self.device)
 
     @torch.no_grad()
-    def update(self, index: int, beta: float, critic_only: bool = False) -> None:
+    def update(self, index: int, beta: float) -> None:
         """One critic update from batch ``index`` of the block, and every second time one of the actor and the averages."""
         n, width = self.settings.batch_size, self.architecture.inputs
         rows = slice(index * n, (index + 1) * n)
@@ -132,9 +132,8 @@ class Td3:
         self.updates += 1
         if self.updates % ACTOR_DELAY:
             return
-        if not critic_only:
-            self.update_actor(now, None if self.imitated is None else self.imitated[rows], beta)
-            self.actor_average.parameters.flat.lerp_(self.actor.parameters.flat, self.settings.polyak)
+        self.update_actor(now, None if self.imitated is None else self.imitated[rows], beta)
+        self.actor_average.parameters.flat.lerp_(self.actor.parameters.flat, self.settings.polyak)
         self.critic_average.parameters.flat.lerp_(self.critic.parameters.flat, self.settings.polyak)
 
     def target(self, rows: slice) -> torch.Tensor:

@@ -61,11 +61,16 @@ class Learner(Robot):
     beta_end: float = parameter(0.03, "That weight after beta_anneal_seconds, approached geometrically.", low=1e-6, high=1e3)
     beta_anneal_seconds: float = parameter(300.0, "Robot time from beta_start to beta_end.", unit="s", low=0.0, high=1e6)
 
+    base_episodes: int = parameter(
+        5, "Episodes of the base policy alone. Then weights are sent that change nothing: with them control_node adds its exploration noise, "
+        "which shows the critic what a residual does. As many as warmup_episodes: no noise before the first learned actor.",
+        low=0, high=10000,
+    )
     warmup_episodes: int = parameter(
-        15, "Episodes of the base policy before the first update; fewer than 15 say little.", low=1, high=10000
+        20, "Episodes before the first update, those of the base alone among them; fewer than 15 say little.", low=1, high=10000
     )
     pretrain_updates: int = parameter(
-        2000, "Updates of the critic alone, on the warm-up, before the first actor is sent.", low=0, high=1000000
+        6000, "Updates on the warm-up before the first learned actor is sent.", low=0, high=1000000
     )
     updates_per_step: float = parameter(5.0, "Critic updates per control step received (UTD).", low=0.0, high=100.0)
     updates_owed_max: int = parameter(

@@ -60,19 +60,13 @@ class DirectPolicy(ResidualPolicy):
 
 
 class DirectTd3(Td3):
-    """Residuals are counted from no motion, and the penalty pulls to the reference.
-
-    Its actor learns in pretraining too: it begins at no motion, not at the base policy.
-    """
+    """Residuals are counted from no motion, and the penalty pulls to the reference. Its actor begins at no motion, not at the base policy."""
 
     def load(self, block: Batch) -> None:
         reference = block.reference.reshape(block.residual.shape) / np.asarray(self.settings.step_residual_scale, np.float32)
         block.residual += reference
         super().load(block)
         self.imitated = torch.from_numpy(self.knots.mean(reference.reshape(len(reference), -1))).clamp(-1.0, 1.0).to(self.device)
-
-    def update(self, index: int, beta: float, critic_only: bool = False) -> None:
-        super().update(index, beta)
 
 
 @dataclass(frozen=True)
@@ -136,7 +130,7 @@ ARMS = {
         "the actor's output is the action",
         shared={"residual_scale": [REACH] * 3},
         control={"exploration_sigma": 0.4 * NOISE},
-        learner={"beta_start": 3.0 * PULL, "beta_end": 0.1 * PULL, "target_noise": 0.1 * NOISE},
+        learner={"beta_start": 0.02 * PULL, "beta_end": 0.02 * PULL, "target_noise": 0.1 * NOISE},
         direct=True,
     ),
 }

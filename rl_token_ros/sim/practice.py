@@ -18,9 +18,10 @@ EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a practi
 
 @dataclasses.dataclass
 class Practice:
-    """What a practice left: its scored episodes, the best weights, the learner's figures, robot seconds used."""
+    """What a practice left: its scored episodes, how many of them were warm-up, the best weights, the learner's figures, robot seconds used."""
 
     episodes: list[ScoredEpisode]
+    warmup: int
     blob: bytes
     stats: dict
     robot_seconds: float
@@ -69,7 +70,7 @@ def practise(
             progress(gone, episodes)
     loop.simulation.close()
     blob = weights.encode(learner.best_weights()) if learner.warm else b""
-    return Practice(episodes, blob, learner.stats(), (loop.now_ns - begun) * 1e-9)
+    return Practice(episodes, learner_settings.warmup_episodes, blob, learner.stats(), (loop.now_ns - begun) * 1e-9)
 
 
 def evaluate(

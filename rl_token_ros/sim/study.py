@@ -128,7 +128,7 @@ def practise(protocol: Protocol, name: str, seed: int) -> dict[str, Any]:
     wall, computed = time.monotonic() - begun, time.process_time() - computed
     episodes, _ = practice.evaluate(protocol.config, seed, protocol.episodes, done.blob, protocol.overrides, ARMS[name])
     return _scored(episodes) | {
-        "worst_window": worst_window([episode for episode in done.episodes if episode.practised]),
+        "worst_window": worst_window(done.episodes[done.warmup :]),
         "wall_seconds": wall,
         "cpu_seconds": computed,  # what a core does in that time is not always for this practice
         "practice": [(round(e.end, 2), e.ended, round(e.seconds, 2), e.weights_version) for e in done.episodes],
