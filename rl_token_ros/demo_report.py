@@ -50,11 +50,11 @@ class Run:
         self.episodes.append(episode)
 
     def base(self) -> Score:
-        """The VLA alone: the warm-up episodes."""
+        """The VLA alone: the first `base_episodes`."""
         return score(e for e in self.episodes if not e.practised)
 
     def practised(self) -> Score:
-        """The last part of the practice, exploration included."""
+        """The last part of the episodes with weights, exploration included; of a short run some are warm-up."""
         mine = [e for e in self.episodes if e.practised]
         if not mine:
             return score([])
@@ -174,7 +174,7 @@ def draw(run: Run, folder: Path) -> Path:
     above.set_title(f"{len(run.episodes)} episodes, seed {run.seed}")
     below.plot(minutes, [run.recent(e.end).successes_per_10min for e in run.episodes], color="tab:blue", label="last minute")
     if run.base().episodes:
-        below.axhline(run.base().successes_per_10min, color="grey", linestyle="--", label="base (warm-up)")
+        below.axhline(run.base().successes_per_10min, color="grey", linestyle="--", label="base")
     below.set_ylabel("successes per 10 min\n(3 s reset per episode)")
     below.set_xlabel("robot time [min]")
     below.set_ylim(bottom=0)
