@@ -1,7 +1,7 @@
 """Practice in process and faster than real time, over seeds and arms: base against practised, with bootstrap intervals.
 
     python benchmark/learning.py [--arms token,none] [--seeds 0-4] [--robot-seconds 900] [--episodes 100] [--jobs 2]
-                                 [--set NODE.PARAMETER=VALUE ...] [--out runs/learning]
+                                 [--set NODE.PARAMETER=VALUE ...] [--out runs/learning] [--plot FILE.png]
 
 Protocol: for each seed and arm, practise for the robot seconds given (approaches, critical phases and resets count), then run the best
 actor over the same unseen scenes as the base and a scripted controller that knows the true offset. Throughput is successes per 10
@@ -43,6 +43,10 @@ def main() -> int:
     try:
         _work(folder, protocol, options)
         print(study.table(folder, options.arms, options.seeds))
+        if options.plot:
+            from rl_token_ros.sim import study_plot
+
+            study_plot.draw(folder, options.arms, options.seeds, options.plot)
     except study.StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -87,6 +91,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=ROOT / "config" / "sim.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="other settings")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learning", help="folder of the finished jobs")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="a picture of practice and evaluations (needs matplotlib: the extra `demo`)")
     return parser.parse_args()
 
 

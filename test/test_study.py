@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 from rl_token_ros import settings, weights  # noqa: E402
 from rl_token_ros.learning.replay import Batch  # noqa: E402
 from rl_token_ros.processes import config_file  # noqa: E402
+from rl_token_ros.replay_record import SUCCESS, TIME_LIMIT  # noqa: E402
 from rl_token_ros.sim import scripted, study  # noqa: E402
 from rl_token_ros.sim.arms import ARMS, pooled, projected  # noqa: E402
 from rl_token_ros.sim.practice import practise  # noqa: E402
@@ -108,6 +109,30 @@ def test_the_table_compares_each_seed_with_itself(tmp_path):
         "2", "50 [50, 50]", "2 [2, 2]", "90 [60, 120]", "3 [3, 3]", "1", "0.5 [0.5, 0.5]", "0.5 [0.5, 0.5]",
     ]  # fmt: skip
     assert "| none" not in text and "demonstrations: 4.00 s" in text
+
+
+def test_a_curve_counts_the_episodes_of_its_window_as_the_score_does():
+    pytest.importorskip("matplotlib")
+    from rl_token_ros.sim import study_plot
+
+    slow = [[10.0 * (i + 1), SUCCESS if i % 2 else TIME_LIMIT, 7.0, 0] for i in range(20)]  # one end in 10 s
+    times, throughput = study_plot.curves([slow, [[200.0, SUCCESS, 2.0, 1]]])
+    assert times.tolist() == [100.0 + 10.0 * i for i in range(11)]
+    np.testing.assert_allclose(throughput[0], 600.0 * 5 / 100)
+    np.testing.assert_allclose(throughput[1], [0.0] * 10 + [600.0 / 5.0])
+
+
+def test_a_study_is_drawn_with_what_has_finished(tmp_path):
+    pytest.importorskip("matplotlib")
+    from rl_token_ros.sim import study_plot
+
+    folder = study.Folder(tmp_path, study.Protocol(CONFIG, 900.0, 100))
+    score = {"success_rate": 0.5, "median_time_s": 2.0, "successes_per_10min": 20.0}
+    folder.save("base", 0, score)
+    folder.save("token", 0, {**score, "practice": [(90.0, SUCCESS, 2.0, 0), (300.0, SUCCESS, 2.0, 1)]})
+    path = tmp_path / "made" / "picture.png"
+    study_plot.draw(folder, ["token", "none"], [0, 1], path)
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("bounded", "most"), [(False, 1.0), (True, 3.0)])  # s of simulated time
