@@ -2,6 +2,7 @@
 
     python benchmark/learning.py [--arms token,none] [--seeds 0-4] [--robot-seconds 900] [--episodes 100] [--jobs 2]
                                  [--set NODE.PARAMETER=VALUE ...] [--out runs/learning] [--plot FILE.png]
+                                 [--run runs/demo/learner]
 
 Protocol: for each seed and arm, practise for the robot seconds given (approaches, critical phases and resets count), then run the best
 actor over the same unseen scenes as the base and a scripted controller that knows the true offset. Throughput is successes per 10
@@ -9,6 +10,9 @@ minutes of critical phases plus 3 s of reset per episode. The same controller, w
 are those of config/sim.yaml and the same for all seeds.
 
 Every finished job is a file in --out: the same command goes on where it was stopped, and files of several folders may be put together.
+
+--run takes the best actor that the real processes left in real time (rl_token demo --minutes 15), runs it over the scenes of the first
+seed, and says whether it is inside the interval of the arm `token`.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from pathlib import Path
 
 import yaml
 
+from rl_token_ros.parameters import ParameterError
 from rl_token_ros.sim import study
 from rl_token_ros.sim.arms import ARMS
 
@@ -43,11 +48,13 @@ def main() -> int:
     try:
         _work(folder, protocol, options)
         print(study.table(folder, options.arms, options.seeds))
+        if options.run:
+            print("\n" + study.compare_run(folder, protocol, options.run, options.seeds))
         if options.plot:
             from rl_token_ros.sim import study_plot
 
             study_plot.draw(folder, options.arms, options.seeds, options.plot)
-    except study.StudyError as error:
+    except (study.StudyError, ParameterError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -91,6 +98,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=ROOT / "config" / "sim.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="other settings")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learning", help="folder of the finished jobs")
+    parser.add_argument("--run", type=Path, metavar="DIRECTORY", help="run_directory of the learner_node of a demo: its best actor against the interval")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="a picture of practice and evaluations (needs matplotlib: the extra `demo`)")
     return parser.parse_args()
 

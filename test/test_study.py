@@ -14,9 +14,10 @@ from rl_token_ros import settings, weights  # noqa: E402
 from rl_token_ros.learning.replay import Batch  # noqa: E402
 from rl_token_ros.processes import config_file  # noqa: E402
 from rl_token_ros.replay_record import SUCCESS, TIME_LIMIT  # noqa: E402
-from rl_token_ros.sim import scripted, study  # noqa: E402
+from rl_token_ros.sim import practice, scripted, study  # noqa: E402
 from rl_token_ros.sim.arms import ARMS, pooled, projected  # noqa: E402
-from rl_token_ros.sim.practice import practise  # noqa: E402
+from rl_token_ros.scoring import ScoredEpisode  # noqa: E402
+from rl_token_ros.sim.practice import best_of_run, practise  # noqa: E402
 
 CONFIG = config_file("sim")
 FAST = {"sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0, "hole_range": 0.0}}
@@ -109,6 +110,33 @@ def test_the_table_compares_each_seed_with_itself(tmp_path):
         "2", "50 [50, 50]", "2 [2, 2]", "90 [60, 120]", "3 [3, 3]", "1", "0.5 [0.5, 0.5]", "0.5 [0.5, 0.5]",
     ]  # fmt: skip
     assert "| none" not in text and "demonstrations: 4.00 s" in text
+
+
+def test_the_best_actor_of_a_run_is_taken_from_its_checkpoint(tmp_path):
+    loop = ARMS["token"].loop(CONFIG, FAST)
+    encoder, proprio = loop.pipeline.encoder, loop.controller.row_dtype["proprio"].shape[0]
+    learner = ARMS["token"].learner_of(settings.load("learner_node", CONFIG), proprio, encoder.sha256, encoder.vla_sha256)
+    learner.best.tensors = {name: tensor + 0.5 for name, tensor in learner.td3.actor_tensors().items()}
+    learner.save(str(tmp_path))
+    taken = weights.decode(best_of_run(CONFIG, tmp_path))
+    for name, tensor in learner.best.tensors.items():
+        np.testing.assert_array_equal(taken.tensors[name], tensor)
+    loop.simulation.close()
+    loop.pipeline.admit(weights.encode(taken))  # refused if it were of another encoder
+    with pytest.raises(FileNotFoundError, match="no checkpoint in .*; write the run_directory of a learner_node"):
+        best_of_run(CONFIG, tmp_path / "other")
+
+
+def test_a_run_is_compared_with_the_interval_of_the_seeds(tmp_path, monkeypatch):
+    learner = learner_of(ARMS["token"])
+    monkeypatch.setattr(practice, "best_of_run", lambda *_: weights.encode(learner.best_weights()))
+    monkeypatch.setattr(practice, "evaluate", lambda *_: ([ScoredEpisode(i, SUCCESS, 2.0, 5.0 * i, True, 1) for i in range(4)], 1.0))
+    folder = study.Folder(tmp_path, study.Protocol(CONFIG, 900.0, 4))
+    for seed in range(3):
+        folder.save("token", seed, {"success_rate": 1.0, "successes_per_10min": 130.0 + seed})
+    told = study.compare_run(folder, study.Protocol(CONFIG, 900.0, 4), tmp_path, [0, 1, 2])
+    assert "success 100 %, 120 per 10 min" in told
+    assert "success_rate is inside [100, 100]; successes_per_10min is below [130, 132]" in told
 
 
 def test_a_curve_counts_the_episodes_of_its_window_as_the_score_does():

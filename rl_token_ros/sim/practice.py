@@ -9,6 +9,7 @@ from typing import Callable
 import numpy as np
 
 from rl_token_ros import replay_record, settings, weights
+from rl_token_ros.learning.learner import Learner
 from rl_token_ros.scoring import EpisodeScorer, ScoredEpisode
 from rl_token_ros.sim.arms import ARMS, Arm
 from rl_token_ros.sim.closed_loop import ClosedLoop
@@ -96,6 +97,22 @@ def evaluate(
     if blob:
         loop.pipeline.admit(blob)
     return run_episodes(loop, episodes)
+
+
+def best_of_run(parameter_file: str | Path, run_directory: str | Path) -> bytes:
+    """The best actor in the newest checkpoint of a `learner_node` that learned from the simulated robot.
+
+    Raises:
+        ParameterError: the checkpoint is of another robot, VLA, encoder or network size.
+        FileNotFoundError: there is no checkpoint.
+    """
+    loop = ARMS["token"].loop(parameter_file, {})
+    proprio, encoder = loop.controller.row_dtype["proprio"].shape[0], loop.pipeline.encoder
+    loop.simulation.close()
+    learner = Learner(settings.load("learner_node", parameter_file), proprio, encoder.sha256, encoder.vla_sha256)
+    if not learner.restore(str(run_directory)):
+        raise FileNotFoundError(f"there is no checkpoint in '{run_directory}'; write the run_directory of a learner_node")
+    return weights.encode(learner.best_weights())
 
 
 def run_episodes(

@@ -136,6 +136,27 @@ def practise(protocol: Protocol, name: str, seed: int) -> dict[str, Any]:
     }
 
 
+def compare_run(folder: Folder, protocol: Protocol, run_directory: Path, seeds: list[int]) -> str:
+    """One sentence about the best actor of a run with the real processes: over the scenes of the first seed, against the arm `token`.
+
+    Raises:
+        ParameterError: the run is of another robot, VLA, encoder or network size.
+        FileNotFoundError: there is no checkpoint.
+    """
+    from rl_token_ros.sim import practice
+
+    blob = practice.best_of_run(protocol.config, run_directory)
+    episodes, _ = practice.evaluate(protocol.config, seeds[0], protocol.episodes, blob, protocol.overrides)
+    found = scoring.score(episodes)
+    told = f"real processes ({run_directory}): success {100 * found.success_rate:.0f} %, {found.successes_per_10min:.3g} per 10 min"
+    tokens = [result for seed in seeds if (result := folder.load("token", seed))]
+    for key, value, factor in (("success_rate", found.success_rate, 100.0), ("successes_per_10min", found.successes_per_10min, 1.0)):
+        _, low, high = bootstrap(result[key] for result in tokens)
+        where = "below" if value < low else "above" if value > high else "inside"
+        told += f"; {key} is {where} [{factor * low:.3g}, {factor * high:.3g}]"
+    return told
+
+
 def demonstrate(protocol: Protocol, count: int) -> list[float]:
     """Lengths of the critical phases of undisturbed demonstrations, s: performed as those that the VLA was cloned from, in the task of today."""
     from rl_token_ros.sim.demonstrator import Demonstrator, that_day
@@ -163,15 +184,21 @@ def _scored(episodes: list[ScoredEpisode]) -> dict[str, Any]:
 # --- the table -----------------------------------------------------------------------------------------------------------
 
 
-def interval(values: Iterable[float | None], resamples: int = 10_000) -> str:
-    """Median over seeds with its bootstrap 95 % interval."""
+def bootstrap(values: Iterable[float | None], resamples: int = 10_000) -> tuple[float, float, float]:
+    """Median over seeds with the ends of its bootstrap 95 % interval; NaN without values."""
     known = np.array([value for value in values if value is not None], float)
     if not len(known):
-        return "-"
+        return np.nan, np.nan, np.nan
     random = np.random.default_rng(0)
     medians = np.median(random.choice(known, (resamples, len(known))), axis=1)
     low, high = np.percentile(medians, [2.5, 97.5])
-    return f"{np.median(known):.3g} [{low:.3g}, {high:.3g}]"
+    return float(np.median(known)), float(low), float(high)
+
+
+def interval(values: Iterable[float | None]) -> str:
+    """As :func:`bootstrap`, for the table."""
+    median, low, high = bootstrap(values)
+    return "-" if np.isnan(median) else f"{median:.3g} [{low:.3g}, {high:.3g}]"
 
 
 def table(folder: Folder, arms: Iterable[str], seeds: Iterable[int]) -> str:
