@@ -245,7 +245,7 @@ def test_input_noise_is_new_for_every_sample_and_leaves_residuals_and_the_export
     loaded = []
     for learned in (quiet.td3, td3, td3):
         learned.mean.copy_(quiet.td3.mean), learned.scale.copy_(quiet.td3.scale)
-        learned.load(block)
+        learned.load(block, 0.5 if learned is td3 else 0.0)
         loaded.append((learned.now[:32].clone(), learned.after[:32, :width].clone()))
     plain, noisy, again = loaded
     for clean, one, other in zip(plain, noisy, again):
@@ -254,6 +254,19 @@ def test_input_noise_is_new_for_every_sample_and_leaves_residuals_and_the_export
         assert not torch.equal(one[:, :width], other[:, :width])
     assert torch.equal(noisy[0][:, width:], plain[0][:, width:])
     np.testing.assert_array_equal(td3.actor_tensors()["input_scale"], quiet.td3.actor_tensors()["input_scale"])
+
+
+def test_input_noise_falls_with_the_square_root_of_the_episodes():
+    learner = make_learner(input_noise=0.5, warmup_episodes=3)
+    learner.add(episodes(learner.settings, 3))
+    assert learner.input_noise == 0.5
+    learner.add(episodes(learner.settings, 9, first=40))
+    assert learner.input_noise == pytest.approx(0.25)
+    given, load = [], learner.td3.load
+    learner.td3.load = lambda block, noise: given.append(noise) or load(block, noise)
+    learner.update(1)
+    learner.stats()
+    assert given == [learner.input_noise] * 2
 
 
 def test_reference_dropout_hides_the_reference_from_half_of_the_actor_inputs_only():

@@ -32,7 +32,7 @@ def measure(learner: Learner) -> dict[str, float]:
     n, width = s.batch_size, td3.architecture.inputs
     generator = td3.generator.get_state()
     block = learner.replay.sample(random, learner._batches[1])
-    td3.load(block)
+    td3.load(block, learner.input_noise)
     rows = slice(0, n)
     target = td3.target(rows).clone()
     td3.generator.set_state(generator)

@@ -143,6 +143,14 @@ class Learner:
         done = min((self.robot_seconds - self.warm_seconds) / s.beta_anneal_seconds, 1.0) if self.warm else 0.0
         return s.beta_start * (s.beta_end / s.beta_start) ** done
 
+    @property
+    def input_noise(self) -> float:
+        """Standard deviation of the noise on the inputs: `input_noise` for as many episodes as the warm-up has, less with more.
+
+        Noise on the inputs is ridge regression whose weight is (episodes x variance); what is known beforehand does not grow with the data.
+        """
+        return self.settings.input_noise * min((self.settings.warmup_episodes / max(self.replay.counters.episodes, 1)) ** 0.5, 1.0)
+
     def update(self, most: int) -> int:
         """Make up to ``most`` of the updates owed, each from a fresh batch; returns how many were made."""
         wanted = min(most, self.updates_owed) if self.replay.window_count else 0
@@ -150,7 +158,7 @@ class Learner:
         made = 0
         while made < wanted:
             count = min(self.blocks, wanted - made)
-            self.td3.load(self.replay.sample(self._random, self._batches[count]))
+            self.td3.load(self.replay.sample(self._random, self._batches[count]), self.input_noise)
             for index in range(count):
                 self.td3.update(index, self.beta)
             made += count

@@ -6,7 +6,7 @@ means over groups of steps, K x A values each (`knots`).
     target    y = clip((1 - m) TD + m * the return that followed), m = return_share; TD alone where the episode has not ended
     critic    mean over the batch of (Q1(x, r) - y)^2 + (Q2(x, r) - y)^2
     actor     mean over the batch of -Q1(x, mu(x)) + beta * mean over K x A of (mu(x) - b)^2
-All learn from inputs with noise (`input_noise`), drawn anew each time a window is: a critic tells few episodes apart by heart otherwise.
+All learn from inputs with noise, drawn anew each time a window is: a critic tells few episodes apart by heart otherwise.
 b is 0, the base policy, and where a human acted the human's residual, bounded like the actor's.
 """
 
@@ -92,8 +92,8 @@ class Td3:
         self.scale.copy_(torch.from_numpy((1.0 / np.maximum(deviation, 1e-6)).astype(np.float32)))
 
     @torch.no_grad()
-    def load(self, block: Batch) -> None:
-        """Bring a block to the device, normalised, with `input_noise`."""
+    def load(self, block: Batch, input_noise: float = 0.0) -> None:
+        """Bring a block to the device, normalised, with noise of that standard deviation on the inputs."""
         n, width = len(block.length), self.architecture.inputs
         tokens = self.architecture.token
         states = [
@@ -106,9 +106,9 @@ class Td3:
             inputs[:, tokens : tokens + self.architecture.proprio] = torch.from_numpy(proprio)
             inputs[:, tokens + self.architecture.proprio : width] = torch.from_numpy(self.knots.mean(reference))
             inputs[:, :width].sub_(self.mean).mul_(self.scale).clamp_(-INPUT_LIMIT, INPUT_LIMIT)
-            if self.settings.input_noise:
+            if input_noise:
                 noise = torch.randn(n, width, generator=self.generator, device=self.device)
-                inputs[:, :width].add_(noise, alpha=self.settings.input_noise)
+                inputs[:, :width].add_(noise, alpha=input_noise)
         residual = torch.from_numpy(self.knots.mean(block.residual.reshape(n, -1)))
         self.now[:n, width:] = residual
         self.reward = torch.from_numpy(block.reward).to(self.device)

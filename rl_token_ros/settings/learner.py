@@ -50,8 +50,8 @@ class Learner(Robot):
         low=0, high=100,
     )
     input_noise: float = parameter(
-        0.0, "Standard deviation of the noise on the normalised inputs of actor and critic in training; it keeps the critic from knowing few "
-        "episodes by heart.", low=0.0, high=10.0,
+        0.0, "Standard deviation of the noise on the normalised inputs of actor and critic in training, at the end of warm-up; it keeps the "
+        "critic from knowing few episodes by heart, and falls with the square root of the episodes learned from.", low=0.0, high=10.0,
     )
     reference_dropout: float = parameter(0.5, "Share of samples whose reference the actor does not see in training; 1: it never sees it, acting neither.", low=0.0, high=1.0)
     beta_start: float = parameter(
