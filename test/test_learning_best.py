@@ -20,18 +20,29 @@ def feed(best, rows, tag):
     return any([best.add(rows[i : i + 1], lambda: {"b0": np.full(2, tag)}) for i in range(len(rows))])
 
 
-def test_the_actor_at_the_end_of_the_best_stretch_is_kept():
+def test_the_average_of_the_newest_good_stretch_is_kept():
     settings, best = small_settings(), BestActor(2, 50.0)
     assert not feed(best, make_rows(settings, np.random.default_rng(0), 9, SUCCESS, 0, 0), 0)  # the base's episodes do not count
     assert not feed(best, practised(settings, 1, 50, SUCCESS, 1), 1)
     assert best.recent is None  # one episode is not yet a stretch
     assert feed(best, practised(settings, 2, 50, FAILURE, 2), 2)
     np.testing.assert_allclose(best.throughput, 600.0 / 8.0)  # one success in two episodes of 1 s and 3 s of reset
-    assert feed(best, practised(settings, 3, 50, SUCCESS, 3), 3) is False  # as good, no better
+    np.testing.assert_allclose(best.tensors["b0"], (1 + 2 * 2) / 3)  # a share of 2 / (window + 1) for each new one
+    assert feed(best, practised(settings, 3, 50, SUCCESS, 3), 3)  # as good, but newer
     assert feed(best, practised(settings, 4, 50, SUCCESS, 4), 4)
-    for number in (5, 6, 7):
+    assert feed(best, practised(settings, 5, 55, SUCCESS, 5), 5)  # a tenth of a second more is no worse
+    kept = best.tensors["b0"].copy()
+    for number in (6, 7, 8):
         assert not feed(best, practised(settings, number, 50, FAILURE, number), number)
-    assert best.version == 4 and best.tensors["b0"][0] == 4 and best.recent == 0.0
+    assert best.version == 5 and best.recent == 0.0
+    np.testing.assert_allclose(best.throughput, 150.0)
+    np.testing.assert_array_equal(best.tensors["b0"], kept)
+
+
+def test_no_actor_is_the_best_without_a_success():
+    best = BestActor(2, 50.0)
+    assert not any([feed(best, practised(small_settings(), number, 50, FAILURE, number), number) for number in range(5)])
+    assert not best.tensors
 
 
 def test_best_actor_outlives_a_restart_and_is_what_a_learner_that_learns_no_more_sends(tmp_path):
@@ -49,6 +60,8 @@ def test_best_actor_outlives_a_restart_and_is_what_a_learner_that_learns_no_more
 
     again = Learner(small_settings(best_window=1, learn=False), PROPRIO, **SHA)
     assert again.restore(tmp_path)
+    for name, value in learner.best.average.items():
+        np.testing.assert_array_equal(again.best.average[name], value)
     again.add(practised(settings, 12, 50, FAILURE, 2))
     assert again.update(again.updates_owed) == 0
     assert again.push_due

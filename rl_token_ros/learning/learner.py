@@ -96,7 +96,8 @@ class Learner:
             if 0.0 < (passed := stamp - self._stamps.get(robot, stamp)) < PAUSE_SECONDS:
                 self.robot_seconds += passed
             self._stamps[robot] = stamp
-            self.best.add(rows[i : i + 1], self.td3.actor_tensors)
+            if self.warm:
+                self.best.add(rows[i : i + 1], self.td3.actor_tensors)
         self.replay.add(rows, robot)
         if self.warm:
             self.steps_practised += len(rows)
@@ -255,7 +256,7 @@ class Learner:
             "random": self._random.bit_generator.state,
             "best": self.best.numbers(),
         }
-        best = {BEST + name: tensor for name, tensor in self.best.tensors.items()}
+        best = {prefix + name: tensor for prefix, kept in ((BEST, self.best.tensors), (AVERAGE, self.best.average)) for name, tensor in kept.items()}
         held = {HELD + robot: rows for robot, rows in self._episodes.arrays().items()}
         checkpoint.save(directory, state, {**self.td3.state(), **best}, {**r.arrays(), **held})
 
@@ -278,10 +279,11 @@ class Learner:
         self._episodes.restore({name[len(HELD) :]: rows for name, rows in arrays.items() if name.startswith(HELD)})
         self.replay.restore(arrays, state["replay"])
         self._random.bit_generator.state = state["random"]
-        self.best.restore(state["best"], {name[len(BEST) :]: tensor for name, tensor in networks.items() if name.startswith(BEST)})
+        kept = ({name[len(prefix) :]: tensor for name, tensor in networks.items() if name.startswith(prefix)} for prefix in (BEST, AVERAGE))
+        self.best.restore(state["best"], *kept)
         self._measured = (time.perf_counter(), self._busy, self.updates)
         return True
 
 
-BEST, HELD = "best.", "held."  # before the names of its tensors, and of robots, in a checkpoint
+BEST, AVERAGE, HELD = "best.", "average.", "held."  # before the names of its tensors, and of robots, in a checkpoint
 KEPT = ("journal_ns", "version", "pushed_at", "warm", "owed", "forgone", "steps_practised", "robot_seconds", "warm_seconds")

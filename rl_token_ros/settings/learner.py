@@ -79,7 +79,10 @@ class Learner(Robot):
     push_updates: int = parameter(250, "Critic updates between two weight pushes.", low=1, high=1000000)
 
     learn: bool = parameter(True, "False: no updates; the best actor of the run in `run_directory` is sent, to work with what was learned.")
-    best_window: int = parameter(15, "Practised episodes in a row whose throughput decides which actor was the best.", low=1, high=1000)
+    best_window: int = parameter(
+        30, "Practised episodes in a row whose throughput decides which actor was the best, and over about which actors are averaged.",
+        low=1, high=1000,
+    )
 
     window_stride: int = parameter(2, "Steps between the starts of two chunk windows.", unit="steps", low=1, high=100)
     replay_transitions: int = parameter(500_000, "Most control steps kept; the oldest go first.", low=1000, high=10**9)
