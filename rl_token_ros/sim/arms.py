@@ -62,10 +62,10 @@ class DirectPolicy(ResidualPolicy):
 class DirectTd3(Td3):
     """Residuals are counted from no motion, and the penalty pulls to the reference. Its actor begins at no motion, not at the base policy."""
 
-    def load(self, block: Batch) -> None:
+    def load(self, block: Batch, input_noise: float = 0.0) -> None:
         reference = block.reference.reshape(block.residual.shape) / np.asarray(self.settings.step_residual_scale, np.float32)
         block.residual += reference
-        super().load(block)
+        super().load(block, input_noise)
         self.imitated = torch.from_numpy(self.knots.mean(reference.reshape(len(reference), -1))).clamp(-1.0, 1.0).to(self.device)
 
 
