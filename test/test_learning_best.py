@@ -70,3 +70,20 @@ def test_best_actor_outlives_a_restart_and_is_what_a_learner_that_learns_no_more
     for name, value in best.items():
         np.testing.assert_array_equal(sent.tensors[name], value)
     assert not again.push_due  # once is enough: it is repeated for late joiners
+
+
+def test_a_run_too_short_for_a_best_stretch_sends_its_newest_actor(tmp_path):
+    learner = Learner(small_settings(), PROPRIO, **SHA)
+    settings = learner.settings
+    for number in range(8):
+        learner.add(make_rows(settings, np.random.default_rng(number), 12, SUCCESS, number, 1000 * number))
+    nothing = Learner(small_settings(learn=False), PROPRIO, **SHA)
+    learner.save(tmp_path / "warmup")
+    assert nothing.restore(tmp_path / "warmup") and not nothing.push_due  # it has learned nothing
+    learner.update(learner.updates_owed)
+    learner.add(practised(settings, 10, 50, SUCCESS, 1))
+    learner.save(tmp_path / "practice")
+    short = Learner(small_settings(learn=False), PROPRIO, **SHA)
+    assert short.restore(tmp_path / "practice") and short.push_due
+    np.testing.assert_array_equal(short.weights().tensors["w1"], learner.td3.actor_tensors()["w1"])
+    assert not short.push_due

@@ -171,12 +171,12 @@ class Learner:
 
     @property
     def push_due(self) -> bool:
-        """Whether it is time for `weights`: with `learn` off, once; else after `base_episodes`, and every `push_updates` of practice.
+        """Whether it is time for `weights`: with `learn` off, once, if anything was learned.
 
-        The first are of an actor that changes nothing: from then on the exploration noise of `control_node` is added to the base policy.
+        Else after `base_episodes`, and every `push_updates` of practice. The first are of an actor that changes nothing: from then on the exploration noise of `control_node` is added to the base policy.
         """
         if not self.settings.learn:
-            return bool(self.best.tensors) and not self._best_sent
+            return self.phase == "practice" and not self._best_sent
         if self.phase != "practice":
             base, warmup = self.settings.base_episodes, self.settings.warmup_episodes
             return self.phase == "warmup" and self.version == 0 and base < warmup and self.replay.counters.episodes >= base
@@ -185,11 +185,13 @@ class Learner:
     def weights(self) -> ActorWeights:
         """The averaged actor under the next version number; with `learn` off, the best one."""
         self.pushed_at = self.updates
-        self._best_sent = not self.settings.learn
-        return self._weights(self.best.tensors if self._best_sent else self.td3.actor_tensors())
+        if self.settings.learn:
+            return self._weights(self.td3.actor_tensors())
+        self._best_sent = True
+        return self.best_weights()
 
     def best_weights(self) -> ActorWeights:
-        """The best actor so far, under the next version number; the newest while none has been scored."""
+        """The best actor so far, under the next version number; the newest while fewer than `best_window` episodes were practised."""
         return self._weights(self.best.tensors or self.td3.actor_tensors())
 
     def _weights(self, tensors: dict[str, np.ndarray]) -> ActorWeights:
