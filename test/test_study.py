@@ -14,9 +14,9 @@ from rl_token_ros import settings, weights  # noqa: E402
 from rl_token_ros.learning.replay import Batch  # noqa: E402
 from rl_token_ros.processes import config_file  # noqa: E402
 from rl_token_ros.replay_record import SUCCESS, TIME_LIMIT  # noqa: E402
+from rl_token_ros.scoring import ScoredEpisode  # noqa: E402
 from rl_token_ros.sim import practice, scripted, study  # noqa: E402
 from rl_token_ros.sim.arms import ARMS, pooled, projected  # noqa: E402
-from rl_token_ros.scoring import ScoredEpisode  # noqa: E402
 from rl_token_ros.sim.practice import best_of_run, practise  # noqa: E402
 
 CONFIG = config_file("sim")

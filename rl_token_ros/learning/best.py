@@ -28,7 +28,6 @@ class BestActor:
     def __init__(self, window: int, control_rate: float) -> None:
         self._recent: deque[ScoredEpisode] = deque(maxlen=window)
         self._scorer = EpisodeScorer(control_rate)
-        self._averaged = 0  # episodes in `average`
         self.average: dict[str, np.ndarray] = {}  # of the actors at the end of each episode, with weights that fall exponentially
         self.throughput = 0.0  # successes per 10 minutes, of the best stretch
         self.version = 0  # of the newest weights in `tensors`
@@ -48,8 +47,7 @@ class BestActor:
         return taken
 
     def _include(self, tensors: dict[str, np.ndarray]) -> None:
-        self._averaged += 1
-        share = np.float32(max(1.0 / self._averaged, 2.0 / (self._recent.maxlen + 1)))  # the usual share for about that many
+        share = np.float32(max(1.0 / len(self._recent), 2.0 / (self._recent.maxlen + 1)))  # the usual share for about that many
         before = self.average or tensors
         self.average = {name: before[name] + share * (tensor - before[name]) for name, tensor in tensors.items()}
 
@@ -64,11 +62,10 @@ class BestActor:
 
     def numbers(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the tensors. An episode that was running then is not scored."""
-        recent = [vars(episode) for episode in self._recent]
-        return {"throughput": self.throughput, "version": self.version, "recent": recent, "averaged": self._averaged}
+        return {"throughput": self.throughput, "version": self.version, "recent": [vars(episode) for episode in self._recent]}
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, np.ndarray], average: dict[str, np.ndarray]) -> None:
         """Take back what `numbers` gave, `tensors` and `average`."""
         self.throughput, self.version, self.tensors = numbers["throughput"], numbers["version"], tensors
-        self._averaged, self.average = numbers.get("averaged", 0), average
+        self.average = average
         self._recent.extend(ScoredEpisode(**episode) for episode in numbers["recent"])

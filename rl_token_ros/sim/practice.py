@@ -50,10 +50,8 @@ def practise(
     overrides = {**given, **seeded}
     loop = arm.loop(parameter_file, overrides)
     learner_settings = settings.load("learner_node", parameter_file, **overrides["learner_node"])
-    controller, encoder = loop.controller, loop.pipeline.encoder
-    proprio = controller.row_dtype["proprio"].shape[0]
-    learner = arm.learner_of(learner_settings, proprio, encoder.sha256, encoder.vla_sha256)
-    scorer = EpisodeScorer(controller.settings.control_rate)
+    learner = _learner_for(loop, learner_settings, arm)
+    scorer = EpisodeScorer(loop.controller.settings.control_rate)
     episodes: list[ScoredEpisode] = []
 
     def learn(rows: np.ndarray) -> None:
@@ -106,13 +104,19 @@ def best_of_run(parameter_file: str | Path, run_directory: str | Path) -> bytes:
         ParameterError: the checkpoint is of another robot, VLA, encoder or network size.
         FileNotFoundError: there is no checkpoint.
     """
-    loop = ARMS["token"].loop(parameter_file, {})
-    proprio, encoder = loop.controller.row_dtype["proprio"].shape[0], loop.pipeline.encoder
+    arm = ARMS["token"]
+    loop = arm.loop(parameter_file, {})
+    learner = _learner_for(loop, settings.load("learner_node", parameter_file), arm)
     loop.simulation.close()
-    learner = Learner(settings.load("learner_node", parameter_file), proprio, encoder.sha256, encoder.vla_sha256)
     if not learner.restore(str(run_directory)):
         raise FileNotFoundError(f"there is no checkpoint in '{run_directory}'; write the run_directory of a learner_node")
     return weights.encode(learner.best_weights())
+
+
+def _learner_for(loop: ClosedLoop, learner_settings: settings.Learner, arm: Arm) -> Learner:
+    """An arm's learner for what a loop records."""
+    proprio, encoder = loop.controller.row_dtype["proprio"].shape[0], loop.pipeline.encoder
+    return arm.learner_of(learner_settings, proprio, encoder.sha256, encoder.vla_sha256)
 
 
 def run_episodes(

@@ -173,8 +173,12 @@ def demonstrate(protocol: Protocol, count: int) -> list[float]:
 def worst_window(episodes: list[ScoredEpisode]) -> float | None:
     """The lowest throughput of any WINDOW of practice; None where it was shorter."""
     begin = episodes[0].end - episodes[0].seconds if episodes else 0.0
-    windows = [[x for x in episodes if e.end - WINDOW < x.end <= e.end] for e in episodes if e.end - WINDOW >= begin]
-    return min((scoring.score(window).successes_per_10min for window in windows), default=None)
+    return min((throughput_before(e.end, episodes) for e in episodes if e.end - WINDOW >= begin), default=None)
+
+
+def throughput_before(time: float, episodes: Iterable[ScoredEpisode]) -> float | None:
+    """Throughput of the episodes that ended in the WINDOW before a robot time in s; None without any."""
+    return scoring.score(e for e in episodes if time - WINDOW < e.end <= time).successes_per_10min
 
 
 def _scored(episodes: list[ScoredEpisode]) -> dict[str, Any]:

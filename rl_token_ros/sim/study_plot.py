@@ -8,9 +8,8 @@ from typing import Iterable
 import matplotlib
 import numpy as np
 
-from rl_token_ros.replay_record import SUCCESS
-from rl_token_ros.scoring import RESET_SECONDS
-from rl_token_ros.sim.study import BASE, BOUNDED, SCRIPTED, WINDOW, Folder
+from rl_token_ros.scoring import ScoredEpisode
+from rl_token_ros.sim.study import BASE, BOUNDED, SCRIPTED, WINDOW, Folder, throughput_before
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
@@ -53,17 +52,15 @@ def draw(folder: Folder, arms: Iterable[str], seeds: Iterable[int], path: Path) 
 def curves(practices: list[list[list[float]]]) -> tuple[np.ndarray, np.ndarray]:
     """Times [T], s, and throughput [N, T] in the window before each, of N practices: lists of (end, ended, seconds, weights version).
 
-    As :func:`rl_token_ros.scoring.score` counts it; an episode belongs to the window in which it ended.
+    An episode belongs to the window in which it ended.
     """
-    seconds = min(practice[-1][0] for practice in practices)
-    times = np.arange(WINDOW, max(seconds, WINDOW) + STEP / 2, STEP)
-    throughput = np.zeros((len(practices), len(times)))
-    for values, practice in zip(throughput, practices):
-        end, ended, took, _ = np.array(practice, float).T
-        for i, time in enumerate(times):
-            inside = (end > time - WINDOW) & (end <= time)
-            values[i] = 600.0 * np.sum(ended[inside] == SUCCESS) / max(np.sum(took[inside] + RESET_SECONDS), RESET_SECONDS)
-    return times, throughput
+    scored = [
+        [ScoredEpisode(i, ended, seconds, end, version > 0, version) for i, (end, ended, seconds, version) in enumerate(practice)]
+        for practice in practices
+    ]
+    last = min(episodes[-1].end for episodes in scored)
+    times = np.arange(WINDOW, max(last, WINDOW) + STEP / 2, STEP)
+    return times, np.array([[throughput_before(time, episodes) or 0.0 for time in times] for episodes in scored])
 
 
 def _throughput(results: list[dict]) -> np.ndarray:
