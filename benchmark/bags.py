@@ -64,8 +64,8 @@ def _parse() -> argparse.Namespace:
 
 
 def _record(options: argparse.Namespace, bag: Path) -> None:
-    from rl_token_ros.processes import NodeProcess, compose
-    from rl_token_ros.runner import Runner
+    from rl_token_ros.launching.compositions import NodeProcess, compose
+    from rl_token_ros.launching.runner import Runner
 
     folder = options.folder / "parameters"
     changes = {
@@ -132,7 +132,8 @@ def _tick_cost() -> str:
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import PointCloud2, PointField
 
-    from rl_token_ros import replay_record, tick_record
+    from rl_token_ros.control import tick_record
+    from rl_token_ros.interfaces import replay_table
 
     layout = tick_record.Layout(3, 10)
     now = time.time_ns()
@@ -148,7 +149,7 @@ def _tick_cost() -> str:
         raw = layout.pack(i, 0, now + i, inputs, 1, 0, 1, 0, three, three, state)
         between = time.perf_counter()
         rows = np.frombuffer(raw, layout.dtype)
-        message = replay_record.encode(rows, PointCloud2(), PointField) if message is None else replay_record.refill(rows, message)
+        message = replay_table.encode(rows, PointCloud2(), PointField) if message is None else replay_table.refill(rows, message)
         publisher.publish(message)
         made.append(between - begun)
         published.append(time.perf_counter() - between)

@@ -107,14 +107,14 @@ class Feeder:
         from std_msgs.msg import Bool, UInt8MultiArray
         from trajectory_msgs.msg import JointTrajectory
 
-        from rl_token_ros import settings
-        from rl_token_ros.encoder import TokenEncoder
-        from rl_token_ros.nodes.state_topics import LATCHED
-        from rl_token_ros.parameters import resolve_path
-        from rl_token_ros.proprioception import size
-        from rl_token_ros.weights import Identity
+        from rl_token_ros.nodes.measurement_topics import LATCHED
+        from rl_token_ros.policy.actor_weights import Identity
+        from rl_token_ros.rl_token.encoder import TokenEncoder
+        from rl_token_ros.settings import node_settings
+        from rl_token_ros.settings.files import resolve_path
+        from rl_token_ros.settings.proprioception_groups import size
 
-        self.control = settings.load("control_node", CONFIG, control_rate=rate)
+        self.control = node_settings.load("control_node", CONFIG, control_rate=rate)
         self.encoder = TokenEncoder(resolve_path(self.control.token_encoder), self.control.token_size)
         self.identity = Identity.of(self.control, self.encoder.sha256, self.encoder.vla_sha256)
         self.proprio = size(self.control.proprioception, len(self.control.joint_names), self.control.action_size)
@@ -166,7 +166,7 @@ class Feeder:
         from sensor_msgs.msg import Image
         from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-        from rl_token_ros import images
+        from rl_token_ros.interfaces import images
 
         reference = JointTrajectory(joint_names=self.control.action_names)
         reference.header.stamp = stamp
@@ -183,14 +183,14 @@ class Feeder:
 
         from std_msgs.msg import UInt8MultiArray
 
-        from rl_token_ros import weights
+        from rl_token_ros.policy import actor_weights
 
         c = self.control
         self.version += 1
-        architecture = weights.Architecture(c.token_size, self.proprio, c.chunk_length, c.action_size, 128, c.actor_layers)
+        architecture = actor_weights.Architecture(c.token_size, self.proprio, c.chunk_length, c.action_size, 128, c.actor_layers)
         tensors = {name: self.random.normal(0, 0.02, shape).astype(np.float32) for name, shape in architecture.shapes().items()}
         tensors["input_scale"] = np.ones_like(tensors["input_scale"])
-        blob = weights.encode(weights.ActorWeights(self.version, 0, architecture, self.identity, tensors, time.time_ns()))
+        blob = actor_weights.encode(actor_weights.ActorWeights(self.version, 0, architecture, self.identity, tensors, time.time_ns()))
         self.weights.publish(UInt8MultiArray(data=array.array("B", blob)))
 
     def close(self) -> None:
@@ -206,7 +206,7 @@ def _child(options: argparse.Namespace) -> dict:
     from rclpy.executors import SingleThreadedExecutor
 
     from rl_token_ros.nodes.control_node import ControlNode
-    from rl_token_ros.timing import Percentiles, TickClock
+    from rl_token_ros.system.timing import Percentiles, TickClock
 
     rate, seconds = options.rates[0], options.seconds
     arguments = ["--ros-args", "--params-file", str(CONFIG), "-p", f"control_node:control_rate:={rate}", "-p", "control_node:episode_time_limit:=3600.0"]

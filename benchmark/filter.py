@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from rl_token_ros.filter import Limits, SafetyFilter
+from rl_token_ros.control.safety_filter import Limits, SafetyFilter
 
 PERIOD = 0.02
 

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from rl_token_ros import parameters
 from rl_token_ros.learning.learner import Learner
-from rl_token_ros.learning.replay import Batch
+from rl_token_ros.learning.replay_buffer import Batch
 from rl_token_ros.learning.td3 import ACTOR_DELAY
-from rl_token_ros.settings import Learner as Settings
+from rl_token_ros.settings import parameters
+from rl_token_ros.settings.learner import Learner as Settings
 
 
 @dataclass(frozen=True)

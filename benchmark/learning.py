@@ -26,10 +26,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import yaml
+from study import study
+from study.variants import VARIANTS
 
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.sim import study
-from rl_token_ros.sim.arms import ARMS
+from rl_token_ros.settings.parameters import ParameterError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,9 +51,9 @@ def main() -> int:
         if options.run:
             print("\n" + study.compare_run(folder, protocol, options.run, options.seeds))
         if options.plot:
-            from rl_token_ros.sim import study_plot
+            from study import plot
 
-            study_plot.draw(folder, options.arms, options.seeds, options.plot)
+            plot.draw(folder, options.arms, options.seeds, options.plot)
     except (study.StudyError, ParameterError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -76,8 +76,8 @@ def _work(folder: study.Folder, protocol: study.Protocol, options: argparse.Name
 def arms(text: str) -> list[str]:
     """Names, comma-separated."""
     names = text.split(",")
-    if unknown := [name for name in names if name not in ARMS]:
-        raise argparse.ArgumentTypeError(f"there is no arm '{unknown[0]}'; write some of {','.join(ARMS)}")
+    if unknown := [name for name in names if name not in VARIANTS]:
+        raise argparse.ArgumentTypeError(f"there is no arm '{unknown[0]}'; write some of {','.join(VARIANTS)}")
     return names
 
 
@@ -88,7 +88,7 @@ def seeds(text: str) -> list[int]:
 
 
 def _parse() -> argparse.Namespace:
-    told = "\n".join(f"  {name:<14}{arm.what}" for name, arm in ARMS.items())
+    told = "\n".join(f"  {name:<14}{arm.what}" for name, arm in VARIANTS.items())
     parser = argparse.ArgumentParser(description=f"{__doc__}\narms:\n{told}", formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", type=arms, default=["token"], help="comma-separated")
     parser.add_argument("--seeds", type=seeds, default=list(range(5)), help="as in 0-4 or 0,2")

@@ -23,7 +23,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "test")]
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "test" / "support")]
 ROBOT, LEARNER = "rl_token_robot", "rl_token_learner"
 INSIDE = "RL_TOKEN_NETWORK_INSIDE"
 ENVIRONMENT = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "SUBNET", "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}

@@ -68,7 +68,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _start(options: argparse.Namespace, folder: Path) -> list[subprocess.Popen]:
-    from rl_token_ros.processes import NodeProcess
+    from rl_token_ros.launching.compositions import NodeProcess
 
     _write_encoder(folder / "encoder.onnx", options.tokens, options.width)
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'benchmark'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
@@ -117,7 +117,7 @@ def _measure(options: argparse.Namespace) -> dict[str, dict[str, str]]:
     from rclpy.qos import QoSProfile
     from sensor_msgs.msg import Image
 
-    from rl_token_ros import images
+    from rl_token_ros.interfaces import images
 
     rclpy.init()
     node = rclpy.create_node("feeder")

@@ -12,8 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rl_token_ros import parameters, settings
-from rl_token_ros.processes import config_file
+from rl_token_ros.settings import node_settings, parameters
+from rl_token_ros.settings.files import config_file
 
 FOLDER = Path(__file__).resolve().parent
 GENERATED = "<!-- written by docs/make_reference.py; change the code instead -->\n"
@@ -64,11 +64,11 @@ def parameters_page() -> str:
         "under `/**`. A bad or misspelt value is refused with a sentence that says what to write. *live*: may be changed while the node "
         "runs; all others are read at its start.\n",
     ]
-    shared = parameters.fields(settings.Robot)
+    shared = parameters.fields(node_settings.Robot)
     lines += ["## Shared by the nodes of a robot\n", *_table(shared)]
-    for node, group in settings.NODES.items():
+    for node, group in node_settings.NODES.items():
         own = parameters.fields(group)
-        if issubclass(group, settings.Robot):
+        if issubclass(group, node_settings.Robot):
             own = {name: field for name, field in own.items() if name not in shared}
         lines += [f"## {node}\n", *_table(own)]
     return "\n".join(lines)

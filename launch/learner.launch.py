@@ -1,6 +1,6 @@
 """The learner alone, for a machine other than the robot's, in the same ROS domain."""
 
-from rl_token_ros.launching import describe
+from rl_token_ros.launching.ros_launch import describe
 
 
 def generate_launch_description():

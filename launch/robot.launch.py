@@ -1,6 +1,6 @@
 """What runs on the robot: the VLA and the controller. Start learner.launch.py beside it or on another machine."""
 
-from rl_token_ros.launching import describe
+from rl_token_ros.launching.ros_launch import describe
 
 
 def generate_launch_description():

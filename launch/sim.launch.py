@@ -1,6 +1,6 @@
 """Everything, simulated: the arm and its task, the VLA, the controller and the learner."""
 
-from rl_token_ros.launching import describe
+from rl_token_ros.launching.ros_launch import describe
 
 
 def generate_launch_description():

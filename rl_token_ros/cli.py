@@ -11,20 +11,20 @@ import sys
 
 # verb -> (module with a `main()`, a line of help). Modules are imported when asked for: nodes need ROS, some tools torch.
 VERBS = {
-    "demo": ("rl_token_ros.demo", "practise on the simulated robot and compare with the base policy"),
-    "up": ("rl_token_ros.up", "run all nodes of a simulation, a robot or a learner in the foreground, without ros2 launch"),
+    "demo": ("rl_token_ros.commands.demo", "practise on the simulated robot and compare with the base policy"),
+    "up": ("rl_token_ros.commands.up", "run all nodes of a simulation, a robot or a learner in the foreground, without ros2 launch"),
     "control_node": ("rl_token_ros.nodes.control_node", "encoder, residual actor and safety filter; alone commands the arm"),
     "vla_node": ("rl_token_ros.nodes.vla_node", "queries the VLA and publishes its action chunks and embeddings"),
     "learner_node": ("rl_token_ros.nodes.learner_node", "replay, off-policy updates and new weights for the actor"),
-    "check": ("rl_token_ros.check", "says what a robot's parameter file finds on the live graph, before anything moves"),
-    "vla_server": ("rl_token_ros.vla_server", "serves an ONNX or Python VLA to vla_node over openpi's protocol, for a GPU machine"),
+    "check": ("rl_token_ros.commands.check", "says what a robot's parameter file finds on the live graph, before anything moves"),
+    "vla_server": ("rl_token_ros.commands.vla_server", "serves an ONNX or Python VLA to vla_node over openpi's protocol, for a GPU machine"),
     "sim_node": ("rl_token_ros.nodes.sim_node", "the simulated arm and task on the topics of a real one"),
     "operator": ("rl_token_ros.nodes.operator_node", "keyboard, joystick, leader arm or SpaceMouse, and a screen of the robot's state"),
-    "train_phase": ("rl_token_ros.train_phase", "learns from the operator's switches in bags when the critical phase begins"),
+    "train_phase": ("rl_token_ros.commands.train_phase", "learns from the operator's switches in bags when the critical phase begins"),
     "record": ("rl_token_ros.nodes.record_node", "writes a run's topics into a bag (MCAP), whole also after a crash"),
-    "replay_bag": ("rl_token_ros.replay_bag", "runs a bag through the pipeline: the same commands? what would other weights have done?"),
-    "report": ("rl_token_ros.report.main", "one HTML page of a run: is practice working?"),
-    "train_token": ("rl_token_ros.train_token", "trains the token's encoder from the embeddings in bags"),
+    "replay_bag": ("rl_token_ros.commands.replay_bag", "runs a bag through the pipeline: the same commands? what would other weights have done?"),
+    "report": ("rl_token_ros.commands.report", "one HTML page of a run: is practice working?"),
+    "train_token": ("rl_token_ros.commands.train_token", "trains the token's encoder from the embeddings in bags"),
 }
 
 # Packages that pip installs only with an extra of this package, by what is imported.

@@ -17,7 +17,12 @@ from typing import IO, Any, Iterator, NamedTuple
 import yaml
 import zstandard
 from mcap.data_stream import ReadDataStream
-from mcap.exceptions import EndOfFile, InvalidMagic, McapError, RecordLengthLimitExceeded
+from mcap.exceptions import (
+    EndOfFile,
+    InvalidMagic,
+    McapError,
+    RecordLengthLimitExceeded,
+)
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, Message, Schema

@@ -7,14 +7,14 @@ from typing import Iterator
 
 import numpy as np
 
-from rl_token_ros import replay_record
-from rl_token_ros.bags import types
-from rl_token_ros.bags.inputs import read_settings
-from rl_token_ros.bags.names import SETTINGS, Names
+from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import BagError, open_bag
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.settings import Learner
-from rl_token_ros.weights import Identity
+from rl_token_ros.bags.run_settings import read_settings
+from rl_token_ros.bags.topic_names import SETTINGS, Names
+from rl_token_ros.interfaces import replay_table
+from rl_token_ros.policy.actor_weights import Identity
+from rl_token_ros.settings.learner import Learner
+from rl_token_ros.settings.parameters import ParameterError
 
 SAME = ("action_names", "action_type", "proprioception", "control_rate", "chunk_length", "token_size", "residual_scale")
 
@@ -48,7 +48,7 @@ class Seed:
         if self._topic is None:
             raise self._refusal(names.missing("replay"))
         if (told := names.find(SETTINGS)) is not None:
-            decode = types.decoder(told.type, told.definition, told.encoding)
+            decode = message_types.decoder(told.type, told.definition, told.encoding)
             for record in self._bag.read({told.name}):
                 try:
                     said = read_settings(decode(record.data))
@@ -76,15 +76,15 @@ class Seed:
         Raises:
             ParameterError: the rows have other columns.
         """
-        decode = types.decoder(self._topic.type, self._topic.definition, self._topic.encoding)
+        decode = message_types.decoder(self._topic.type, self._topic.definition, self._topic.encoding)
         damaged = 0
         for record in self._bag.read({self._topic.name}):
             try:
-                rows = replay_record.decode(decode(record.data), self._dtype)
-            except types.NotDecoded:
+                rows = replay_table.decode(decode(record.data), self._dtype)
+            except message_types.NotDecoded:
                 damaged += 1
                 continue
-            except replay_record.ReplayError as error:
+            except replay_table.ReplayError as error:
                 raise self._refusal(error) from None
             self.steps += len(rows)
             yield rows, record.data

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from mcap.writer import CompressionType, Writer
 
-from rl_token_ros.bags import types
+from rl_token_ros.bags import message_types
 
 METADATA = "metadata.yaml"
 METADATA_VERSION = 5  # Humble's; every later release reads it
@@ -186,8 +186,8 @@ class BagWriter:
     def _register(self, topic: str, type_name: str) -> int:
         qos_text = self._qos.setdefault(topic, (type_name, qos()))[1]
         try:
-            text, digest = types.definition(type_name)
-        except types.TypeUnknown:
+            text, digest = message_types.definition(type_name)
+        except message_types.TypeUnknown:
             text, digest = "", ""  # the messages are kept; who has the type can read them
         schema = self._writer.register_schema(type_name, "ros2msg" if text else "", text.encode())
         return self._writer.register_channel(topic, "cdr", schema, {"offered_qos_profiles": qos_text, "topic_type_hash": digest})

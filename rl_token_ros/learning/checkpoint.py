@@ -17,8 +17,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.weights import Architecture, Identity
+from rl_token_ros.policy.actor_weights import Architecture, Identity
+from rl_token_ros.settings.parameters import ParameterError
 
 PREFIX = "checkpoint-"
 KEPT = 2

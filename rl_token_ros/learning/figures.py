@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from rl_token_ros.learning.replay import RESIDUAL_LIMIT
+from rl_token_ros.learning.replay_buffer import RESIDUAL_LIMIT
 
 if TYPE_CHECKING:
     from rl_token_ros.learning.learner import Learner

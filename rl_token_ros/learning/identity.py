@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rl_token_ros.parameters import ParameterError, resolve_path
-from rl_token_ros.settings import Learner
-from rl_token_ros.weights import Identity
+from rl_token_ros.policy.actor_weights import Identity
+from rl_token_ros.settings.files import resolve_path
+from rl_token_ros.settings.learner import Learner
+from rl_token_ros.settings.parameters import ParameterError
 
 
 def find_identity(settings: Learner) -> Identity:
@@ -23,7 +24,9 @@ def find_identity(settings: Learner) -> Identity:
             f"parameter 'token_encoder' names '{settings.token_encoder}', which is not on this machine; copy the file here, "
             "or write the sha256sum of encoder and VLA in 'encoder_sha256' and 'vla_sha256'"
         )
-    from rl_token_ros.encoder import TokenEncoder  # onnxruntime: a learner that has the fingerprints needs none
+    from rl_token_ros.rl_token.encoder import (
+        TokenEncoder,  # onnxruntime: a learner that has the fingerprints needs none
+    )
 
     vla_model = resolve_path(settings.vla_model) if settings.vla_model else None
     encoder = TokenEncoder(path, settings.token_size, vla_model if vla_model and vla_model.is_file() else None)

@@ -14,9 +14,9 @@ from typing import Iterator
 
 import numpy as np
 
-from rl_token_ros import replay_record
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.replay_record import ReplayError
+from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.replay_table import ReplayError
+from rl_token_ros.settings.parameters import ParameterError
 
 TOPIC, TYPE = "replay", "sensor_msgs/msg/PointCloud2"
 SPLIT_BYTES = 1 << 26
@@ -80,10 +80,10 @@ class Journal:
 
 def read(folder: str | Path, dtype: np.dtype, after_ns: int, upto_ns: int) -> Iterator[tuple[int, str, np.ndarray]]:
     """Stamp, robot and rows of the messages with stamps in (after_ns, upto_ns], in order; what a crash damaged or no longer fits is left out."""
-    from rl_token_ros.bags import types
+    from rl_token_ros.bags import message_types
     from rl_token_ros.bags.reader import Bag, BagError
 
-    decode = types.decoder(TYPE)
+    decode = message_types.decoder(TYPE)
     needed: list[Path] = []
     for path in reversed(_files(Path(folder))):  # stamps only grow, and finding a file's end may take reading it: no more than needed
         if after_ns and 0 < _end(path) <= after_ns:
@@ -97,7 +97,7 @@ def read(folder: str | Path, dtype: np.dtype, after_ns: int, upto_ns: int) -> It
         for record in records:
             if after_ns < record.stamp_ns <= upto_ns:
                 try:
-                    yield record.stamp_ns, record.topic.removesuffix(TOPIC).strip("/"), replay_record.decode(decode(record.data), dtype)
+                    yield record.stamp_ns, record.topic.removesuffix(TOPIC).strip("/"), replay_table.decode(decode(record.data), dtype)
                 except ReplayError:
                     continue
 
@@ -108,14 +108,14 @@ def refuse_mismatch(folder: str | Path, dtype: np.dtype) -> None:
     Raises:
         ParameterError: its rows have other columns.
     """
-    from rl_token_ros.bags import types
+    from rl_token_ros.bags import message_types
     from rl_token_ros.bags.reader import Bag, BagError
 
     for path in reversed(_files(Path(folder))):
         try:
             record = next(Bag(path).read(), None)
             if record is not None:
-                replay_record.decode(types.decoder(TYPE)(record.data), dtype)
+                replay_table.decode(message_types.decoder(TYPE)(record.data), dtype)
                 return
         except BagError:
             continue

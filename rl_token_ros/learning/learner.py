@@ -11,18 +11,18 @@ Phases: warm-up (the base policy, then the base policy with exploration noise; n
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros import replay_record
+from rl_token_ros.interfaces import replay_table
 from rl_token_ros.learning import checkpoint, figures
-from rl_token_ros.learning.best import BestActor
-from rl_token_ros.learning.replay import Batch, Replay
+from rl_token_ros.learning.best_actor import BestActor
+from rl_token_ros.learning.replay_buffer import Batch, Replay
 from rl_token_ros.learning.robots import Episodes
 from rl_token_ros.learning.td3 import Td3
-from rl_token_ros.settings import Learner as Settings
-from rl_token_ros.weights import ActorWeights, Architecture, Identity
+from rl_token_ros.policy.actor_weights import ActorWeights, Architecture, Identity
+from rl_token_ros.settings.learner import Learner as Settings
 
 PAUSE_SECONDS = 60.0  # longer gaps between two rows are pauses, not practice
 BLOCK_BYTES = 4 << 20  # batches are drawn several at a time, as many as stay in cache
@@ -37,15 +37,18 @@ class Learner:
         proprio: P, number of values of the proprioception.
         encoder_sha256: fingerprint of the token encoder.
         vla_sha256: fingerprint of the VLA.
+        algorithm: makes what learns, from settings, architecture and the number of batches in a block.
     """
 
-    def __init__(self, settings: Settings, proprio: int, encoder_sha256: str, vla_sha256: str) -> None:
+    def __init__(
+        self, settings: Settings, proprio: int, encoder_sha256: str, vla_sha256: str, algorithm: Callable[[Settings, Architecture, int], Td3] = Td3
+    ) -> None:
         self.settings = s = settings
         self.identity = Identity.of(settings, encoder_sha256, vla_sha256)
         self.architecture = Architecture(
             s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
         )
-        self.row_dtype = replay_record.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
+        self.row_dtype = replay_table.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
         self.replay = Replay(
             self.row_dtype, s.chunk_length, s.step_residual_scale, stride=s.window_stride, gamma=s.gamma,
             transitions=s.replay_transitions, max_bytes=s.replay_bytes,
@@ -53,7 +56,7 @@ class Learner:
         sizes = (s.token_size, proprio, s.chunk_length, s.action_size)
         batch_bytes = 8 * s.batch_size * (self.architecture.inputs + self.architecture.outputs)
         self.blocks = int(np.clip(BLOCK_BYTES // batch_bytes, 1, BLOCK_MOST))
-        self.td3 = Td3(s, self.architecture, self.blocks)
+        self.td3 = algorithm(s, self.architecture, self.blocks)
         self._batches = {count: Batch.empty(count * s.batch_size, *sizes) for count in range(1, self.blocks + 1)}
         self._random = np.random.default_rng(s.seed)
         self._episodes = Episodes(hold=len(s.robots) > 1)

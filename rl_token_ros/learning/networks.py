@@ -13,7 +13,7 @@ import math
 
 import torch
 
-from rl_token_ros.weights import Architecture
+from rl_token_ros.policy.actor_weights import Architecture
 
 CRITICS = 2
 LAYER_NORM_EPS = 1e-5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_token_ros.replay_record import NOT_ENDED
+from rl_token_ros.interfaces.replay_table import NOT_ENDED
 
 LONGEST = 10_000  # steps of an episode that are held; what is longer comes out in parts
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rl_token_ros.learning.knots import Knots
 from rl_token_ros.learning.networks import Actor, Adam, Critic
-from rl_token_ros.learning.replay import Batch
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.settings import Learner
-from rl_token_ros.weights import Architecture
+from rl_token_ros.learning.replay_buffer import Batch
+from rl_token_ros.learning.temporal_basis import Knots
+from rl_token_ros.policy.actor_weights import Architecture
+from rl_token_ros.settings.learner import Learner
+from rl_token_ros.settings.parameters import ParameterError
 
 INPUT_LIMIT = 10.0  # normalised inputs are clipped to this, as in the exported graph
 ACTOR_DELAY = 2  # critic updates per actor update

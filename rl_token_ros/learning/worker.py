@@ -24,12 +24,12 @@ from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros import weights as wire
 from rl_token_ros.learning import checkpoint, journal
 from rl_token_ros.learning.journal import Journal
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.settings import Learner as Settings
-from rl_token_ros.weights import Architecture, Identity, WeightsError
+from rl_token_ros.policy import actor_weights
+from rl_token_ros.policy.actor_weights import Architecture, Identity, WeightsError
+from rl_token_ros.settings.learner import Learner as Settings
+from rl_token_ros.settings.parameters import ParameterError
 
 JOURNAL = "replay"  # a bag in the run directory
 NEWEST_ACTOR = "actor.safetensors"
@@ -263,13 +263,13 @@ class Worker:
             return None
         blob = path.read_bytes()
         try:
-            wire.refuse_mismatch(wire.decode(blob), self.architecture, self.identity)
+            actor_weights.refuse_mismatch(actor_weights.decode(blob), self.architecture, self.identity)
         except WeightsError as error:
             raise ParameterError(f"parameter 'run_directory': '{path}': {error}; write another run_directory") from None
         return blob
 
     def _newest_version(self) -> int:
-        return wire.decode(self.newest).version if self.newest else 0
+        return actor_weights.decode(self.newest).version if self.newest else 0
 
 
 def _environment(threads: int) -> dict[str, str]:

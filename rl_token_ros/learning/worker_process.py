@@ -18,9 +18,9 @@ import numpy as np
 
 from rl_token_ros.learning import checkpoint, journal
 from rl_token_ros.learning.worker import NEWEST_ACTOR, ROWS_HEAD
-from rl_token_ros.parameters import ParameterError, build
-from rl_token_ros.settings import Learner as Settings
-from rl_token_ros.weights import WeightsError, decode, encode
+from rl_token_ros.policy.actor_weights import WeightsError, decode, encode
+from rl_token_ros.settings.learner import Learner as Settings
+from rl_token_ros.settings.parameters import ParameterError, build
 
 SLICE = 16  # updates between two looks at the connection
 STATS_SECONDS = 1.0

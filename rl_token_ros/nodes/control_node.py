@@ -17,23 +17,23 @@ from std_msgs.msg import Bool, String, UInt8
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from rl_token_ros import diagnostics, replay_record
-from rl_token_ros.arming import Refused, second_publisher
-from rl_token_ros.command_message import CommandWriter
-from rl_token_ros.controller import Command
-from rl_token_ros.critical_phase import PhaseWatch
-from rl_token_ros.gripper import Gripper
-from rl_token_ros.nodes.beside import Beside
+from rl_token_ros.control.arming import Refused, second_publisher
+from rl_token_ros.control.controller import Command
+from rl_token_ros.control.gripper import Gripper
+from rl_token_ros.control.phase_switch import PhaseWatch
+from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.interfaces import diagnostics, replay_table
+from rl_token_ros.nodes.background_work import Beside
 from rl_token_ros.nodes.command_topic import UNNAMED, CommandTopic
+from rl_token_ros.nodes.command_writer import CommandWriter
 from rl_token_ros.nodes.discovery import use_short_lease
-from rl_token_ros.nodes.realtime import prioritise
+from rl_token_ros.nodes.measurement_topics import LATCHED, StateTopics
 from rl_token_ros.nodes.ros_parameters import declare, on_change
 from rl_token_ros.nodes.running import run
-from rl_token_ros.nodes.state_topics import LATCHED, StateTopics
-from rl_token_ros.pipeline import Pipeline
-from rl_token_ros.settings import Control
-from rl_token_ros.timing import Percentiles, TickClock
-from rl_token_ros.weights import ActorWeights, WeightsError
+from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
+from rl_token_ros.settings.control import Control
+from rl_token_ros.system.realtime import prioritise
+from rl_token_ros.system.timing import Percentiles, TickClock
 
 WATCH_SECONDS = 0.2  # between two looks for other publishers of `command`, and for a change of state to report
 
@@ -80,7 +80,7 @@ class ControlNode(Node):
         self.create_service(SetBool, "~/critical_phase", self._serve_critical)
         self._serve("~/success", lambda: self._outcome(True))
         self._serve("~/failure", lambda: self._outcome(False))
-        self._serve("~/discard", lambda: self._end_episode(replay_record.ABORTED))
+        self._serve("~/discard", lambda: self._end_episode(replay_table.ABORTED))
         self._serve("~/stop", lambda: self.pipeline.stop(self._now()))
         self._serve("~/reset_stop", lambda: self.pipeline.reset_stop(self._now()))
         self._serve("~/rollback", lambda: self.pipeline.rollback(self._now()))
@@ -197,7 +197,7 @@ class ControlNode(Node):
             self._critical(True)
 
     def _outcome(self, success: bool) -> None:
-        self._end_episode(replay_record.SUCCESS if success else replay_record.FAILURE)
+        self._end_episode(replay_table.SUCCESS if success else replay_table.FAILURE)
 
     def _end_episode(self, code: int) -> None:
         self.pipeline.end_episode(code, self._now())
@@ -249,7 +249,7 @@ class ControlNode(Node):
     def _publish_rows(self) -> None:
         rows, endings = self.controller.episode.take()
         for row in rows:
-            self._replay.publish(replay_record.encode(row, PointCloud2(), PointField, self.settings.base_frame))
+            self._replay.publish(replay_table.encode(row, PointCloud2(), PointField, self.settings.base_frame))
         for code in endings:
             self._episode_ended.publish(UInt8(data=code))
         self._publish_ticks()
@@ -260,9 +260,9 @@ class ControlNode(Node):
             return
         rows = np.frombuffer(b"".join(log), self.pipeline.layout.dtype)
         if self._tick_table is None:
-            self._tick_table = replay_record.encode(rows, PointCloud2(), PointField, self.settings.base_frame)
+            self._tick_table = replay_table.encode(rows, PointCloud2(), PointField, self.settings.base_frame)
         else:
-            replay_record.refill(rows, self._tick_table)  # its columns are set once: assigning them costs more than the rest
+            replay_table.refill(rows, self._tick_table)  # its columns are set once: assigning them costs more than the rest
         self._tick_rows.publish(self._tick_table)
 
     def _publish_command(self, command: Command | None, now: int) -> None:

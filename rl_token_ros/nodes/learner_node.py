@@ -15,17 +15,17 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import UInt8MultiArray
 
-from rl_token_ros import diagnostics, replay_record
+from rl_token_ros.interfaces import diagnostics, replay_table
+from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.learning.identity import find_identity
 from rl_token_ros.learning.worker import Worker
+from rl_token_ros.nodes.measurement_topics import LATCHED
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
-from rl_token_ros.nodes.state_topics import LATCHED
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.proprioception import size
-from rl_token_ros.replay_record import ReplayError
-from rl_token_ros.settings import Learner
-from rl_token_ros.weights import Architecture, Identity
+from rl_token_ros.policy.actor_weights import Architecture, Identity
+from rl_token_ros.settings.learner import Learner
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.settings.proprioception_groups import size
 
 WATCH_SECONDS = 0.1  # between two looks whether the process has started or ended, which is reported at once
 STALE_SECONDS = 15.0  # without figures from the process
@@ -38,7 +38,7 @@ class LearnerNode(Node):
         super().__init__("learner_node", **options)
         self.settings = s = declare(self, Learner)
         proprio = size(s.proprioception, len(s.joint_names), s.action_size)
-        self.row_dtype = replay_record.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
+        self.row_dtype = replay_table.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
         architecture = Architecture(
             s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
         )
@@ -79,7 +79,7 @@ class LearnerNode(Node):
 
     def _on_replay(self, robot: str, message: bytes) -> None:
         try:
-            rows = replay_record.decode(deserialize_message(message, PointCloud2), self.row_dtype)
+            rows = replay_table.decode(deserialize_message(message, PointCloud2), self.row_dtype)
         except Exception as error:  # of any kind: whoever is on the network writes these bytes
             self.refused += 1
             told = str(error) if isinstance(error, ReplayError) else f"'replay' is no PointCloud2: {error}"

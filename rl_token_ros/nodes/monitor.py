@@ -13,11 +13,11 @@ from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import SetBool, Trigger
 
-from rl_token_ros import replay_record
-from rl_token_ros.demo_report import Run
-from rl_token_ros.proprioception import size
-from rl_token_ros.scoring import EpisodeScorer
-from rl_token_ros.settings import Control
+from rl_token_ros.evaluation.demo_report import Run
+from rl_token_ros.evaluation.scores import EpisodeScorer
+from rl_token_ros.interfaces import replay_table
+from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.proprioception_groups import size
 
 STOPPED = "stopped: "  # how control_node begins the reason
 
@@ -34,7 +34,7 @@ class Monitor:
         self.run = run
         self._scorer = EpisodeScorer(control.control_rate)
         proprio = size(control.proprioception, len(control.joint_names), control.action_size)
-        self._dtype = replay_record.row_dtype(control.token_size, proprio, control.chunk_length, control.action_size)
+        self._dtype = replay_table.row_dtype(control.token_size, proprio, control.chunk_length, control.action_size)
         self._newest = 0.0
         self._messages: dict[str, str] = {}
         self._started = time.monotonic()
@@ -100,7 +100,7 @@ class Monitor:
         return "; ".join(f"{name}: {message}" for name, message in self._messages.items() if message)
 
     def _on_replay(self, message: PointCloud2) -> None:
-        rows = replay_record.decode(message, self._dtype)
+        rows = replay_table.decode(message, self._dtype)
         stamp = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
         self._newest = max(self._newest, stamp)
         if self.run.begun is None:

@@ -18,17 +18,18 @@ from sensor_msgs.msg import JointState, Joy, PointCloud2
 from std_msgs.msg import String, UInt8
 from std_srvs.srv import SetBool, Trigger
 
-from rl_token_ros import replay_record
+from rl_token_ros.control.tick_record import TICK
+from rl_token_ros.interfaces import replay_table
+from rl_token_ros.launching.compositions import NodeProcess, parse_remaps
+from rl_token_ros.nodes.measurement_topics import LATCHED
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
-from rl_token_ros.nodes.state_topics import LATCHED
-from rl_token_ros.operator.hand import Hand
-from rl_token_ros.operator.inputs import KEYS, Joystick, Keyboard, SpaceMouse
+from rl_token_ros.operator.devices import KEYS, Joystick, Keyboard, SpaceMouse
+from rl_token_ros.operator.screen import View, columns, read
+from rl_token_ros.operator.teleoperation import Hand
 from rl_token_ros.operator.terminal import Terminal
-from rl_token_ros.operator.view import View, columns, read
-from rl_token_ros.processes import NodeProcess, config_file, parse_remaps
-from rl_token_ros.settings import Operator
-from rl_token_ros.tick_record import TICK
+from rl_token_ros.settings.files import config_file
+from rl_token_ros.settings.operator import Operator
 
 DRAW_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
@@ -90,8 +91,8 @@ class OperatorNode(Node):
 
     def _on_ticks(self, message: PointCloud2) -> None:
         try:
-            rows = replay_record.decode_table(message, self._columns, "control_node/ticks")
-        except replay_record.ReplayError as error:
+            rows = replay_table.decode_table(message, self._columns, "control_node/ticks")
+        except replay_table.ReplayError as error:
             self._tell(str(error))
             return
         for row in rows:

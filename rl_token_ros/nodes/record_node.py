@@ -13,14 +13,14 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from rl_token_ros import diagnostics
 from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
+from rl_token_ros.interfaces import diagnostics
 from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.settings import Record
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.settings.record import Record
 
 LOOK_SECONDS = 0.05  # between two looks for new topics: what is sent before the first that finds a topic is not in the bag
 DEPTH = 1000  # messages of one topic that may wait while another is taken

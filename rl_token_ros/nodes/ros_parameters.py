@@ -6,11 +6,16 @@ import dataclasses
 import math
 from typing import Any, Callable
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 
-from rl_token_ros import parameters, settings
-from rl_token_ros.parameters import Group, ParameterError
+from rl_token_ros.settings import node_settings, parameters
+from rl_token_ros.settings.parameters import Group, ParameterError
 
 # Declared by rclpy itself on every node.
 OF_RCLPY = {"use_sim_time", "start_type_description_service"}
@@ -24,7 +29,7 @@ def declare(node: Node, group: type[Group]) -> Group:
     """
     overrides = node._parameter_overrides  # rclpy has no public way to see overrides of undeclared parameters
     given = [name for name in overrides if name not in OF_RCLPY and not name.startswith("qos_overrides.")]
-    parameters.refuse_unknown(given, settings.known_names(), node.get_fully_qualified_name())
+    parameters.refuse_unknown(given, node_settings.known_names(), node.get_fully_qualified_name())
     values = {}
     for name, (kind, default, metadata) in parameters.fields(group).items():
         value = overrides[name].value if name in overrides else default

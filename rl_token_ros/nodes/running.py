@@ -15,8 +15,8 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from rl_token_ros import memory
-from rl_token_ros.parameters import ParameterError
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.system import memory
 
 EXIT_BAD_INPUT = 2
 

@@ -17,15 +17,15 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, UInt8
 
-from rl_token_ros import diagnostics, images
+from rl_token_ros.interfaces import diagnostics, images
 from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.settings import Sim
+from rl_token_ros.robot.yaw import tilt_of, yaw_of
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.settings.sim import Sim
 from rl_token_ros.sim.simulation import CAMERAS, TIMESTEP, Simulation
-from rl_token_ros.timing import Percentiles
-from rl_token_ros.turning import tilt_of, yaw_of
+from rl_token_ros.system.timing import Percentiles
 
 FIRST_STAMP_NS = 1_000_000_000  # a stamp of zero would mean "none"
 DOWN = (1.0, 0.0, 0.0, 0.0)  # x, y, z, w of a tool that points down, its yaw 0

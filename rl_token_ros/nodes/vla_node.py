@@ -16,16 +16,16 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String, UInt8
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rl_token_ros import diagnostics, image_cdr, images
-from rl_token_ros.chunk import stamp_to_ns
+from rl_token_ros.interfaces import diagnostics, image_cdr, images
+from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
+from rl_token_ros.nodes.measurement_topics import LATCHED, StateTopics
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
-from rl_token_ros.nodes.state_topics import LATCHED, StateTopics
-from rl_token_ros.observation import Synchroniser
-from rl_token_ros.settings import Vla
-from rl_token_ros.timing import Percentiles, from_future
+from rl_token_ros.settings.vla import Vla
+from rl_token_ros.system.timing import Percentiles
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
-from rl_token_ros.vla.choose import make_backend
+from rl_token_ros.vla.make_backend import make_backend
+from rl_token_ros.vla.observation import Synchroniser
 
 IMAGE_TOPICS = {"raw": (Image, "image_raw", images.to_rgb), "compressed": (CompressedImage, "image_raw/compressed", images.decompress)}
 

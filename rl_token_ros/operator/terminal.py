@@ -9,7 +9,7 @@ import sys
 import termios
 import tty
 
-from rl_token_ros.operator.inputs import keys
+from rl_token_ros.operator.devices import keys
 
 ENTER, LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # a screen of its own, without cursor; and back
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rl_token_ros.parameters import ParameterError, parameter
-from rl_token_ros.proprioception import YAW
+from rl_token_ros.settings.parameters import ParameterError, parameter
+from rl_token_ros.settings.proprioception_groups import YAW
 from rl_token_ros.settings.robot import CARTESIAN, Robot, per_action
 
 POSE_INTERFACES = ("pose", "twist")

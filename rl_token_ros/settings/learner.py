@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rl_token_ros.parameters import ParameterError, parameter
+from rl_token_ros.settings.parameters import ParameterError, parameter
 from rl_token_ros.settings.robot import Robot, fingerprint
 
 NAMESPACE = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)

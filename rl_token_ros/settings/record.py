@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rl_token_ros.parameters import parameter
+from rl_token_ros.settings.parameters import parameter
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rl_token_ros import proprioception
-from rl_token_ros.parameters import ParameterError, parameter
+from rl_token_ros.robot import proprioception
+from rl_token_ros.settings.parameters import ParameterError, parameter
 
 CARTESIAN = ("x", "y", "z")
 TOOL = (*CARTESIAN, proprioception.YAW)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rl_token_ros.parameters import parameter
-from rl_token_ros.sim.parameters import SimParameters
+from rl_token_ros.settings.parameters import parameter
+from rl_token_ros.settings.sim_task import SimParameters
 
 
 @dataclass(frozen=True)

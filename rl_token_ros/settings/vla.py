@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rl_token_ros.parameters import ParameterError, parameter
+from rl_token_ros.settings.parameters import ParameterError, parameter
 from rl_token_ros.settings.robot import Robot, known_groups
 
 

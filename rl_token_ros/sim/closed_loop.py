@@ -13,17 +13,21 @@ from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros import image_cdr, replay_record, settings, state_messages
-from rl_token_ros.arming import Refused
-from rl_token_ros.chunk import stamp_to_ns
-from rl_token_ros.observation import Synchroniser
-from rl_token_ros.pipeline import Pipeline
-from rl_token_ros.proprioception import size
-from rl_token_ros.settings import Control, Sim, Vla
+from rl_token_ros.control.arming import Refused
+from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.interfaces import image_cdr, measurements, replay_table
+from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.policy.actor_weights import fingerprint
+from rl_token_ros.policy.residual_policy import ResidualPolicy
+from rl_token_ros.settings import node_settings
+from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.proprioception_groups import size
+from rl_token_ros.settings.sim import Sim
+from rl_token_ros.settings.vla import Vla
 from rl_token_ros.sim.simulation import Simulation
 from rl_token_ros.vla.backend import Answer
+from rl_token_ros.vla.observation import Synchroniser
 from rl_token_ros.vla.onnx import OnnxBackend
-from rl_token_ros.weights import fingerprint
 
 FIRST_STAMP_NS = 1_000_000_000  # as in sim_node
 
@@ -52,6 +56,7 @@ class ClosedLoop:
         overrides: ``{node: {parameter: value}}``.
         on_answer: called with each answer of the VLA, for recording.
         encoder: makes what stands in for the token encoder, from the VLA's fingerprint.
+        policy: class of what acts.
 
     Attributes:
         pipeline: as control_node has it. An input that it refuses raises: a measurement must not go on without it.
@@ -67,19 +72,20 @@ class ClosedLoop:
         overrides: dict[str, dict] | None = None,
         on_answer: Callable[[Answer], None] | None = None,
         encoder: Callable[[str], Any] | None = None,
+        policy: type[ResidualPolicy] = ResidualPolicy,
     ) -> None:
         overrides = overrides or {}
-        self.sim_settings: Sim = settings.load("sim_node", parameter_file, **overrides.get("sim_node", {}))
-        self.vla_settings: Vla = settings.load("vla_node", parameter_file, **overrides.get("vla_node", {}))
-        self.control_settings: Control = settings.load("control_node", parameter_file, **overrides.get("control_node", {}))
+        self.sim_settings: Sim = node_settings.load("sim_node", parameter_file, **overrides.get("sim_node", {}))
+        self.vla_settings: Vla = node_settings.load("vla_node", parameter_file, **overrides.get("vla_node", {}))
+        self.control_settings: Control = node_settings.load("control_node", parameter_file, **overrides.get("control_node", {}))
         control, vla = self.control_settings, self.vla_settings
         self.simulation = Simulation(self.sim_settings)
         self.backend = OnnxBackend(vla, size(vla.vla_proprioception, len(vla.joint_names), vla.action_size))
-        self.pipeline = Pipeline(control, _raise, encoder(fingerprint(self.backend.path)) if encoder else None)
+        self.pipeline = Pipeline(control, _raise, encoder(fingerprint(self.backend.path)) if encoder else None, policy)
         self.controller = self.pipeline.controller
         self.synchroniser = Synchroniser(vla)
         needs = ((self.controller.state, self.controller.needed), (self.synchroniser.state, vla.vla_proprioception))
-        self._readers = {topic: [state for state, groups in needs if topic in state_messages.topics(groups)] for topic in state_messages.TYPES}
+        self._readers = {topic: [state for state, groups in needs if topic in measurements.topics(groups)] for topic in measurements.TYPES}
         self.ticks: list[bytes] = []
         self._on_answer = on_answer
         self._latency_ns = round(vla_latency * 1e9)
@@ -113,7 +119,7 @@ class ClosedLoop:
                 pipeline.set_critical(True, self.now_ns)
                 self._read()
             if simulation.outcome is not None:
-                pipeline.end_episode(replay_record.SUCCESS if simulation.outcome else replay_record.FAILURE, self.now_ns)
+                pipeline.end_episode(replay_table.SUCCESS if simulation.outcome else replay_table.FAILURE, self.now_ns)
             new_rows, endings = controller.episode.take()
             rows += new_rows
             if on_rows is not None:
@@ -124,7 +130,7 @@ class ClosedLoop:
             elif not controller.episode.active and (
                 reached or simulation.outcome is not None or self.now_ns - begun_ns > self.sim_settings.approach_limit * 1e9
             ):
-                ended = replay_record.ABORTED  # not reached, or the arm was stopped by then
+                ended = replay_table.ABORTED  # not reached, or the arm was stopped by then
         simulation.begin_reset()
         if reached:
             pipeline.set_critical(False, self.now_ns)
@@ -141,7 +147,7 @@ class ClosedLoop:
             if states:
                 message = _measurement(topic, simulation, now)
                 for state in states:
-                    state_messages.take(state, topic, message, now)
+                    measurements.take(state, topic, message, now)
         self._look(now)
         if not self.controller.enabled:
             try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rl_token_ros.sim.parameters import SimParameters
+from rl_token_ros.settings.sim_task import SimParameters
 from rl_token_ros.sim.simulation import CAMERAS, Simulation
 
 LEAD = np.array([0.005, 0.005, 0.005, 0.03])  # m and rad: how far the command is ahead of the arm at most

@@ -6,7 +6,16 @@ between the finger pads.
 
 from __future__ import annotations
 
-from rl_token_ros.sim.scene import CENTRE, HOLE_DEPTH, PART_FREE, SURFACE, Scene, contact, tool, world
+from rl_token_ros.sim.scene import (
+    CENTRE,
+    HOLE_DEPTH,
+    PART_FREE,
+    SURFACE,
+    Scene,
+    contact,
+    tool,
+    world,
+)
 
 THICK, LONG = 0.0065, 0.013  # half the body, along x and y
 RIB, RIB_HALF = 0.0025, 0.0025  # how far it stands out of the body, in +x, and half its width

@@ -4,17 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros import replay_record, settings, weights
+from rl_token_ros.evaluation.scores import EpisodeScorer, ScoredEpisode
+from rl_token_ros.interfaces import replay_table
 from rl_token_ros.learning.learner import Learner
-from rl_token_ros.scoring import EpisodeScorer, ScoredEpisode
-from rl_token_ros.sim.arms import ARMS, Arm
+from rl_token_ros.learning.td3 import Td3
+from rl_token_ros.policy import actor_weights
+from rl_token_ros.policy.residual_policy import ResidualPolicy
+from rl_token_ros.settings import node_settings
 from rl_token_ros.sim.closed_loop import ClosedLoop
 
 EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a practice
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What practises: parameters, and the parts in the place of the method's own.
+
+    Attributes:
+        what: how it differs from the method, in a few words.
+        shared: parameters of all nodes of the robot.
+        control, learner: parameters of that node.
+        encoder: makes what stands in the token's place, from the VLA's fingerprint; None: what the parameters say.
+        policy: class of what acts.
+        algorithm: makes what learns.
+    """
+
+    what: str
+    shared: dict[str, Any] = dataclasses.field(default_factory=dict)
+    control: dict[str, Any] = dataclasses.field(default_factory=dict)
+    learner: dict[str, Any] = dataclasses.field(default_factory=dict)
+    encoder: Callable[[str], Any] | None = None
+    policy: type[ResidualPolicy] = ResidualPolicy
+    algorithm: type[Td3] = Td3
+
+    def overrides(self, given: dict[str, dict] | None = None) -> dict[str, dict]:
+        """``{node: {parameter: value}}``; what is given wins over the variant's own."""
+        own = {"vla_node": self.shared, "control_node": {**self.shared, **self.control}, "learner_node": {**self.shared, **self.learner}}
+        given = given or {}
+        return {node: {**own.get(node, {}), **given.get(node, {})} for node in {**own, **given}}
+
+    def loop(self, parameter_file: str | Path, overrides: dict[str, dict]) -> ClosedLoop:
+        """The loop in which it acts."""
+        return ClosedLoop(parameter_file, overrides=overrides, encoder=self.encoder, policy=self.policy)
+
+
+METHOD = Variant("the method")
 
 
 @dataclasses.dataclass
@@ -34,7 +72,7 @@ def practise(
     robot_seconds: float,
     overrides: dict[str, dict] | None = None,
     progress: Callable[[float, list[ScoredEpisode]], None] | None = None,
-    arm: Arm = ARMS["token"],
+    variant: Variant = METHOD,
 ) -> Practice:
     """Practise for ``robot_seconds`` of robot time: approaches, critical phases and resets all count.
 
@@ -43,14 +81,14 @@ def practise(
         seed: of scene, exploration and learner.
         overrides: ``{node: {parameter: value}}``.
         progress: called after every episode with the robot time and the episodes so far.
-        arm: what practises.
+        variant: what practises.
     """
-    given = arm.overrides(overrides)
+    given = variant.overrides(overrides)
     seeded = {node: {"seed": seed, **given.get(node, {})} for node in ("sim_node", "control_node", "learner_node")}
     overrides = {**given, **seeded}
-    loop = arm.loop(parameter_file, overrides)
-    learner_settings = settings.load("learner_node", parameter_file, **overrides["learner_node"])
-    learner = _learner_for(loop, learner_settings, arm)
+    loop = variant.loop(parameter_file, overrides)
+    learner_settings = node_settings.load("learner_node", parameter_file, **overrides["learner_node"])
+    learner = _learner_for(loop, learner_settings, variant)
     scorer = EpisodeScorer(loop.controller.settings.control_rate)
     episodes: list[ScoredEpisode] = []
 
@@ -59,7 +97,7 @@ def practise(
         while learner.updates_owed and learner.update(learner.updates_owed):
             pass
         if learner.push_due:
-            loop.pipeline.admit(weights.encode(learner.weights()))
+            loop.pipeline.admit(actor_weights.encode(learner.weights()))
 
     begun = loop.now_ns
     while (gone := (loop.now_ns - begun) * 1e-9) < robot_seconds:
@@ -68,7 +106,7 @@ def practise(
         if progress:
             progress(gone, episodes)
     loop.simulation.close()
-    blob = weights.encode(learner.best_weights()) if learner.warm else b""
+    blob = actor_weights.encode(learner.best_weights()) if learner.warm else b""
     return Practice(episodes, learner_settings.warmup_episodes, blob, learner.stats(), (loop.now_ns - begun) * 1e-9)
 
 
@@ -78,20 +116,20 @@ def evaluate(
     episodes: int,
     blob: bytes = b"",
     overrides: dict[str, dict] | None = None,
-    arm: Arm = ARMS["token"],
+    variant: Variant = METHOD,
 ) -> tuple[list[ScoredEpisode], float]:
     """Score weights (none: the base alone) on scenes that depend on ``seed`` only; also the share that reached the critical phase.
 
     An actor keeps half of its exploration noise: without any it wedges where it is wrong.
     """
-    given = arm.overrides(overrides)
-    sigma = settings.load("control_node", parameter_file, **given.get("control_node", {})).exploration_sigma
+    given = variant.overrides(overrides)
+    sigma = node_settings.load("control_node", parameter_file, **given.get("control_node", {})).exploration_sigma
     merged = {
         **given,
         "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
         "control_node": {"authority_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
     }
-    loop = arm.loop(parameter_file, merged)
+    loop = variant.loop(parameter_file, merged)
     if blob:
         loop.pipeline.admit(blob)
     return run_episodes(loop, episodes)
@@ -104,19 +142,18 @@ def best_of_run(parameter_file: str | Path, run_directory: str | Path) -> bytes:
         ParameterError: the checkpoint is of another robot, VLA, encoder or network size.
         FileNotFoundError: there is no checkpoint.
     """
-    arm = ARMS["token"]
-    loop = arm.loop(parameter_file, {})
-    learner = _learner_for(loop, settings.load("learner_node", parameter_file), arm)
+    loop = METHOD.loop(parameter_file, {})
+    learner = _learner_for(loop, node_settings.load("learner_node", parameter_file), METHOD)
     loop.simulation.close()
     if not learner.restore(str(run_directory)):
         raise FileNotFoundError(f"there is no checkpoint in '{run_directory}'; write the run_directory of a learner_node")
-    return weights.encode(learner.best_weights())
+    return actor_weights.encode(learner.best_weights())
 
 
-def _learner_for(loop: ClosedLoop, learner_settings: settings.Learner, arm: Arm) -> Learner:
-    """An arm's learner for what a loop records."""
+def _learner_for(loop: ClosedLoop, learner_settings: node_settings.Learner, variant: Variant) -> Learner:
+    """A variant's learner for what a loop records."""
     proprio, encoder = loop.controller.row_dtype["proprio"].shape[0], loop.pipeline.encoder
-    return arm.learner_of(learner_settings, proprio, encoder.sha256, encoder.vla_sha256)
+    return Learner(learner_settings, proprio, encoder.sha256, encoder.vla_sha256, variant.algorithm)
 
 
 def run_episodes(
@@ -133,7 +170,7 @@ def run_episodes(
     for _ in range(episodes):
         result = loop.episode(on_step=on_step)
         reached += result.reached
-        if result.ended != replay_record.ABORTED:
+        if result.ended != replay_table.ABORTED:
             scored += scorer.add(result.rows)
     loop.simulation.close()
     return scored, reached / episodes

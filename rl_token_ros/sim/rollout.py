@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros.processes import config_file
+from rl_token_ros.settings.files import config_file
 from rl_token_ros.sim.closed_loop import ClosedLoop
 from rl_token_ros.vla.backend import Answer
 

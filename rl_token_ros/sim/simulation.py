@@ -13,11 +13,11 @@ import math
 import mujoco
 import numpy as np
 
+from rl_token_ros.settings.sim_task import SimParameters
 from rl_token_ros.sim import camera
-from rl_token_ros.sim.arm import PEG
+from rl_token_ros.sim.peg import PEG
 from rl_token_ros.sim.plug import PLUG
 from rl_token_ros.sim.scene import CENTRE, SURFACE
-from rl_token_ros.sim.parameters import SimParameters
 
 CAMERAS = ("base", "wrist")
 SCENES = {"peg": PEG, "plug": PLUG}

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rl_token_ros.sim.probe import ridge_rmse
-from rl_token_ros.sim.progress import Progress
+from rl_token_ros.rl_token.probe import ridge_rmse
+from rl_token_ros.rl_token.training import export, fit
 from rl_token_ros.sim.rollout import Recording, roll_out
 from rl_token_ros.sim.train_vla import CONFIGS, MODELS
 from rl_token_ros.sim.vla_model import PATCHES
-from rl_token_ros.token_training import export, fit
+from rl_token_ros.system.progress import Progress
 
 NEAR = 5.0  # mm, as `reached the hole` in a recording's summary
 FIRST_SEED = 100_000  # of the rollouts; far from those of demonstrations and evaluations

@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rl_token_ros import settings
-from rl_token_ros.processes import config_file
-from rl_token_ros.sim import demonstrator, onnx_file
-from rl_token_ros.sim.parameters import SimParameters
-from rl_token_ros.sim.progress import Progress
+from rl_token_ros.rl_token import onnx_file
+from rl_token_ros.settings import node_settings
+from rl_token_ros.settings.files import config_file
+from rl_token_ros.settings.sim_task import SimParameters
+from rl_token_ros.sim import demonstrator
 from rl_token_ros.sim.scene import CENTRE, SURFACE, Scene
 from rl_token_ros.sim.simulation import CAMERAS, SCENES
 from rl_token_ros.sim.vla_model import VisionPolicy
+from rl_token_ros.system.progress import Progress
 
 SLIP = 0.0003  # m: the most that the peg had slipped on the day of the demonstrations
 ACTION_SCALE = (5e-5, 5e-5, 1e-4, 1.5e-3)  # m and rad per step: typical actions, sideways, down and in yaw
@@ -36,7 +37,7 @@ def robot(task: str, backend: str) -> SimParameters:
     """The robot that is shown the task: the plug's is that of its parameter file, started as high as the peg's."""
     if task == "peg":
         return SimParameters(render_backend=backend)
-    return settings.load("sim_node", config_file(CONFIGS[task]), render_backend=backend, start_height=SimParameters().start_height)
+    return node_settings.load("sim_node", config_file(CONFIGS[task]), render_backend=backend, start_height=SimParameters().start_height)
 
 
 def demonstrate(task: str, episodes: int, backend: str, workers: int) -> demonstrator.Demonstrations:

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import websockets.exceptions
 from websockets.sync.client import ClientConnection, connect
 
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.vla import wire
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.vla import codec
 from rl_token_ros.vla.backend import BackendError
 
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # s, between two attempts; doubles with every failure
@@ -78,8 +78,8 @@ class PolicyClient:
         if wait > 0:
             raise BackendError(f"{self._failure}; next attempt in {wait:.1f} s")
         try:
-            reply = self._exchange(wire.pack(request))
-        except (OSError, websockets.exceptions.WebSocketException, wire.WireError) as error:
+            reply = self._exchange(codec.pack(request))
+        except (OSError, websockets.exceptions.WebSocketException, codec.WireError) as error:
             self.give_up(self._explain(error))
             raise BackendError(self._failure) from None
         self._warm, self._delay = True, FIRST_DELAY
@@ -106,7 +106,7 @@ class PolicyClient:
         timeout = self._timeout if self._warm else self._warmup_timeout
         connection.send(data)
         reply = connection.recv(timeout)
-        return reply if isinstance(reply, str) else wire.unpack(reply)
+        return reply if isinstance(reply, str) else codec.unpack(reply)
 
     def _connect(self) -> ClientConnection:
         self._drop()
@@ -136,9 +136,9 @@ class PolicyClient:
         connection.recv_bufsize = READ_BYTES
         self._connection = connection
         first = connection.recv(self._timeout)
-        metadata = None if isinstance(first, str) else wire.unpack(first)
+        metadata = None if isinstance(first, str) else codec.unpack(first)
         if not isinstance(metadata, dict):
-            raise wire.WireError("its first message is no metadata; is this an openpi policy server?")
+            raise codec.WireError("its first message is no metadata; is this an openpi policy server?")
         self.metadata, self._greeted, self._warm = metadata, True, False
         self.connections += 1
         return connection
@@ -164,7 +164,7 @@ class PolicyClient:
             return f"{where}: nothing listens there; is the server running, and the port right?"
         if isinstance(error, ssl.SSLError):
             return f"{where}: {error.reason or error}; name the authority of its certificate in 'tls_certificate'"
-        if isinstance(error, wire.WireError):
+        if isinstance(error, codec.WireError):
             return f"{where}: what it sent {error}" if not str(error).startswith("its ") else f"{where}: {error}"
         return f"{where}: {error or type(error).__name__}"
 

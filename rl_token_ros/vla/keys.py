@@ -14,9 +14,9 @@ from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros.images import resize_with_padding
-from rl_token_ros.parameters import ParameterError
-from rl_token_ros.settings import Vla
+from rl_token_ros.interfaces.images import resize_with_padding
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Observation
 
 ALOHA_CAMERAS = ("cam_high", "cam_low", "cam_left_wrist", "cam_right_wrist")

@@ -10,9 +10,10 @@ import json
 
 import numpy as np
 
-from rl_token_ros.actor import session
-from rl_token_ros.parameters import ParameterError, resolve_path
-from rl_token_ros.settings import Vla
+from rl_token_ros.settings.files import resolve_path
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.settings.vla import Vla
+from rl_token_ros.system.onnx_session import session
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 
 

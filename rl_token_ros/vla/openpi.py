@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from rl_token_ros.parameters import ParameterError, resolve_path
-from rl_token_ros.settings import Vla
+from rl_token_ros.settings.files import resolve_path
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 from rl_token_ros.vla.connection import PolicyClient, api_key
 from rl_token_ros.vla.keys import KeyMap, parse_columns
-from rl_token_ros.vla.statistics import Statistics
+from rl_token_ros.vla.normalisation import Statistics
 
 NO_EMBEDDINGS = """the VLA server answers without 'embeddings', of which the RL token is made. Add them on the server, in openpi's \
 Policy.infer, after its output transform (make_attn_mask is that of openpi.models.pi0):

@@ -1,0 +1,107 @@
+"""Which topic of a bag is which of ours: by name, in any namespace, or as `--remap ours:=theirs` says."""
+
+from __future__ import annotations
+
+import difflib
+
+from rl_token_ros.bags.reader import Topic
+from rl_token_ros.interfaces import measurements
+
+TICKS, SETTINGS = "control_node/ticks", "control_node/settings"
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+
+# Topics of the nodes and their types; cameras have names of their own, `command` a type that depends on the robot.
+TYPES = {
+    **measurements.TYPES,
+    "vla/reference": "trajectory_msgs/msg/JointTrajectory",
+    "vla/embedding": IMAGE,
+    "intervention": "sensor_msgs/msg/JointState",
+    "critical_phase": "std_msgs/msg/Bool",
+    "outcome": "std_msgs/msg/Bool",
+    "episode_ended": "std_msgs/msg/UInt8",
+    "actor/weights": "std_msgs/msg/UInt8MultiArray",
+    "replay": "sensor_msgs/msg/PointCloud2",
+    "task": "std_msgs/msg/String",
+    TICKS: "sensor_msgs/msg/PointCloud2",
+    SETTINGS: "std_msgs/msg/String",
+}
+COMMAND_TYPES = {
+    "forward": "std_msgs/msg/Float64MultiArray",
+    "trajectory": "trajectory_msgs/msg/JointTrajectory",
+    "joint_state": "sensor_msgs/msg/JointState",
+    "twist": "geometry_msgs/msg/TwistStamped",
+    "pose": "geometry_msgs/msg/PoseStamped",
+}
+
+
+class RemapError(ValueError):
+    """A remap that cannot be followed; the message says what to write."""
+
+
+class Names:
+    """Our names -> those of a bag.
+
+    Args:
+        topics: what the bag has.
+        remaps: ``ours:=theirs``, as on a ROS command line.
+
+    Raises:
+        RemapError: not of that form, or the bag has no such topic.
+    """
+
+    def __init__(self, topics: dict[str, Topic], remaps: list[str] = ()) -> None:
+        self._topics = topics
+        self._remaps: dict[str, str] = {}
+        for remap in remaps:
+            ours, sign, theirs = remap.partition(":=")
+            if not sign or not ours or not theirs:
+                raise RemapError(f"--remap {remap}: write it as in ROS, ours:=theirs, for example joint_states:=/arm/joint_states")
+            theirs = "/" + theirs.lstrip("/")
+            if theirs not in topics:
+                near = difflib.get_close_matches(theirs, topics, n=1)
+                raise RemapError(f"--remap {remap}: the bag has no '{theirs}'" + (f"; did you mean '{near[0]}'?" if near else f"; it has {_some(topics)}"))
+            self._remaps[ours.lstrip("/")] = theirs
+
+    def find(self, ours: str, type_name: str = "") -> Topic | None:
+        """The bag's topic for one of ours; None if it has none of this type. A namespace is accepted if only one has the topic."""
+        wanted = type_name or TYPES.get(ours, "")
+        if ours in self._remaps:
+            topic = self._topics[self._remaps[ours]]
+            if wanted and topic.type != wanted:
+                raise RemapError(f"'{topic.name}' is a {topic.type}; '{ours}' is a {wanted}")
+            return topic
+        if (topic := self._topics.get("/" + ours)) is not None and _fits(topic, wanted):
+            return topic
+        inside = [topic for topic in self._topics.values() if topic.name.endswith("/" + ours) and _fits(topic, wanted)]
+        return inside[0] if len(inside) == 1 else None
+
+    def missing(self, ours: str, type_name: str = "") -> str:
+        """A sentence on a topic that was not found, with the remap to write if another of its type is there."""
+        wanted = type_name or TYPES.get(ours, "")
+        taken = set(self._remaps.values())
+        same = [topic for topic in self._topics.values() if topic.type == wanted and topic.name not in taken and not self._is_ours(topic)]
+        same.sort(key=lambda topic: -difflib.SequenceMatcher(None, topic.name, ours).ratio())
+        named = [topic for topic in self._topics.values() if topic.name.endswith("/" + ours)]
+        text = f"the bag has no '{ours}' ({wanted})" if wanted else f"the bag has no '{ours}'"
+        if len(named) == 1 and wanted:
+            text = f"'{named[0].name}' is a {named[0].type}; '{ours}' must be a {wanted}"
+        elif len(named) > 1:
+            text = f"the bag has '{ours}' more than once"
+            same = named
+        if same:
+            others = f" (or {', '.join(topic.name for topic in same[1:4])})" if len(same) > 1 else ""
+            return f"{text}; if '{same[0].name}'{others} is it, write --remap {ours}:={same[0].name}"
+        return text
+
+    def _is_ours(self, topic: Topic) -> bool:
+        """Whether a topic has its meaning already: it is not offered for another."""
+        return topic.name == "/command" or any(topic.name == "/" + ours and _fits(topic, kind) for ours, kind in TYPES.items())
+
+
+def _fits(topic: Topic, wanted: str) -> bool:
+    return not wanted or not topic.type or topic.type == wanted
+
+
+def _some(topics: dict[str, Topic]) -> str:
+    names = sorted(topics)
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "") if names else "no topics at all"

@@ -1,0 +1,88 @@
+"""Where to go next, as others say it: the VLA's newest chunk, its newest token, and the human's newest action. Each counts while it is fresh."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl_token_ros.control.chunk import Chunk, ChunkError
+from rl_token_ros.interfaces.stamps import from_future
+from rl_token_ros.settings.control import Control
+
+
+class Proposals:
+    """Holds the newest of each; actions are those of the arm, or of its grippers.
+
+    Args:
+        settings: parameters of `control_node`.
+    """
+
+    def __init__(self, settings: Control) -> None:
+        self._chunk_ns, self._human_ns = settings.chunk_timeout * 1e9, settings.intervention_timeout * 1e9
+        self.chunk: Chunk | None = None
+        self.token: tuple[int, np.ndarray] | None = None  # stamp of its observation in ns, float32 [Dz]
+        self._human: tuple[int, np.ndarray] | None = None
+
+    def set_chunk(self, chunk: Chunk, now_ns: int) -> None:
+        """A new chunk replaces the old one unless its observation is older, by a clock that was not set back in between.
+
+        Raises:
+            ChunkError: its stamp lies in the future.
+        """
+        if from_future(chunk.stamp_ns, now_ns):
+            raise ChunkError(f"'vla/reference' is stamped {-chunk.age_ns(now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
+        if self.chunk is None or chunk.stamp_ns > self.chunk.stamp_ns or from_future(self.chunk.stamp_ns, now_ns):
+            self.chunk = chunk
+
+    def set_token(self, stamp_ns: int, token: np.ndarray, now_ns: int) -> None:
+        """The token float32 [Dz] of the observation with this stamp.
+
+        Raises:
+            ValueError: the stamp lies in the future.
+        """
+        if from_future(stamp_ns, now_ns):
+            raise ValueError(f"'vla/embedding' is stamped {(stamp_ns - now_ns) * 1e-9:.2f} s in the future; do the clocks agree?")
+        if self.token is None or stamp_ns > self.token[0]:
+            self.token = (stamp_ns, token)
+
+    def set_human(self, stamp_ns: int, action: np.ndarray) -> None:
+        """A human's action [A], in units of the action.
+
+        Raises:
+            ValueError: it is not finite.
+        """
+        if not np.isfinite(action).all():
+            raise ValueError("'intervention' holds values that are not finite")
+        self._human = (stamp_ns, action)
+
+    def base(self, now_ns: int) -> np.ndarray | None:
+        """The VLA's action [A] for this moment; None without a chunk that is young enough and reaches so far."""
+        if self.chunk is None or self.chunk.age_ns(now_ns) > self._chunk_ns:
+            return None
+        return self.chunk.at(now_ns)
+
+    def seen(self, now_ns: int, period_ns: int, length: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Token [Dz] and the reference window [C, A] that starts now, of ``length`` steps; None while one is missing or old."""
+        if self.token is None or self.chunk is None or now_ns - self.token[0] > self._chunk_ns:
+            return None
+        window = self.chunk.window(now_ns, period_ns, length)
+        return None if window is None else (self.token[1], window)
+
+    def human(self, now_ns: int) -> np.ndarray | None:
+        """The human's action [A] while it is fresh."""
+        if self._human is None or abs(now_ns - self._human[0]) > self._human_ns:
+            return None
+        return self._human[1]
+
+    @property
+    def stamps(self) -> tuple[int, int, int]:
+        """Of the chunk, of the token and of the human's action, ns; 0 for what is not held."""
+        return self.chunk.stamp_ns if self.chunk else 0, self.token[0] if self.token else 0, self._human[0] if self._human else 0
+
+    def forget(self, topic: str = "") -> None:
+        """Drop everything, as after a jump of the clock, or what one topic brought."""
+        if topic in ("", "vla/reference"):
+            self.chunk = None
+        if topic in ("", "vla/embedding"):
+            self.token = None
+        if topic in ("", "intervention"):
+            self._human = None

@@ -1,0 +1,62 @@
+"""Subscriptions of the robot's measurements, shared by the nodes that need them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from geometry_msgs.msg import PoseStamped, WrenchStamped
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_profile_sensor_data,
+)
+from sensor_msgs.msg import JointState
+
+from rl_token_ros.interfaces import measurements
+from rl_token_ros.interfaces.measurements import StampError
+from rl_token_ros.robot.proprioception import RobotState, StateError
+from rl_token_ros.settings.parameters import ParameterError
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class StateTopics:
+    """Feeds a RobotState from `joint_states`, `ee_pose` and `wrench`, as far as the groups need them.
+
+    A message that cannot be used is refused and reported, at most once a second. A topic on which nothing but such messages comes
+    for PATIENCE seconds does not fit the parameter file, and ParameterError ends the node. A gripper that publishes its own joints
+    on the same topic, be it before the arm, does not.
+    """
+
+    PATIENCE = 3.0
+
+    def __init__(self, node: Node, state: RobotState, groups: list[str]) -> None:
+        self._node = node
+        self._state = state
+        self.refused = 0
+        self._fits: set[str] = set()
+        self._refused_since: dict[str, float] = {}
+        types = {"joint_states": JointState, "ee_pose": PoseStamped, "wrench": WrenchStamped}
+        self.subscriptions = [
+            node.create_subscription(types[topic], topic, lambda message, topic=topic: self._take(topic, message), qos_profile_sensor_data)
+            for topic in measurements.topics(groups)
+        ]
+
+    def _take(self, topic: str, message: Any) -> None:
+        try:
+            measurements.take(self._state, topic, message, self._node.get_clock().now().nanoseconds)
+            self._fits.add(topic)
+        except StampError as error:
+            self._refuse(error)
+        except StateError as error:
+            self._refuse(error)
+            since = self._refused_since.setdefault(topic, time.monotonic())
+            if topic not in self._fits and time.monotonic() - since > self.PATIENCE:
+                raise ParameterError(str(error)) from None
+
+    def _refuse(self, error: Exception) -> None:
+        self.refused += 1
+        self._node.get_logger().error(str(error), throttle_duration_sec=1.0)

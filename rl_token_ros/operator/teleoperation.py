@@ -1,0 +1,150 @@
+"""A human's hand on the arm: from a leader arm, or from how far keys, joystick and SpaceMouse are deflected, to an `intervention`.
+
+Taking over begins at the command of that moment and handing back ends at rest there, so that the arm goes on from where it is; what is
+sent in between passes control_node's filter like everything else. Nothing is sent unless a hand is held on it: a key that switches it on
+and off, the joystick's deadman, or a deflected SpaceMouse. Silence of the device that moves the arm, and an arm that may not move, end it.
+"""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
+
+from rl_token_ros.settings.operator import Operator
+
+SECOND = 1_000_000_000
+WINDUP_SECONDS = 0.2  # of motion at full speed that an absolute target may be ahead of the command: let go, and the arm stops
+KEY_SECONDS = 0.15  # for which a pressed key moves the arm; a held one repeats faster
+
+
+class Hand:
+    """Says at every control step what the human wants, or nothing.
+
+    Args:
+        settings: parameters of `operator`.
+    """
+
+    def __init__(self, settings: Operator) -> None:
+        self.settings = settings
+        self.by: list[str] = []  # what holds it: keys, joy, twist
+        self.ended = ""  # why it was handed back without the human's asking
+        self._names = [*settings.action_names, *settings.gripper_names]
+        self._leads = settings.leader_names or self._names
+        self._scale = np.array(settings.leader_scale or [1.0] * len(self._names))
+        self._speed = np.array(settings.speeds)
+        self._command: np.ndarray | None = None  # the newest one of control_node [A]
+        self._leader: tuple[int, np.ndarray] | None = None  # time of arrival, position [A + G]
+        self._deflections: dict[str, tuple[int, np.ndarray]] = {}
+        self._anchor: tuple[np.ndarray, np.ndarray] | None = None  # command [A] and leader [A + G] at the take-over
+        self._target: np.ndarray | None = None  # of absolute actions, without a leader
+        self._before_ns = 0
+        self._last_words = False
+
+    @property
+    def active(self) -> bool:
+        """Whether the human acts."""
+        return bool(self.by)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of an intervention: the actions, and the grippers where a leader arm moves them."""
+        return self._names if self._anchor is not None else self.settings.action_names
+
+    # --- what is heard ------------------------------------------------------------------------------------------------
+
+    def commanded(self, command: np.ndarray | None) -> None:
+        """control_node's newest command [A]; None: the arm may not move, and nobody can have a hand on it."""
+        self._command = command
+        if command is None and self.by:
+            self._end("the arm may not move")
+
+    def lead(self, now_ns: int, names: Sequence[str], position: Sequence[float]) -> None:
+        """The leader arm's joints.
+
+        Raises:
+            ValueError: one is missing or not finite.
+        """
+        found = dict(zip(names, position))
+        missing = [name for name in self._leads if name not in found]
+        if missing:
+            raise ValueError(f"'leader/joint_states' has no {', '.join(missing)}; it has {', '.join(names)}: write the leader's names in 'leader_names'")
+        values = np.array([found[name] for name in self._leads], np.float64) * self._scale
+        if not np.isfinite(values).all():
+            raise ValueError("'leader/joint_states' holds values that are not finite")
+        self._leader = (now_ns, values)
+
+    def deflect(self, device: str, now_ns: int, deflection: np.ndarray) -> None:
+        """How far a device is deflected: [A] in -1 to 1. Devices are keys, joy and twist."""
+        self._deflections[device] = (now_ns, deflection)
+
+    # --- who holds it -------------------------------------------------------------------------------------------------
+
+    def take_over(self, by: str, now_ns: int) -> str:
+        """A device takes hold; gives why it may not, or nothing."""
+        if by in self.by:
+            return ""
+        if self._command is None:
+            return "the arm may not move: enable it first"
+        if not self.by:
+            leader = self._leader if self._leader is not None and self._fresh(self._leader[0], now_ns) else None
+            self._anchor = None if leader is None else (self._command.copy(), leader[1].copy())
+            self._target = self._command.copy()
+            self._before_ns, self.ended = now_ns, ""
+        self.by.append(by)
+        return ""
+
+    def hand_back(self, by: str) -> None:
+        """A device lets go."""
+        if by in self.by:
+            self.by.remove(by)
+            self._last_words = not self.by
+
+    def _end(self, why: str) -> None:
+        self.by, self.ended, self._last_words = [], why, True
+
+    # --- what it wants ------------------------------------------------------------------------------------------------
+
+    def action(self, now_ns: int) -> np.ndarray | None:
+        """The intervention of a control step, for :attr:`names` and in units of the action; None: the human does not act.
+
+        The first one after handing back asks for rest: control_node goes by the last one for `intervention_timeout`.
+        """
+        if self.by and self._anchor is not None and not self._fresh(self._leader[0], now_ns):
+            self._end("the leader arm is silent")
+        if not self.by:
+            last, self._last_words, self._anchor = self._last_words, False, None
+            return self._rest() if last else None
+        return self._jog(now_ns) if self._anchor is None else self._follow()
+
+    def _rest(self) -> np.ndarray | None:
+        if self.settings.action_type == "delta":
+            return np.zeros(self.settings.action_size)
+        return None if self._command is None else self._command.copy()
+
+    def _follow(self) -> np.ndarray:
+        """Behind the leader: where it is or, relative, as far from the command at the take-over as it has moved. Grippers are as the leader's."""
+        size = self.settings.action_size
+        command, leader = self._anchor
+        where = self._leader[1].copy()
+        if self.settings.leader_follow == "relative":
+            where[:size] += command - leader[:size]
+        if self.settings.action_type == "delta":
+            where[:size] = (where[:size] - self._command) * (self.settings.chunk_dt / self.settings.follow_seconds)
+        return where
+
+    def _jog(self, now_ns: int) -> np.ndarray:
+        deflection = np.zeros(self.settings.action_size)
+        for device, (heard_ns, value) in self._deflections.items():
+            if (device == "keys" and now_ns - heard_ns <= KEY_SECONDS * SECOND) or (device != "keys" and self._fresh(heard_ns, now_ns)):
+                deflection += value
+        velocity = np.clip(deflection, -1.0, 1.0) * self._speed
+        seconds, self._before_ns = (now_ns - self._before_ns) / SECOND, now_ns
+        if self.settings.action_type == "delta":
+            return velocity * self.settings.chunk_dt
+        ahead = self._speed * WINDUP_SECONDS
+        self._target = np.clip(self._target + velocity * max(seconds, 0.0), self._command - ahead, self._command + ahead)
+        return self._target.copy()
+
+    def _fresh(self, heard_ns: int, now_ns: int) -> bool:
+        return now_ns - heard_ns <= self.settings.device_timeout * SECOND

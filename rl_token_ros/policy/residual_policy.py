@@ -1,0 +1,108 @@
+"""Base plus residual over a chunk: which residual chunk is running, and which of its steps is next."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rl_token_ros.policy.rollout import Authority
+
+
+class ResidualPolicy:
+    """Executes chunks of reference plus bounded residual.
+
+    The actor runs at every tick; its newest chunk replaces the running one after ``replan_interval`` executed steps. Exploration
+    noise is held over a chunk and remembered by the next ones: independent noise averages out and moves nothing, and a base that
+    watches what it does undoes a single push.
+
+    Args:
+        authority: the network, with the weights that act.
+        scale: bound of the residual per control step, float [A].
+        sigma: standard deviation of the noise as a share of the bound, in the noisiest episode.
+        correlation: of the noise of one chunk with that of the next, 0 to 1; a first-order autoregressive process.
+        replan_interval: executed steps per chunk, 1 to C.
+        seed: of the noise. That of an episode depends on it and on when the episode began, on nothing before: a bag replays from there.
+    """
+
+    def __init__(
+        self, authority: Authority, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int
+    ) -> None:
+        self.authority = authority
+        self.actor = actor = authority.actor
+        self.scale = np.asarray(scale, np.float64)
+        self.sigma = sigma
+        self.correlation = correlation
+        self.replan_interval = replan_interval
+        self.observation = np.zeros(actor.architecture.inputs, np.float32)
+        self.residual = np.zeros((actor.architecture.chunk_length, actor.architecture.action), np.float32)
+        self.version = 0  # of the weights that made the running chunk
+        self.drawn = 0  # chunks of this episode's noise
+        self._seed = seed
+        self._random = np.random.default_rng(seed)
+        self._noise = np.zeros_like(self.scale)
+        self._strength = 1.0
+        self._begun_ns = -1
+        self._plan: np.ndarray | None = None
+        self._no_plan = [np.nan] * self.residual.size
+        self._executed = 0
+
+    @property
+    def executed(self) -> int:
+        """Steps of the running chunk that have been executed; 0 when there is none."""
+        return 0 if self._plan is None else self._executed
+
+    def begin(self, now_ns: int) -> None:
+        """A new episode: its noise owes nothing to the last, and has a strength of its own.
+
+        So that some episodes show what the policy itself is worth, and others how it could be better.
+        """
+        self._begun_ns = now_ns
+        self._random = np.random.default_rng([self._seed, now_ns])
+        self._strength = self._random.uniform()
+        self._noise = self._random.normal(0.0, 1.0, self.scale.shape)
+        self.drawn = 0
+        self.reset()
+
+    @property
+    def plan(self) -> list[float]:
+        """The running chunk [C * A], NaN without one."""
+        return self._no_plan if self._plan is None else self._plan.ravel().tolist()
+
+    def resume(self, begun_ns: int, drawn: int, executed: int, version: int, plan: np.ndarray) -> None:
+        """Be as in an episode that began then and has drawn so often; ``executed`` steps into a chunk [C * A], 0: there is none."""
+        if (begun_ns, drawn) != (self._begun_ns, self.drawn):
+            self.begin(begun_ns)
+            for _ in range(drawn):
+                self._draw()
+        self._plan = plan.reshape(-1, len(self.scale)) if executed else None
+        self._executed, self.version = executed, version
+
+    def reset(self) -> None:
+        """Forget the running chunk: the next action begins a new one."""
+        self._plan = None
+
+    def act(self, token: np.ndarray, proprio: np.ndarray, window: np.ndarray) -> np.ndarray:
+        """The action float64 [A] for this step.
+
+        Args:
+            token: float32 [Dz].
+            proprio: float32 [P].
+            window: reference actions [C, A] of this and the next steps.
+        """
+        np.concatenate([token, proprio, window.ravel()], out=self.observation, casting="same_kind")
+        self.residual = self.authority.run(self.observation)
+        if self._plan is None or self._executed >= self.replan_interval:
+            self._draw()
+            self._plan = self.centre(window) + self.scale * np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
+            self._executed, self.version = 0, self.actor.version
+        action = self._plan[self._executed]
+        self._executed += 1
+        return action
+
+    def centre(self, window: np.ndarray) -> np.ndarray:
+        """What the residual is added to, [C, A]: the reference."""
+        return window
+
+    def _draw(self) -> None:
+        fresh = np.sqrt(1.0 - self.correlation**2) * self._random.normal(0.0, 1.0, self.scale.shape)
+        self._noise = self.correlation * self._noise + fresh
+        self.drawn += 1

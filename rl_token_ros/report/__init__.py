@@ -1,1 +1,0 @@
-"""`rl_token report`: one page that shows whether practice is working."""

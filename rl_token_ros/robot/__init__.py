@@ -1,0 +1,1 @@
+"""What is measured of the robot, by name and with stamps."""

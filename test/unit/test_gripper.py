@@ -1,0 +1,74 @@
+"""Grippers beside what is learned: the VLA's or the human's positions, clipped, and nothing while the arm holds."""
+
+from __future__ import annotations
+
+import pytest
+import small_robot
+from builtin_interfaces.msg import Duration, Time
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from rl_token_ros.control.gripper import Gripper
+from rl_token_ros.interfaces.replay_table import SOURCE_ACTOR, SOURCE_HUMAN, SOURCE_VLA
+from rl_token_ros.settings.parameters import ParameterError
+
+SECOND = 1_000_000_000
+NOW = 100 * SECOND
+
+
+def reference(positions: list[float], sec: int = 100, names=("x", "y", "z", "finger")) -> JointTrajectory:
+    message = JointTrajectory(joint_names=list(names))
+    message.header.stamp = Time(sec=sec)
+    message.points = [
+        JointTrajectoryPoint(positions=[0.0, 0.0, 0.0, p], time_from_start=Duration(nanosec=20_000_000 * i)) for i, p in enumerate(positions)
+    ]
+    return message
+
+
+@pytest.fixture
+def gripper() -> Gripper:
+    return Gripper(small_robot.settings(gripper_names=["finger"], gripper_min=[0.0], gripper_max=[0.8]))
+
+
+def test_the_chunks_column_is_followed_in_time_and_clipped(gripper):
+    gripper.propose(reference([0.1, 0.2, 5.0]), NOW)
+    for source in (SOURCE_VLA, SOURCE_ACTOR):
+        assert gripper.position(NOW, source).tolist() == [0.1]
+        assert gripper.position(NOW + 25_000_000, source).tolist() == [0.2]
+        assert gripper.position(NOW + 45_000_000, source).tolist() == [0.8]
+    assert gripper.position(NOW + 65_000_000, SOURCE_VLA) is None  # the chunk is over: the grip stays
+
+
+def test_older_and_broken_chunks_change_nothing(gripper):
+    gripper.propose(reference([0.1] * 50), NOW)
+    gripper.propose(reference([0.7] * 50, sec=99), NOW)
+    gripper.propose(reference([float("nan")] * 50, sec=101), NOW + SECOND)
+    gripper.propose(reference([0.7] * 50, sec=101, names=("x", "y", "z", "thumb")), NOW + SECOND)
+    assert gripper.position(NOW, SOURCE_VLA).tolist() == [0.1]
+
+
+def test_a_chunk_from_the_future_or_from_before_the_clock_was_set_back_does_not_keep_later_ones_out(gripper):
+    gripper.propose(reference([0.7] * 50, sec=200), NOW)
+    gripper.propose(reference([0.1] * 50), NOW)
+    assert gripper.position(NOW, SOURCE_VLA).tolist() == [0.1]
+    gripper.propose(reference([0.2] * 50, sec=50), NOW - 50 * SECOND)
+    assert gripper.position(NOW - 50 * SECOND, SOURCE_VLA).tolist() == [0.2]
+
+
+def test_a_human_moves_the_gripper_he_names_and_no_other(gripper):
+    gripper.propose(reference([0.1] * 50), NOW)
+    gripper.intervene(JointState(name=["x", "y", "z"], position=[0.0, 0.0, 0.0]), NOW)
+    assert gripper.position(NOW, SOURCE_HUMAN) is None
+    gripper.intervene(JointState(name=["finger", "x"], position=[0.4, 0.0]), NOW)
+    assert gripper.position(NOW + 100_000_000, SOURCE_HUMAN).tolist() == [0.4]
+    assert gripper.position(NOW + SECOND, SOURCE_HUMAN) is None  # not fresh any more
+    assert gripper.position(NOW, SOURCE_VLA).tolist() == [0.1]
+
+
+@pytest.mark.parametrize(
+    "changes, says",
+    [({"gripper_names": ["finger"]}, "'gripper_min' has 0 numbers; write 1"), ({"gripper_names": ["x"]}, "'gripper_names' has x, also in 'action_names'")],
+)
+def test_a_gripper_that_is_not_described_is_refused(changes, says):
+    with pytest.raises(ParameterError, match=says):
+        small_robot.settings(**changes)

@@ -1,0 +1,57 @@
+"""The residual keeps its bound, whatever the actor gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import small_robot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_robot import CHUNK, HOME, TOKEN
+
+from rl_token_ros.control import safety_filter
+from rl_token_ros.control.safety_filter import Limits, SafetyFilter
+from rl_token_ros.policy.actor import ResidualActor
+from rl_token_ros.policy.residual_policy import ResidualPolicy
+from rl_token_ros.policy.rollout import Authority
+
+SCALE = np.array([0.0008, 0.002, 1e-5])
+ACTOR = ResidualActor(TOKEN, 9, CHUNK, 3, layers=2)
+LIMITS = Limits(HOME - 0.1, HOME + 0.1, np.full(3, 0.1), np.full(3, 2.0), np.full(3, 0.01))
+biases = st.lists(st.one_of(st.floats(width=32), st.floats(-3.0, 3.0)), min_size=CHUNK * 3, max_size=CHUNK * 3)
+windows = st.floats(-1.0, 1.0).map(lambda value: value * np.linspace(0.0, 1.0, CHUNK * 3).reshape(CHUNK, 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    outputs=st.lists(biases, min_size=1, max_size=2), sigma=st.floats(0.0, 1.0), correlation=st.floats(0.0, 0.999), interval=st.integers(1, CHUNK),
+    ramp=st.sampled_from([0.0, 0.1]), seen=st.lists(windows, min_size=1, max_size=12),
+)  # fmt: skip
+def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(outputs, sigma, correlation, interval, ramp, seen):
+    """For any weights, also not finite ones and while one version takes over from another; the noise is within the bound too."""
+    ACTOR.weights = None
+    authority = Authority(ACTOR, small_robot.settings(authority_ramp=ramp))
+    policy = ResidualPolicy(authority, SCALE, sigma, correlation, interval, seed=1)
+    limiter = SafetyFilter(LIMITS, 0.02)
+    limiter.seed(HOME)
+    policy.begin(1)
+    planned = seen[0]
+    for step, window in enumerate(seen):
+        if step % 6 == 0:
+            weights = small_robot.make_weights(1 + step)
+            weights.tensors["b2"][:] = outputs[step // 6 % len(outputs)]
+            authority.offer(weights)
+        authority.take(acting=True)
+        if ACTOR.weights is None:  # left, because what they gave was not finite: the base acts alone
+            return
+        if step % interval == 0:
+            planned = window
+        with np.errstate(invalid="ignore"):
+            action = policy.act(np.zeros(TOKEN, np.float32), np.zeros(9, np.float32), window)
+        before, was_moving = limiter.command, np.abs(limiter.velocity) * 0.02
+        command, reasons = limiter.step(before + action, before, stop_at_target=False)
+        if np.isfinite(action).all():
+            assert (np.abs(action - planned[step % interval]) <= SCALE * (1 + 1e-9) + 1e-12).all()
+        else:
+            assert reasons & safety_filter.NOT_FINITE
+            assert (np.abs(command - before) <= was_moving + 1e-12).all()
+        authority.acted(reasons)

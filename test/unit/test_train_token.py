@@ -1,0 +1,118 @@
+"""train_token: from the embeddings in bags to an encoder that control_node takes, with what it is worth."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+import small_robot
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("rosbags")
+
+from small_robot import HOME, TOKEN
+from test_bag_pipeline import STORE, M, embedding, pose, wrench
+
+from rl_token_ros.bags.topic_names import SETTINGS, TYPES
+from rl_token_ros.bags.writer import BagWriter
+from rl_token_ros.commands import train_token
+from rl_token_ros.rl_token.encoder import TokenEncoder
+from rl_token_ros.rl_token.training import fit
+
+START, STEP, COUNT = 1_700_000_000_000_000_000, 50_000_000, 400
+VLA = "a" * 64
+
+
+@pytest.fixture
+def bag(tmp_path):
+    """Writes a bag whose embeddings follow the tool's position."""
+
+    def make(name: str = "bag", vla: str = VLA, leave_out: str = "", count: int = COUNT):
+        random = np.random.default_rng(1)
+        spread = random.normal(size=(3, small_robot.ROWS * small_robot.WIDTH))
+        with BagWriter(tmp_path / name) as writer:
+
+            def write(ours: str, ns: int, message) -> None:
+                if ours != leave_out:
+                    writer.write(f"/{ours}", TYPES[ours], ns, bytes(STORE.serialize_cdr(message, TYPES[ours])))
+
+            told = {"number": 0, "vla_sha256": vla, "parameters": dataclasses.asdict(small_robot.settings())}
+            write(SETTINGS, START, M["std_msgs/msg/String"](json.dumps(told)))
+            for i in range(count):
+                ns, place = START + (i + 1) * STEP, random.normal(size=3)
+                write("ee_pose", ns, pose(ns, HOME + 0.01 * place))
+                write("wrench", ns, wrench(ns, random.normal(size=3)))  # the embeddings know nothing of it
+                matrix = (place @ spread + 0.05 * random.normal(size=spread.shape[1])).reshape(small_robot.ROWS, small_robot.WIDTH)
+                write("vla/embedding", ns + STEP // 2, embedding(ns, matrix))  # later than what it is about
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def train(monkeypatch, capsys):
+    """Runs train_token and gives its status and all it printed."""
+
+    def call(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["train_token", *map(str, arguments)])
+        status = train_token.main()
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return call
+
+
+def errors(said: str, group: str) -> dict[str, float]:
+    """Of the probe, by what it was read from."""
+    return dict(zip(("mean", "pooled", "token"), map(float, re.search(rf"^  {group} +(.*)$", said, re.M)[1].split())))
+
+
+def test_an_encoder_is_made_of_a_bag_and_knows_what_the_embeddings_knew(bag, train, tmp_path):
+    path = tmp_path / "out" / "token.onnx"
+    status, said = train(bag(), "--steps", 30, "--output", path)
+    assert status == 0, said
+    encoder = TokenEncoder(path, TOKEN)  # of the width in the bag's parameters
+    assert encoder.shape == (small_robot.ROWS, small_robot.WIDTH) and encoder.vla_sha256 == VLA
+    assert "80 of them held out" in said and float(re.search(r"held out: ([\d.]+) %", said)[1]) > 50.0
+    place = errors(said, "ee_position")
+    assert place["token"] < 0.3 * place["mean"]
+    force = errors(said, "wrench_force")
+    assert force["token"] > 0.9 * force["mean"]  # nothing can be read that is not there
+    assert re.search(r"30/30, \d+ s, 0 s left", said)
+
+
+def test_bags_of_one_vla_are_put_together_and_others_refused(bag, train, tmp_path):
+    out = ("--steps", 2, "--output", tmp_path / "token.onnx")
+    status, said = train(bag("one"), bag("two"), *out)
+    assert status == 0 and f"{2 * COUNT} observations" in said, said
+    status, said = train(bag("three"), bag("four", vla="b" * 64), *out)
+    assert status == 2 and "was recorded with another vla_sha256" in said
+
+
+def test_memory_bounds_what_is_kept(bag, train, tmp_path):
+    size = small_robot.ROWS * small_robot.WIDTH * 4
+    status, said = train(bag(), "--steps", 2, "--output", tmp_path / "token.onnx", "--memory", 150 * size / 1e9)
+    kept = int(re.search(r"(\d+) observations", said)[1])
+    assert status == 0 and 75 <= kept <= 150
+
+
+def test_bags_without_enough_end_with_a_sentence(bag, train, tmp_path):
+    out = ("--output", tmp_path / "token.onnx")
+    assert "the bag has no 'vla/embedding'" in train(bag("a", leave_out="vla/embedding"), *out)[1]
+    assert "hold 10 observations" in train(bag("b", count=10), *out)[1]
+    status, said = train(bag("c"), "--vla", tmp_path / "nothing", *out)
+    assert status == 2 and "there is no file" in said
+    status, said = train(bag("e", count=60), "--size", 128, *out)
+    assert status == 2 and "a token of 128 is wider than what 48 observations of 15 values can fill; write --size 15" in said
+    status, said = train(bag("d", leave_out=SETTINGS), "--steps", 2, "--size", 4, *out)
+    assert status == 0 and "fingerprint is not known" in said and "no measurement and no outcome" in said
+
+
+def test_a_token_wider_than_what_varies_is_refused():
+    three = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(0)).repeat(40, 1, 1)
+    with pytest.raises(ValueError, match="a token of 4 is wider than the 2 directions in which these embeddings vary; take 2 or less"):
+        fit(three, 4, 1, 8, 1e-3, 0.9)
