@@ -19,7 +19,7 @@ from rl_token_ros.bags.run_settings import control_of, read_settings
 from rl_token_ros.bags.topic_names import SETTINGS, TICKS, Names, RemapError
 from rl_token_ros.control import phase_switch
 from rl_token_ros.control.phase_switch import PhaseModel, PhaseSwitch, fit, groups
-from rl_token_ros.control.tick_record import TICK
+from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import images, measurements, replay_table
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.rl_token import encoder
@@ -93,7 +93,7 @@ def read(path: Path, control: Control, tokens: encoder.TokenEncoder | encoder.No
             continue  # damaged
         if name == TICKS:
             for row in replay_table.decode_table(message, COLUMNS, TICKS):
-                if row["event"] == TICK:
+                if row["event"] == Event.TICK:
                     now = int(row["stamp_sec"]) * SECOND + int(row["stamp_nanosec"])
                     found.ticks.append((now, bool(row["critical"]), bool(row["enabled"])))
         elif name in measurements.TYPES:

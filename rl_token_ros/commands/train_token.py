@@ -24,7 +24,7 @@ from rl_token_ros.bags.table_rows import TableReader
 from rl_token_ros.bags.topic_names import SETTINGS, Names, RemapError
 from rl_token_ros.evaluation.run_data import dtype_of
 from rl_token_ros.interfaces import images, measurements, replay_table
-from rl_token_ros.interfaces.replay_table import FAILURE, SUCCESS, TIME_LIMIT
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.rl_token.encoder import TokenEncoder
@@ -226,9 +226,9 @@ class _Reader:
         for raw in self._tables.rows(data, self._decode["replay"], self._dtype, "replay"):
             row = np.frombuffer(raw, self._dtype)[0]
             self._episode.append(int(row["stamp_sec"]) * 10**9 + int(row["stamp_nanosec"]))
-            if (ended := int(row["ended"])) != replay_table.NOT_ENDED:
-                if ended in (SUCCESS, FAILURE, TIME_LIMIT):
-                    self._episodes.append((self._episode[0], self._episode[-1], float(ended == SUCCESS)))
+            if (ended := int(row["ended"])) != Ended.NO:
+                if ended in (Ended.SUCCESS, Ended.FAILURE, Ended.TIME_LIMIT):
+                    self._episodes.append((self._episode[0], self._episode[-1], float(ended == Ended.SUCCESS)))
                 self._episode = []
 
     def _outcome(self, stamp: int) -> float:

@@ -18,14 +18,9 @@ from rl_token_ros.control.command_handshake import PATIENCE, Reception
 from rl_token_ros.control.episode import Episode
 from rl_token_ros.control.holding import Holding
 from rl_token_ros.control.proposals import Proposals
-from rl_token_ros.control.tick_record import (
-    INPUTS,
-    SOURCE_HOLD,
-    SOURCE_NONE,
-    Row,
-    State,
-)
+from rl_token_ros.control.tick_record import INPUTS, Row, State
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Clipped, Ended, Source
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.actor_weights import ActorWeights
 from rl_token_ros.policy.residual_policy import ResidualPolicy
@@ -91,7 +86,7 @@ class Controller:
         self.enabled = False
         self.stop_reason = ""
         self.counts: Counter[str] = Counter()
-        self.source, self.clipped = SOURCE_NONE, 0  # who made the last tick's command, and why the filter changed it
+        self.source, self.clipped = Source.NONE, 0  # who made the last tick's command, and why the filter changed it
         self._last_tick_ns = 0
         self._moved_ns = -1  # when a command last moved; what was measured before that is not where the arm is
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
@@ -101,13 +96,13 @@ class Controller:
     def set_critical(self, critical: bool, now_ns: int) -> None:
         """The critical phase: True begins an episode when the arm is enabled, False aborts one that has no outcome yet."""
         if not critical:
-            self.end_episode(replay_table.ABORTED)
+            self.end_episode(Ended.ABORTED)
         elif self.enabled and not self.stop_reason and not self.episode.active:
             self.policy.begin(now_ns)
             self.episode.begin(now_ns)
 
     def end_episode(self, code: int) -> None:
-        """The running episode, if any, ends with a code of replay_record.ENDINGS."""
+        """The running episode, if any, ends with a code of :class:`Ended`."""
         if self.episode.active:
             self.authority.episode_ended(code)
         self.episode.end(code)
@@ -169,14 +164,14 @@ class Controller:
 
         A running episode is aborted.
         """
-        self.end_episode(replay_table.ABORTED)
+        self.end_episode(Ended.ABORTED)
         if self.enabled:
             self.holding.leave(self._measured())
         self.enabled, self.reception.steps = False, 0
 
     def stop(self, reason: str) -> None:
         """Latched: hold the measured position until ~/reset_stop, whatever the inputs say. A running episode is aborted."""
-        self.end_episode(replay_table.ABORTED)
+        self.end_episode(Ended.ABORTED)
         self.stop_reason = self.stop_reason or reason
         if self.enabled:
             self.holding.release()
@@ -237,12 +232,12 @@ class Controller:
             self._clock_jumped(back_ns)
         paused_ns = now_ns - self._last_tick_ns if self._last_tick_ns else 0
         self._last_tick_ns = now_ns
-        self.source, self.clipped = SOURCE_NONE, 0
+        self.source, self.clipped = Source.NONE, 0
         self.authority.take(acting=self.episode.active and self.enabled)
         if not self.enabled:
             return self._resting(*self.holding.last(self._measured())) if self.holding.leaving else None
         if self.episode.over_time(now_ns):
-            self.end_episode(replay_table.TIME_LIMIT)
+            self.end_episode(Ended.TIME_LIMIT)
         if not self.stop_reason and (reason := self.arming.unsafe(now_ns)):
             self.stop(reason)
         if not self.stop_reason and paused_ns > LONGEST_PAUSE_NS:  # what is measured may be fresh again: that must not hide it
@@ -278,12 +273,12 @@ class Controller:
             residual = self.policy.act(*self._step_inputs)  # in shadow mode computed and reported, not executed
         if (human := self.proposals.human(now_ns)) is not None:
             self.policy.reset()
-            return Choice(human * rate, replay_table.SOURCE_HUMAN)
+            return Choice(human * rate, Source.HUMAN)
         if residual is not None and self.settings.mode == "actor":
-            return Choice(residual, replay_table.SOURCE_ACTOR)
+            return Choice(residual, Source.ACTOR)
         self.policy.reset()
         base = self.proposals.base(now_ns)
-        return None if base is None else Choice(base * rate, replay_table.SOURCE_VLA)
+        return None if base is None else Choice(base * rate, Source.VLA)
 
     def _execute(self, now_ns: int, measured: np.ndarray, choice: Choice) -> Command:
         """Filter, send, and record what was really sent."""
@@ -292,12 +287,13 @@ class Controller:
         target = before + choice.action if delta else choice.action
         command, clipped = self.filter.step(target, measured, stop_at_target=not delta)
         self.source, self.clipped = choice.source, clipped
-        if choice.source == replay_table.SOURCE_ACTOR:
+        if choice.source == Source.ACTOR:
             self.authority.acted(clipped)
         self.counts["ticks_" + ("vla", "actor", "human")[choice.source]] += 1
-        for bit, name in safety_filter.REASONS.items():
-            if clipped & bit:
-                self.counts["filter_" + name.replace(" ", "_")] += 1
+        if clipped:
+            for bit in Clipped:
+                if clipped & bit:
+                    self.counts[f"filter_{bit.name.lower()}"] += 1
         if self.episode.active:
             if self._step_inputs is None:
                 self.episode.skip()
@@ -305,7 +301,7 @@ class Controller:
                 token, proprio, window = self._step_inputs
                 self.episode.record(
                     now_ns,
-                    weights_version=self.policy.version if choice.source == replay_table.SOURCE_ACTOR else 0,
+                    weights_version=self.policy.version if choice.source == Source.ACTOR else 0,
                     source=choice.source,
                     clipped=clipped,
                     token=token,
@@ -345,7 +341,7 @@ class Controller:
         return self._resting(*self.holding.rest(measured))
 
     def _resting(self, command: np.ndarray, clipped: int) -> Command:
-        self.source, self.clipped = SOURCE_HOLD, clipped
+        self.source, self.clipped = Source.HOLD, clipped
         return Command(command, self.filter.velocity, holding=True)
 
     def _observe(self, now_ns: int, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 
 
 class Episode:
@@ -80,13 +80,13 @@ class Episode:
         self._unrecorded += 1
 
     def end(self, code: int) -> None:
-        """The episode ends with a code of replay_record.ENDINGS; nothing happens if there is none."""
+        """The episode ends with a code of :class:`Ended`; nothing happens if there is none."""
         if not self.active:
             return
         if self._held is not None:
-            unseen = self._unrecorded > self._chunk_length and code != replay_table.ABORTED
-            self._held["ended"] = replay_table.TIME_LIMIT if unseen else code
-            self._held["reward"] = float(code == replay_table.SUCCESS and not unseen)
+            unseen = self._unrecorded > self._chunk_length and code != Ended.ABORTED
+            self._held["ended"] = Ended.TIME_LIMIT if unseen else code
+            self._held["reward"] = float(code == Ended.SUCCESS and not unseen)
         self._release()
         self.active = False
         self.endings.append(code)

@@ -8,7 +8,7 @@ import numpy as np
 
 from rl_token_ros.control import chunk
 from rl_token_ros.control.proposals import Proposals
-from rl_token_ros.interfaces.replay_table import SOURCE_HUMAN
+from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.settings.control import Control
 
@@ -40,5 +40,5 @@ class Gripper:
 
     def position(self, now_ns: int, source: int) -> np.ndarray | None:
         """Where to be [G] while ``source`` (of replay_record) moves the arm; None: leave the grippers as they are."""
-        wanted = self._proposals.human(now_ns) if source == SOURCE_HUMAN else self._proposals.base(now_ns)
+        wanted = self._proposals.human(now_ns) if source == Source.HUMAN else self._proposals.base(now_ns)
         return None if wanted is None else np.minimum(np.maximum(wanted, self._low), self._high)

@@ -16,8 +16,9 @@ import numpy as np
 
 from rl_token_ros.control import chunk, tick_record
 from rl_token_ros.control.controller import Command, Controller
-from rl_token_ros.control.tick_record import Row
-from rl_token_ros.interfaces import images, replay_table
+from rl_token_ros.control.tick_record import Event, Row
+from rl_token_ros.interfaces import images
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.actor_weights import ActorWeights, Identity
@@ -151,7 +152,7 @@ class Pipeline:
 
     def tick(self, now_ns: int) -> Command | None:
         """One control step; None while the arm is disabled."""
-        return self._logged(tick_record.TICK, now_ns, lambda: self.controller.tick(now_ns))
+        return self._logged(Event.TICK, now_ns, lambda: self.controller.tick(now_ns))
 
     def enable(self, now_ns: int, other_publishers: Sequence[str] = ()) -> None:
         """Let the arm move, unless other nodes, of these names, publish `command`.
@@ -159,37 +160,37 @@ class Pipeline:
         Raises:
             Refused: it may not; the message says why.
         """
-        self._logged(tick_record.ENABLE, now_ns, lambda: self.controller.enable(now_ns, other_publishers))
+        self._logged(Event.ENABLE, now_ns, lambda: self.controller.enable(now_ns, other_publishers))
 
     def await_reception(self, now_ns: int) -> None:
         """Enabled it moves no earlier than :meth:`received`; where commands arrive in any case, as in a simulation, neither is called."""
-        self._logged(tick_record.AWAIT, now_ns, self.controller.await_reception)
+        self._logged(Event.AWAIT_HANDSHAKE, now_ns, self.controller.await_reception)
 
     def received(self, now_ns: int) -> None:
         """Commands arrive where they should."""
-        self._logged(tick_record.RECEIVED, now_ns, self.controller.received)
+        self._logged(Event.RECEIVED, now_ns, self.controller.received)
 
     def disable(self, now_ns: int) -> None:
         """Stop commanding; the commands of the next ticks bring the arm to rest where it is measured now."""
-        self._logged(tick_record.DISABLE, now_ns, self.controller.disable)
+        self._logged(Event.DISABLE, now_ns, self.controller.disable)
 
     def set_critical(self, critical: bool, now_ns: int) -> None:
         """The critical phase begins or ends."""
-        event = tick_record.CRITICAL if critical else tick_record.NOT_CRITICAL
+        event = Event.CRITICAL if critical else Event.NOT_CRITICAL
         self._logged(event, now_ns, lambda: self.controller.set_critical(critical, now_ns))
 
     def end_episode(self, code: int, now_ns: int) -> None:
         """The running episode ends: success, failure, or discarded (aborted)."""
-        event = {replay_table.SUCCESS: tick_record.SUCCESS, replay_table.FAILURE: tick_record.FAILURE}.get(code, tick_record.DISCARD)
+        event = {Ended.SUCCESS: Event.SUCCESS, Ended.FAILURE: Event.FAILURE}.get(code, Event.DISCARD)
         self._logged(event, now_ns, lambda: self.controller.end_episode(code))
 
     def stop(self, now_ns: int, reason: str = "~/stop was called") -> None:
         """Latched: hold the measured position."""
-        self._logged(tick_record.STOP, now_ns, lambda: self.controller.stop(reason))
+        self._logged(Event.STOP, now_ns, lambda: self.controller.stop(reason))
 
     def reset_stop(self, now_ns: int) -> None:
         """Clear a latched stop; the arm is disabled then."""
-        self._logged(tick_record.RESET_STOP, now_ns, self.controller.reset_stop)
+        self._logged(Event.RESET_STOP, now_ns, self.controller.reset_stop)
 
     def rollback(self, now_ns: int) -> str:
         """Return to the previous good weights; says what happened.
@@ -197,24 +198,24 @@ class Pipeline:
         Raises:
             WeightsError: there are none.
         """
-        return self._logged(tick_record.ROLLBACK, now_ns, self._rollback)
+        return self._logged(Event.ROLLBACK, now_ns, self._rollback)
 
     def call(self, event: int, now_ns: int) -> Command | None:
         """The call that a row of `~/ticks` with this ``event`` was logged for."""
         made: Callable[[], Any] = {
-            tick_record.TICK: lambda: self.tick(now_ns),
-            tick_record.ENABLE: lambda: self.enable(now_ns),
-            tick_record.DISABLE: lambda: self.disable(now_ns),
-            tick_record.CRITICAL: lambda: self.set_critical(True, now_ns),
-            tick_record.NOT_CRITICAL: lambda: self.set_critical(False, now_ns),
-            tick_record.SUCCESS: lambda: self.end_episode(replay_table.SUCCESS, now_ns),
-            tick_record.FAILURE: lambda: self.end_episode(replay_table.FAILURE, now_ns),
-            tick_record.DISCARD: lambda: self.end_episode(replay_table.ABORTED, now_ns),
-            tick_record.STOP: lambda: self.stop(now_ns),
-            tick_record.RESET_STOP: lambda: self.reset_stop(now_ns),
-            tick_record.ROLLBACK: lambda: self.rollback(now_ns),
-            tick_record.AWAIT: lambda: self.await_reception(now_ns),
-            tick_record.RECEIVED: lambda: self.received(now_ns),
+            Event.TICK: lambda: self.tick(now_ns),
+            Event.ENABLE: lambda: self.enable(now_ns),
+            Event.DISABLE: lambda: self.disable(now_ns),
+            Event.CRITICAL: lambda: self.set_critical(True, now_ns),
+            Event.NOT_CRITICAL: lambda: self.set_critical(False, now_ns),
+            Event.SUCCESS: lambda: self.end_episode(Ended.SUCCESS, now_ns),
+            Event.FAILURE: lambda: self.end_episode(Ended.FAILURE, now_ns),
+            Event.DISCARD: lambda: self.end_episode(Ended.ABORTED, now_ns),
+            Event.STOP: lambda: self.stop(now_ns),
+            Event.RESET_STOP: lambda: self.reset_stop(now_ns),
+            Event.ROLLBACK: lambda: self.rollback(now_ns),
+            Event.AWAIT_HANDSHAKE: lambda: self.await_reception(now_ns),
+            Event.RECEIVED: lambda: self.received(now_ns),
         }[event]
         result = made()
         return result if isinstance(result, Command) else None
@@ -258,7 +259,7 @@ class Pipeline:
         stamps = controller.input_stamps
         result = action()
         command = result if isinstance(result, Command) else None
-        ticked = event == tick_record.TICK
+        ticked = event == Event.TICK
         row = self.layout.pack(
             self._sequence,
             event,
@@ -266,7 +267,7 @@ class Pipeline:
             stamps,
             self.offered,
             self.parameters,
-            controller.source if ticked else tick_record.SOURCE_NONE,
+            controller.source if ticked else Source.NONE,
             controller.clipped if ticked else 0,
             self.layout.no_action if command is None else command.position.tolist(),
             self.layout.no_action if command is None else command.velocity.tolist(),

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NOT_FINITE, POSITION, LEAD, VELOCITY, ACCELERATION = 1, 2, 4, 8, 16
-REASONS = {NOT_FINITE: "not finite", POSITION: "position", LEAD: "lead", VELOCITY: "velocity", ACCELERATION: "acceleration"}
+from rl_token_ros.interfaces.codes import Clipped
 
 # Limits are met to within this share of the quantity: commands are sums of float64 steps.
 TOLERANCE = 1e-9
@@ -95,15 +94,15 @@ class SafetyFilter:
             stop_at_target: brake in time to come to rest there (a position to be in), or pass it (an increment).
 
         Returns:
-            The command [A], and why it is not the target: bits of REASONS.
+            The command [A], and why it is not the target: bits of :class:`Clipped`.
         """
         limits, command = self.limits, self.command
         reasons = 0
         if not _finite(measured):
-            measured, reasons = command, NOT_FINITE
+            measured, reasons = command, Clipped.NOT_FINITE
         if not _finite(target):
             # A target that is partly nonsense is not to be trusted in its other dimensions either.
-            target, reasons = command, NOT_FINITE
+            target, reasons = command, Clipped.NOT_FINITE
         # How far up and down the lead lets the command go: never beyond the position limits.
         np.add(measured, limits.lead, self._leash_up)
         np.add(measured, self._lead_down, self._leash_down)
@@ -129,7 +128,7 @@ class SafetyFilter:
         # Bytes are compared in a tenth of the time of values, and mostly nothing was changed.
         if (asked := target.tobytes()) != goal.tobytes():
             led = _clip(target, self._leash_down, self._leash_up, self._led).tobytes()
-            reasons |= (LEAD if led != asked else 0) | (POSITION if goal.tobytes() != led else 0)
+            reasons |= (Clipped.LEAD if led != asked else 0) | (Clipped.POSITION if goal.tobytes() != led else 0)
         if velocity.tobytes() != wanted.tobytes():
             reasons |= self._slowed(stop_at_target)
         return self._move(velocity.copy()), reasons
@@ -150,7 +149,7 @@ class SafetyFilter:
         beyond = (np.abs(changes, changes) > self._roundings).tobytes()
         size = len(self._rounding)
         braked, slowed, kept = (any(beyond[at : at + size]) for at in (0, size, 2 * size))
-        return (LEAD if braked and not stop_at_target else 0) | (VELOCITY if slowed else 0) | (ACCELERATION if kept else 0)
+        return (Clipped.LEAD if braked and not stop_at_target else 0) | (Clipped.VELOCITY if slowed else 0) | (Clipped.ACCELERATION if kept else 0)
 
     def _braking_speeds(self, distances: np.ndarray) -> np.ndarray:
         """Largest speeds [4, A] from which steps of at most acceleration * period come to rest within ``distances`` [4, A].

@@ -8,6 +8,7 @@ state, a replay that lacks something is in step again with the next row.
 
 from __future__ import annotations
 
+import enum
 import math
 import struct
 from dataclasses import dataclass
@@ -15,13 +16,29 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
-# What was called. The order is the code in column `event`.
-EVENTS = ("tick", "enable", "disable", "critical", "not critical", "success", "failure", "discard", "stop", "reset stop", "rollback", "await reception", "received")
-TICK, ENABLE, DISABLE, CRITICAL, NOT_CRITICAL, SUCCESS, FAILURE, DISCARD, STOP, RESET_STOP, ROLLBACK, AWAIT, RECEIVED = range(len(EVENTS))
 
-# Who made the command, beyond replay_record's VLA, actor and human: nobody, holding a position; nobody, no command.
-SOURCE_HOLD, SOURCE_NONE = 3, 4
-SOURCES = ("VLA", "actor", "human", "hold", "none")
+class Event(enum.IntEnum):
+    """What was called: the code in column `event`."""
+
+    TICK = 0
+    ENABLE = 1
+    DISABLE = 2
+    CRITICAL = 3
+    NOT_CRITICAL = 4
+    SUCCESS = 5
+    FAILURE = 6
+    DISCARD = 7
+    STOP = 8
+    RESET_STOP = 9
+    ROLLBACK = 10
+    AWAIT_HANDSHAKE = 11
+    RECEIVED = 12
+
+    @property
+    def label(self) -> str:
+        """For a person."""
+        return self.name.lower().replace("_", " ")
+
 
 # The inputs that a row names by stamp, in the order of columns `input_sec` and `input_nanosec`; zero: none held.
 INPUTS = ("joint_states", "ee_pose", "wrench", "vla/reference", "vla/embedding", "intervention")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rl_token_ros.evaluation.scores import Score, ScoredEpisode, score
-from rl_token_ros.interfaces.replay_table import ENDINGS
+from rl_token_ros.interfaces.codes import Ended
 
 RECENT_SECONDS = 60.0  # "now" in the status line and in the curve
 PRACTISED_SHARE = 0.4  # of the practice, at its end: what counts as practised
@@ -98,7 +98,7 @@ def status_line(run: Run, seconds_left: float) -> str:
     parts = [f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d} left"]
     if run.episodes:
         last = run.episodes[-1]
-        parts.append(f"episode {last.number}: {ENDINGS[last.ended]} in {last.seconds:.1f} s")
+        parts.append(f"episode {last.number}: {Ended(last.ended).label} in {last.seconds:.1f} s")
         parts.append(f"now {_brief(run.recent(last.end))}")
     parts.append(f"base {_brief(run.base())}")
     parts.append(f"weights v{run.control.get('weights_version', '0')}")

@@ -13,7 +13,7 @@ from rl_token_ros.evaluation import statistics
 from rl_token_ros.evaluation.findings import findings
 from rl_token_ros.evaluation.plots import groups_of
 from rl_token_ros.evaluation.run_data import Run
-from rl_token_ros.interfaces.replay_table import SOURCE_ACTOR, SOURCE_HUMAN, SOURCE_VLA
+from rl_token_ros.interfaces.codes import Source
 
 STYLE = """
 :root { color-scheme: light; --line: #e5e7eb; --soft: #6b7280; }
@@ -114,7 +114,7 @@ def _when(run: Run) -> str:
     if not run.ended:
         return "no times are known"
     begun = datetime.fromtimestamp(run.begun).strftime("%Y-%m-%d %H:%M")
-    steps = {name: run.sources_of_steps[code] for name, code in (("VLA", SOURCE_VLA), ("actor", SOURCE_ACTOR), ("human", SOURCE_HUMAN))}
+    steps = {name: run.sources_of_steps[code] for name, code in (("VLA", Source.VLA), ("actor", Source.ACTOR), ("human", Source.HUMAN))}
     made = ", ".join(f"{count} by the {name}" if name != "human" else f"{count} by a human" for name, count in steps.items() if count)
     text = f"begun {begun}, {(run.ended - run.begun) / 60:.1f} min; {len(run.episodes)} episodes" + (f", {run.aborted} aborted beside" if run.aborted else "")
     stopped = sum(end - begin for begin, end in run.stopped())

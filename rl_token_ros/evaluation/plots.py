@@ -10,7 +10,7 @@ import numpy as np
 
 from rl_token_ros.evaluation import statistics
 from rl_token_ros.evaluation.run_data import Run, Series
-from rl_token_ros.interfaces.replay_table import ENDINGS, SUCCESS, TIME_LIMIT
+from rl_token_ros.interfaces.codes import Ended
 
 matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402
@@ -18,7 +18,7 @@ from matplotlib import pyplot  # noqa: E402
 BASE, ACTOR, HUMAN = "#6b7280", "#2563eb", "#d97706"
 COLOURS = {"base": BASE, "actor": ACTOR, "human": HUMAN}
 SIZE, DPI = (4.6, 3.0), 180
-MARKERS = {SUCCESS: "o", TIME_LIMIT: "s"}  # others: x
+MARKERS = {Ended.SUCCESS: "o", Ended.TIME_LIMIT: "s"}  # others: x
 
 
 def draw(run: Run, folder: Path) -> list[tuple[str, str, Path]]:
@@ -54,7 +54,7 @@ def _episodes(run: Run, axes) -> bool:
         for ended in sorted({episode.ended for episode in run.episodes}):
             mine = [e for e in run.episodes if who(e) == name and e.ended == ended]
             if mine:
-                style = {"marker": MARKERS.get(ended, "x"), "color": colour, "label": f"{name}: {ENDINGS[ended]}", "fillstyle": "full" if ended == SUCCESS else "none"}
+                style = {"marker": MARKERS.get(ended, "x"), "color": colour, "label": f"{name}: {Ended(ended).label}", "fillstyle": "full" if ended == Ended.SUCCESS else "none"}
                 axes.plot(_minutes(run, [e.end for e in mine]), [e.seconds for e in mine], linestyle="", markersize=5, **style)
     return _finish(run, axes, "critical phase [s]")
 

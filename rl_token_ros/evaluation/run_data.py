@@ -19,6 +19,7 @@ from rl_token_ros.bags.table_rows import TableReader
 from rl_token_ros.bags.topic_names import SETTINGS, Names
 from rl_token_ros.evaluation.scores import EpisodeScorer, ScoredEpisode
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import WeightsError
 
@@ -183,7 +184,7 @@ class _Rows:
         rows = np.frombuffer(b"".join(raw), self._dtype)
         self.count += len(rows)
         self.steps.update(rows["source"].tolist())
-        self.aborted += int((rows["ended"] == replay_table.ABORTED).sum())
+        self.aborted += int((rows["ended"] == Ended.ABORTED).sum())
         self.episodes += self._scorer.add(rows)
 
 

@@ -7,13 +7,7 @@ from typing import Iterable
 
 import numpy as np
 
-from rl_token_ros.interfaces.replay_table import (
-    ABORTED,
-    NOT_ENDED,
-    SOURCE_ACTOR,
-    SOURCE_HUMAN,
-    SUCCESS,
-)
+from rl_token_ros.interfaces.codes import Ended, Source
 
 RESET_SECONDS = 3.0  # counted with every episode, whatever the scene's own reset took: throughput must not depend on it
 
@@ -24,7 +18,7 @@ class ScoredEpisode:
 
     Attributes:
         number: as in `replay`.
-        ended: code of replay_record.ENDINGS, never ABORTED.
+        ended: code of :class:`Ended`, never Ended.ABORTED.
         seconds: its length in robot time.
         end: robot time at its end, s.
         practised: whether the residual actor acted in it.
@@ -45,7 +39,7 @@ class ScoredEpisode:
     @property
     def success(self) -> bool:
         """Whether the task was done."""
-        return self.ended == SUCCESS
+        return self.ended == Ended.SUCCESS
 
 
 class EpisodeScorer:
@@ -62,8 +56,8 @@ class EpisodeScorer:
             if self._rows and self._rows[0]["episode"] != row["episode"]:
                 self._rows = []  # its end was lost
             self._rows.append(row)
-            if row["ended"] != NOT_ENDED:
-                if row["ended"] != ABORTED:
+            if row["ended"] != Ended.NO:
+                if row["ended"] != Ended.ABORTED:
                     done.append(self._score())
                 self._rows = []
         return done
@@ -79,9 +73,9 @@ class EpisodeScorer:
             ended=int(last["ended"]),
             seconds=_seconds(last) - _seconds(first) + self._period * (1 + int(first["step"])),
             end=_seconds(last),
-            practised=any(row["source"] == SOURCE_ACTOR for row in self._rows),
+            practised=any(row["source"] == Source.ACTOR for row in self._rows),
             weights_version=max(int(row["weights_version"]) for row in self._rows),
-            human=any(row["source"] == SOURCE_HUMAN for row in self._rows),
+            human=any(row["source"] == Source.HUMAN for row in self._rows),
             changed=sum(bool(row["clipped"]) for row in self._rows) / len(self._rows),
         )
 

@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-SOURCE_VLA, SOURCE_ACTOR, SOURCE_HUMAN = 0, 1, 2
-NOT_ENDED, SUCCESS, FAILURE, TIME_LIMIT, ABORTED = 0, 1, 2, 3, 4
-ENDINGS = ("running", "success", "failure", "time limit", "aborted")
+from rl_token_ros.interfaces.codes import Ended, Source
 
 # sensor_msgs/PointField datatypes.
 POINT_FIELD = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 8}
@@ -97,7 +95,7 @@ def decode(message: Any, expected: np.dtype) -> np.ndarray:
     for name in ("reward", "token", "proprio", "reference", "action"):
         if not np.isfinite(rows[name]).all():
             raise ReplayError(f"column '{name}' of 'replay' is not finite")
-    if (rows["ended"] >= len(ENDINGS)).any() or (rows["source"] > SOURCE_HUMAN).any():
+    if (rows["ended"] >= len(Ended)).any() or (rows["source"] > Source.HUMAN).any():
         raise ReplayError("columns 'ended' and 'source' of 'replay' hold unknown codes")
     return rows
 

@@ -18,18 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from rl_token_ros.interfaces.replay_table import (
-    ABORTED,
-    NOT_ENDED,
-    SOURCE_HUMAN,
-    SUCCESS,
-    TIME_LIMIT,
-)
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.settings.parameters import ParameterError
 
 # Executed residuals are bounded before the critic sees them: a human's may be far outside. Wide, not 1: pitfall 4.
 RESIDUAL_LIMIT = 5.0
-SOURCES = ("vla", "actor", "human")
 
 
 @dataclass
@@ -71,7 +64,7 @@ class Counters:
     windows_aborted: int = 0
     gaps: int = 0
     rows_lost: int = 0  # by sequence number
-    sources: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))  # rows of each
+    sources: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("vla", "actor", "human"), 0))  # rows of each
 
 
 class Replay:
@@ -144,7 +137,7 @@ class Replay:
         seq, episode, step, ended = int(row["seq"]), int(row["episode"]), int(row["step"]), int(row["ended"])
         c = self.counters
         c.rows += 1
-        c.sources[SOURCES[int(row["source"])]] += 1
+        c.sources[Source(int(row["source"])).name.lower()] += 1
         c.rows_lost += max(seq - self._last_seqs.get(self._robot, seq) - 1, 0)
         self._last_seqs[self._robot] = seq
         if self._last is None or (seq, episode, step) != tuple(v + (i != 1) for i, v in enumerate(self._last)):
@@ -155,7 +148,7 @@ class Replay:
             self._window(self._pending, self.chunk, self._powers[self.chunk])
             self._pending += self.stride
         self._last = (seq, episode, step)
-        if ended != NOT_ENDED:
+        if ended != Ended.NO:
             self._end(newest, ended)
             self._last = None
 
@@ -172,12 +165,12 @@ class Replay:
 
     def _end(self, newest: int, ended: int) -> None:
         c = self.counters
-        if ended == ABORTED:
+        if ended == Ended.ABORTED:
             self._remove_from(max(self._episode, self.first))
             return
         c.episodes += 1
-        c.successes += ended == SUCCESS
-        if ended == TIME_LIMIT:
+        c.successes += ended == Ended.SUCCESS
+        if ended == Ended.TIME_LIMIT:
             for start in range(self._pending, newest, self.stride):
                 self._window(start, newest - start, self._powers[newest - start])
         else:
@@ -262,7 +255,7 @@ class Replay:
         np.take(s["action"], chunk, axis=0, out=batch.action, mode="clip")
         batch.observed[:] = s["observed"][here]
         executed = np.arange(self.chunk) < batch.length[:, None]
-        batch.human[:] = (s["source"][chunk] == SOURCE_HUMAN) & executed
+        batch.human[:] = (s["source"][chunk] == Source.HUMAN) & executed
         np.subtract(batch.action, batch.reference.reshape(batch.action.shape), out=batch.residual)
         batch.residual /= self.scale
         np.clip(batch.residual, -RESIDUAL_LIMIT, RESIDUAL_LIMIT, out=batch.residual)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_token_ros.interfaces.replay_table import NOT_ENDED
+from rl_token_ros.interfaces.codes import Ended
 
 LONGEST = 10_000  # steps of an episode that are held; what is longer comes out in parts
 
@@ -31,7 +31,7 @@ class Episodes:
                 done.append(np.concatenate(held))
                 held.clear()
             held.append(row)
-            if row["ended"][0] != NOT_ENDED or len(held) >= LONGEST:
+            if row["ended"][0] != Ended.NO or len(held) >= LONGEST:
                 done.append(np.concatenate(held))
                 held.clear()
         return done

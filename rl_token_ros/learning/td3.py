@@ -123,7 +123,7 @@ class Td3:
     @torch.no_grad()
     def update(self, index: int, beta: float) -> None:
         """One critic update from batch ``index`` of the block, and every second time one of the actor and the averages."""
-        n, width = self.settings.batch_size, self.architecture.inputs
+        n = self.settings.batch_size
         rows = slice(index * n, (index + 1) * n)
         now, target = self.now[rows], self.target(rows)
         error = self.critic.forward(now) - target

@@ -23,6 +23,7 @@ from rl_token_ros.control.gripper import Gripper
 from rl_token_ros.control.phase_switch import PhaseWatch
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.interfaces import diagnostics, replay_table
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.nodes.background_work import Beside
 from rl_token_ros.nodes.command_topic import UNNAMED, CommandTopic
 from rl_token_ros.nodes.command_writer import CommandWriter
@@ -80,7 +81,7 @@ class ControlNode(Node):
         self.create_service(SetBool, "~/critical_phase", self._serve_critical)
         self._serve("~/success", lambda: self._outcome(True))
         self._serve("~/failure", lambda: self._outcome(False))
-        self._serve("~/discard", lambda: self._end_episode(replay_table.ABORTED))
+        self._serve("~/discard", lambda: self._end_episode(Ended.ABORTED))
         self._serve("~/stop", lambda: self.pipeline.stop(self._now()))
         self._serve("~/reset_stop", lambda: self.pipeline.reset_stop(self._now()))
         self._serve("~/rollback", lambda: self.pipeline.rollback(self._now()))
@@ -197,7 +198,7 @@ class ControlNode(Node):
             self._critical(True)
 
     def _outcome(self, success: bool) -> None:
-        self._end_episode(replay_table.SUCCESS if success else replay_table.FAILURE)
+        self._end_episode(Ended.SUCCESS if success else Ended.FAILURE)
 
     def _end_episode(self, code: int) -> None:
         self.pipeline.end_episode(code, self._now())

@@ -18,7 +18,7 @@ from sensor_msgs.msg import JointState, Joy, PointCloud2
 from std_msgs.msg import String, UInt8
 from std_srvs.srv import SetBool, Trigger
 
-from rl_token_ros.control.tick_record import TICK
+from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.launching.compositions import NodeProcess, parse_remaps
 from rl_token_ros.nodes.measurement_topics import LATCHED
@@ -100,7 +100,7 @@ class OperatorNode(Node):
             self.view.ticked(row, self._now())
             if abs(self._now() - row.now_ns) > CLOCKS_APART:
                 self._tell(f"control_node's clock is {(row.now_ns - self._now()) * 1e-9:+.1f} s off: it takes no intervention older than intervention_timeout")
-            if row.event == TICK:
+            if row.event == Event.TICK:
                 self.hand.commanded(row.command if row.enabled and not row.stopped and np.isfinite(row.command).all() else None)
 
     def _on_settings(self, message: String) -> None:

@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rl_token_ros.control import safety_filter
-from rl_token_ros.control.tick_record import INPUTS, SOURCE_HOLD, SOURCE_NONE, TICK
-from rl_token_ros.interfaces import replay_table
-from rl_token_ros.interfaces.replay_table import ABORTED, ENDINGS, SUCCESS
+from rl_token_ros.control.tick_record import INPUTS, Event
+from rl_token_ros.interfaces.codes import Clipped, Ended, Source
 
 SECOND = 1_000_000_000
 SILENT_SECONDS = 1.0  # without a tick: control_node is not heard
@@ -93,17 +91,17 @@ class View:
 
     def ticked(self, row: Tick, now_ns: int) -> None:
         """A row of `~/ticks`."""
-        if self.row is not None and row.event == TICK:
+        if self.row is not None and row.event == Event.TICK:
             if 0 < self.row.chunk_ns < row.chunk_ns:
                 self._replaced.append(row.now_ns - self.row.chunk_ns)
-        if row.event == TICK or self.row is None:
+        if row.event == Event.TICK or self.row is None:
             self.row = row
         self.heard_ns = now_ns
 
     def ended(self, code: int) -> None:
-        """An episode ended with a code of replay_record.ENDINGS."""
+        """An episode ended with a code of :class:`Ended`."""
         self.last_ending = code
-        if code != ABORTED:
+        if code != Ended.ABORTED:
             self.endings.append(code)
 
     def tell(self, text: str) -> None:
@@ -128,9 +126,9 @@ class View:
             return "4 latched stop"
         if not row.enabled:
             return "- disabled"
-        if row.source == SOURCE_HOLD:
+        if row.source == Source.HOLD:
             return "3 holding the measured position"
-        if row.source == replay_table.SOURCE_HUMAN:
+        if row.source == Source.HUMAN:
             return "- a human acts"
         age = row.now_ns - row.chunk_ns
         old = self._replaced and age > STALE * max(self._replaced)
@@ -153,14 +151,14 @@ class View:
             arm = arm.upper().split(":")[0] + arm[len(arm.split(":")[0]) :]
         else:
             arm = "ENABLED: the arm may move"
-        limits = ", ".join(name for bit, name in safety_filter.REASONS.items() if row.clipped & bit)
+        limits = ", ".join(bit.label for bit in Clipped if row.clipped & bit)
         phase = "off"
         if row.critical:
             limit = f" of {self.episode_time_limit:g}" if self.episode_time_limit else ""
             phase = f"ON, episode {row.episode}, {(row.now_ns - row.begun_ns) / SECOND:.1f}{limit} s"
         if "phase_probability" in control:
             phase += f"; the classifier says {100 * float(control['phase_probability']):.0f} %"
-        wins = sum(code == SUCCESS for code in self.endings)
+        wins = sum(code == Ended.SUCCESS for code in self.endings)
         rate = f"{wins} of the last {len(self.endings)} succeeded ({100 * wins / len(self.endings):.0f} %)" if self.endings else "none judged yet"
         refusal = control.get("last_refusal", "")
         return [
@@ -169,7 +167,7 @@ class View:
             f"  mode      {self.mode}",
             f"  ladder    {self.ladder()}",
             f"  phase     {phase}",
-            f"  outcome   {ENDINGS[self.last_ending] if self.last_ending else 'none yet'}; {rate}",
+            f"  outcome   {Ended(self.last_ending).label if self.last_ending else 'none yet'}; {rate}",
             f"  weights   version {row.weights_version}, {control.get('weights_accepted', '?')} accepted, {control.get('weights_refused', '?')} refused"
             f"{f': {refusal}' if refusal else ''}",
             f"  refused   {control.get('refused_inputs', '?')} inputs, {control.get('missed_ticks', '?')} ticks missed",
@@ -177,11 +175,11 @@ class View:
 
     def _actor(self) -> str:
         source = self.row.source
-        if source == replay_table.SOURCE_HUMAN:
+        if source == Source.HUMAN:
             return f"HUMAN ({', '.join(self.hand)})" if self.hand else "HUMAN (another's hand)"
-        if source == replay_table.SOURCE_ACTOR:
+        if source == Source.ACTOR:
             share = f", {100 * self.row.share:.0f} % of the residual" if self.row.share < 1.0 else ""
             return f"actor, weights {self.row.weights_version}{share}"
-        names = {replay_table.SOURCE_VLA: "VLA", SOURCE_HOLD: "nobody, it holds", SOURCE_NONE: "nobody"}
+        names = {Source.VLA: "VLA", Source.HOLD: "nobody, it holds", Source.NONE: "nobody"}
         waiting = f"; a hand ({', '.join(self.hand)}) is on it" if self.hand else ""
         return names[source] + waiting

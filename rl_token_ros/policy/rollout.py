@@ -11,8 +11,7 @@ from collections import deque
 
 import numpy as np
 
-from rl_token_ros.control import safety_filter
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Clipped, Ended
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
 from rl_token_ros.settings.control import Control
@@ -20,7 +19,7 @@ from rl_token_ros.settings.control import Control
 PAST = 10  # versions that have acted, for rollbacks
 # What the filter changes because the arm cannot do it. That the command may not lead the arm further, or changes too fast, is no such
 # sign: in contact the one is every second command, and the other happens wherever a chunk meets the next.
-IMPOSSIBLE = safety_filter.POSITION | safety_filter.VELOCITY
+IMPOSSIBLE = Clipped.POSITION | Clipped.VELOCITY
 WINDOW, REFERENCE, LEAST_REFERENCE = 20, 50, 10  # episodes: the newest, those before, and how few of those say something
 SPACING = 5  # episodes between two versions that are kept for a return: weights take megabytes
 IMPROBABLE = 1e-6  # of a jump that is none; it is looked for after every episode, and chance gets there once in 10^5 of them
@@ -180,19 +179,19 @@ class Authority:
     # --- how it goes --------------------------------------------------------------------------------------------------
 
     def acted(self, clipped: int) -> None:
-        """A control step of theirs was executed; ``clipped``: why the filter changed it, bits of filter.REASONS."""
+        """A control step of theirs was executed; ``clipped``: why the filter changed it, bits of :class:`Clipped`."""
         self._steps += 1
         self._acted += 1
         self._impossible += bool(clipped & IMPOSSIBLE)
-        if clipped & safety_filter.NOT_FINITE:
+        if clipped & Clipped.NOT_FINITE:
             self._note("its residuals are not finite", self._past[-1] if self._past else None)
 
     def episode_ended(self, code: int) -> None:
-        """An episode ended with a code of replay_record.ENDINGS."""
-        if self._acted and code != replay_table.ABORTED:
+        """An episode ended with a code of :class:`Ended`."""
+        if self._acted and code != Ended.ABORTED:
             current = self.actor.weights
             for what, jumps, bad in (
-                ("episodes failed", self._failures, code != replay_table.SUCCESS),
+                ("episodes failed", self._failures, code != Ended.SUCCESS),
                 ("episodes had most commands changed by the filter", self._interventions, 2 * self._impossible > self._acted),
             ):
                 if (found := jumps.add(bad, current)) is not None:

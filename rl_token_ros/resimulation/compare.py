@@ -13,6 +13,7 @@ from rl_token_ros.bags.reader import Record
 from rl_token_ros.bags.table_rows import TableReader
 from rl_token_ros.control.tick_record import Row
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 
 WAITING = 10_000  # entries that may wait for their counterpart
 
@@ -71,7 +72,7 @@ class Transitions:
 
     def _compare(self, row: bytes, side: int) -> None:
         if side == 1 and (code := row[self._ended_at]):
-            self.endings[replay_table.ENDINGS[code]] += 1
+            self.endings[Ended(code).label] += 1
         stamp = int.from_bytes(row[self._stamp_at : self._stamp_at + 8], "little")
         if (other := self._pairs.meet(stamp, row, side)) is not None:
             same = other[4:] == row[4:]  # `seq` counts from the node's start, which may not be in the bag

@@ -6,8 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from rl_token_ros.control import safety_filter, tick_record
-from rl_token_ros.control.tick_record import INPUTS, Row
+from rl_token_ros.control.tick_record import INPUTS, Event, Row
+from rl_token_ros.interfaces.codes import Clipped, Source
 from rl_token_ros.resimulation.resimulator import Step
 from rl_token_ros.settings.control import Control
 from rl_token_ros.system.timing import Percentiles
@@ -88,10 +88,10 @@ class Figures:
     def add(self, step: Step) -> None:
         """One step."""
         row, again = step.row, step.again
-        self.steps[tick_record.EVENTS[row.event]] += 1
+        self.steps[Event(row.event).label] += 1
         self._first_ns = row.now_ns if self._first_ns is None else self._first_ns
         self.last_ns = max(self.last_ns, row.now_ns)
-        if row.event == tick_record.TICK:
+        if row.event == Event.TICK:
             self._follow(step)
         if step.unchecked or again is None:
             self.unchecked += 1
@@ -102,7 +102,7 @@ class Figures:
                 self.compared += 1
                 self.alike += not difference.any()
             return
-        if row.event == tick_record.TICK and (row.commands or again.commands):
+        if row.event == Event.TICK and (row.commands or again.commands):
             self._compare(step, row, again)
         elif step.differs:
             self._name(row, step.differs)
@@ -127,9 +127,9 @@ class Figures:
     def _follow(self, step: Step) -> None:
         row = step.row
         self.sources[row.source] += 1
-        for bit, name in safety_filter.REASONS.items():
+        for bit in Clipped:
             if row.clipped & bit:
-                self.clipped[name] += 1
+                self.clipped[bit.label] += 1
         if (stamp := row.inputs.get("vla/reference")) is not None:
             self.chunk_age.add((row.now_ns - stamp) * 1e-9)
         measured = [row.inputs[topic] for topic in INPUTS[:3] if topic in row.inputs]
@@ -154,7 +154,7 @@ class Figures:
         ms, names = 1e3, self.settings.action_names
         unit = self.settings.action_units
         lines = [f"{self.steps['tick']} control steps over {self.seconds:.1f} s, {self.commands} of them with a command"]
-        made = [f"{tick_record.SOURCES[source]} {count}" for source, count in sorted(self.sources.items()) if source != tick_record.SOURCE_NONE]
+        made = [f"{Source(source).label} {count}" for source, count in sorted(self.sources.items()) if source != Source.NONE]
         if made:
             lines.append("made by: " + ", ".join(made))
         if self.checked:

@@ -20,11 +20,10 @@ from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.bags.run_settings import control_of
 from rl_token_ros.bags.table_rows import TableReader
 from rl_token_ros.bags.topic_names import TICKS
-from rl_token_ros.control import tick_record
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.pipeline import Pipeline
-from rl_token_ros.control.tick_record import Layout, Row
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.control.tick_record import Event, Layout, Row
+from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.inputs import Inputs
 from rl_token_ros.settings.control import Control
@@ -196,9 +195,9 @@ class Replayer:
         else:
             self.rows += rows
         self._in_step = not (step.unchecked or step.differs or weights_lost or step.again is None)
-        if row.event in (tick_record.ENABLE, tick_record.RECEIVED):
+        if row.event in (Event.ENABLE, Event.RECEIVED):
             self._told = self._in_step  # the next command starts from what was measured then, which the row does not tell
-        self._told |= self._in_step or row.event == tick_record.TICK
+        self._told |= self._in_step or row.event == Event.TICK
         return step
 
     def _begin(self, row: Row) -> None:
@@ -220,7 +219,7 @@ class Replayer:
         if again is None:
             return
         step.differs = self._layout.differing(row.raw, again.raw)
-        acted = row.source == replay_table.SOURCE_ACTOR
+        acted = row.source == Source.ACTOR
         if weights_lost and not acted:
             step.differs = [name for name in step.differs if name not in ABOUT_WEIGHTS]
         if step.unchecked:

@@ -17,8 +17,8 @@ from rl_token_ros.bags.command_reader import CommandReader
 from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.pipeline import Pipeline
-from rl_token_ros.control.tick_record import INPUTS, TICK, Row
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.control.tick_record import INPUTS, Event, Row
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.inputs import hand_over
 from rl_token_ros.resimulation.resimulator import Step
@@ -104,7 +104,7 @@ class UntracedReplayer:
         elif ours == "critical_phase":
             pipeline.set_critical(bool(message.data), now)
         elif ours == "outcome":
-            pipeline.end_episode(replay_table.SUCCESS if message.data else replay_table.FAILURE, now)
+            pipeline.end_episode(Ended.SUCCESS if message.data else Ended.FAILURE, now)
         elif ours == "actor/weights":
             pipeline.admit(bytes(message.data))
 
@@ -150,4 +150,4 @@ class UntracedReplayer:
             controller.filter.command, controller.filter.velocity = self._sent[1].copy(), self._velocity.copy()
         pipeline.tick(now)
         rows = [pipeline.layout.unpack(raw) for raw in pipeline.take_log()]
-        return next(row for row in reversed(rows) if row.event == TICK)
+        return next(row for row in reversed(rows) if row.event == Event.TICK)

@@ -15,7 +15,8 @@ import numpy as np
 
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.pipeline import Pipeline
-from rl_token_ros.interfaces import image_cdr, measurements, replay_table
+from rl_token_ros.interfaces import image_cdr, measurements
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.policy.residual_policy import ResidualPolicy
@@ -37,7 +38,7 @@ class EpisodeResult:
     """How a critical phase went.
 
     Attributes:
-        ended: code of replay_record.ENDINGS; ABORTED also when the critical phase was never reached.
+        ended: code of :class:`Ended`; ABORTED also when the critical phase was never reached.
         rows: what `replay` would have carried, structured array [n].
         reached: whether the critical phase was entered.
     """
@@ -119,7 +120,7 @@ class ClosedLoop:
                 pipeline.set_critical(True, self.now_ns)
                 self._read()
             if simulation.outcome is not None:
-                pipeline.end_episode(replay_table.SUCCESS if simulation.outcome else replay_table.FAILURE, self.now_ns)
+                pipeline.end_episode(Ended.SUCCESS if simulation.outcome else Ended.FAILURE, self.now_ns)
             new_rows, endings = controller.episode.take()
             rows += new_rows
             if on_rows is not None:
@@ -130,7 +131,7 @@ class ClosedLoop:
             elif not controller.episode.active and (
                 reached or simulation.outcome is not None or self.now_ns - begun_ns > self.sim_settings.approach_limit * 1e9
             ):
-                ended = replay_table.ABORTED  # not reached, or the arm was stopped by then
+                ended = Ended.ABORTED  # not reached, or the arm was stopped by then
         simulation.begin_reset()
         if reached:
             pipeline.set_critical(False, self.now_ns)

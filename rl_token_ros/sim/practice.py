@@ -9,7 +9,7 @@ from typing import Any, Callable
 import numpy as np
 
 from rl_token_ros.evaluation.scores import EpisodeScorer, ScoredEpisode
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.learning.learner import Learner
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy import actor_weights
@@ -170,7 +170,7 @@ def run_episodes(
     for _ in range(episodes):
         result = loop.episode(on_step=on_step)
         reached += result.reached
-        if result.ended != replay_table.ABORTED:
+        if result.ended != Ended.ABORTED:
             scored += scorer.add(result.rows)
     loop.simulation.close()
     return scored, reached / episodes

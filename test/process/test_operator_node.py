@@ -18,7 +18,7 @@ from geometry_msgs.msg import TwistStamped
 from sensor_msgs.msg import JointState, Joy
 from world import World
 
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.nodes.control_node import ControlNode
 from rl_token_ros.nodes.operator_node import OperatorNode
 from rl_token_ros.operator.terminal import Terminal
@@ -88,7 +88,7 @@ def test_keys_enable_judge_stop_and_reset(graph, control, world, operator, tty):
     assert "DISABLED" in tty.screen and "mode      vla" in tty.screen
     enable(graph, control, tty)
     graph.wait_for(lambda: "ENABLED: the arm may move" in tty.screen, "that on the screen")
-    for judgement, code in (("s", replay_table.SUCCESS), ("f", replay_table.FAILURE), ("x", replay_table.ABORTED), ("c", replay_table.ABORTED)):
+    for judgement, code in (("s", Ended.SUCCESS), ("f", Ended.FAILURE), ("x", Ended.ABORTED), ("c", Ended.ABORTED)):
         tty.press("c")
         graph.wait_for(lambda: "ON, episode" in tty.screen, "the critical phase on the screen")
         count = len(world.endings)
@@ -125,7 +125,7 @@ def test_a_hand_by_keys_is_recorded_as_human_and_handed_back(graph, control, wor
     tty.press("s")
     graph.wait_for(lambda: world.endings, "the end")
     sources = [int(row["source"]) for row in world.rows]
-    assert sources.count(replay_table.SOURCE_HUMAN) > 3 and sources[-1] == replay_table.SOURCE_VLA
+    assert sources.count(Source.HUMAN) > 3 and sources[-1] == Source.VLA
     steps = np.diff([[m.pose.position.x, m.pose.position.y, m.pose.position.z] for m in world.commands], axis=0)
     assert (np.abs(steps) <= 0.1 * 0.02 + 1e-9).all()
 
@@ -145,15 +145,15 @@ def test_the_joysticks_deadman_acts_while_held_and_silence_takes_it_off(graph, c
     graph.wait_for(lambda: operator.joystick._before is not None, "the joystick heard")
     state.update(pressed=[4], axis=-1.0)
     begin = world.position.copy()
-    graph.wait_for(lambda: control.controller.source == replay_table.SOURCE_HUMAN and world.position[1] < begin[1] - 0.002, "the arm moved")
+    graph.wait_for(lambda: control.controller.source == Source.HUMAN and world.position[1] < begin[1] - 0.002, "the arm moved")
     state.update(pressed=[])
-    graph.wait_for(lambda: not operator.hand.active and control.controller.source == replay_table.SOURCE_VLA, "handed back")
+    graph.wait_for(lambda: not operator.hand.active and control.controller.source == Source.VLA, "handed back")
     state.update(pressed=[4], axis=0.0)
     graph.wait_for(lambda: operator.hand.by == ["joy"], "taken over again")
     world.destroy_timer(timer)
     graph.wait_for(lambda: not operator.hand.active, "the silence noticed")
     assert "the joystick is silent: handed back" in operator.view.told
-    graph.wait_for(lambda: control.controller.source == replay_table.SOURCE_VLA, "the VLA again")
+    graph.wait_for(lambda: control.controller.source == Source.VLA, "the VLA again")
 
 
 def test_a_leader_arm_and_a_spacemouse(graph, control, world, operator, tty):
@@ -182,7 +182,7 @@ def test_a_leader_arm_and_a_spacemouse(graph, control, world, operator, tty):
     graph.wait_for(lambda: operator.hand._leader is not None, "the leader heard")
     tty.press("t")
     graph.wait_for(lambda: operator.hand.by == ["keys"], "taken over")
-    graph.wait_for(lambda: control.controller.source == replay_table.SOURCE_HUMAN, "the human acts")
+    graph.wait_for(lambda: control.controller.source == Source.HUMAN, "the human acts")
     begin = world.position.copy()
     at["x"] = 1.02
     graph.wait_for(lambda: world.position[0] > begin[0] + 0.018, "it follows the leader")

@@ -38,7 +38,7 @@ def test_package_xml_depends_on_every_ros_package_that_is_imported():
 
 def test_logic_imports_no_torch_on_the_robot():
     """Control and VLA run where torch is not installed."""
-    code = "import sys; sys.modules['torch'] = None\nimport rl_token_ros.controller, rl_token_ros.vla.onnx, rl_token_ros.processes"
+    code = "import sys; sys.modules['torch'] = None\nimport rl_token_ros.control.pipeline, rl_token_ros.vla.onnx, rl_token_ros.launching.compositions"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -88,5 +88,5 @@ def test_installed_wheel_runs(wheel, tmp_path):
         result = run(folder / "lib" / "rl_token_ros" / name)
         assert result.returncode == 2
         assert f"rl_token {name}: " in result.stderr and "is not installed" in result.stderr
-    config = run(folder / "bin" / "python", "-c", "from rl_token_ros.processes import config_file; print(config_file('sim'))")
+    config = run(folder / "bin" / "python", "-c", "from rl_token_ros.settings.files import config_file; print(config_file('sim'))")
     assert Path(config.stdout.strip()) == folder.resolve() / "share" / "rl_token_ros" / "config" / "sim.yaml"

@@ -22,6 +22,7 @@ from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import UInt8, UInt8MultiArray
 
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.launching.compositions import COMPOSITIONS, compose
 from rl_token_ros.launching.runner import Runner
@@ -90,10 +91,10 @@ def test_the_loop_runs_and_every_process_ends_cleanly_when_interrupted(tmp_path)
         def newest_row() -> np.ndarray:
             return replay_table.decode(listener.messages["replay"][-1], dtype)[-1]
 
-        listener.wait(lambda: newest_row()["ended"] != replay_table.NOT_ENDED, "the ending of the last episode")
+        listener.wait(lambda: newest_row()["ended"] != Ended.NO, "the ending of the last episode")
         rows = np.concatenate([replay_table.decode(message, dtype) for message in listener.messages["replay"]])
         for episode in np.unique(rows["episode"]):
-            assert rows[rows["episode"] == episode]["ended"][-1] != replay_table.NOT_ENDED
+            assert rows[rows["episode"] == episode]["ended"][-1] != Ended.NO
         assert actor_weights.decode(bytes(listener.messages["actor/weights"][-1].data)).version > 0
         assert int(control_report(listener)["weights_refused"]) == 0
         sent = np.array([[m.pose.position.x, m.pose.position.y, m.pose.position.z] for m in listener.messages["command"]])

@@ -29,6 +29,7 @@ from rl_token_ros.bags.reader import Bag
 from rl_token_ros.bags.seeds import Seed
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.launching.compositions import NodeProcess, compose
 from rl_token_ros.launching.compositions import recorded as recorded_by
 from rl_token_ros.nodes.measurement_topics import LATCHED
@@ -121,7 +122,7 @@ def rows(count: int, episode: int = 1, value: float = 0.0) -> np.ndarray:
     made = np.zeros(count, DTYPE)
     made["seq"], made["step"], made["episode"], made["critical"] = np.arange(count), np.arange(count), episode, 1
     made["token"] = value
-    made["ended"][-1], made["reward"][-1] = replay_table.SUCCESS, 1.0
+    made["ended"][-1], made["reward"][-1] = Ended.SUCCESS, 1.0
     return made
 
 

@@ -16,7 +16,8 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from world import World, trajectory
 
-from rl_token_ros.interfaces import images, replay_table
+from rl_token_ros.interfaces import images
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.nodes import command_topic
 from rl_token_ros.nodes.control_node import ControlNode
 
@@ -233,11 +234,11 @@ def test_every_way_to_end_an_episode_ends_it(graph, control, moving, how):
         moving.critical.publish(type_of(moving.critical, data=False))
     else:
         assert moving.call(graph, how).success
-    code = {"success": replay_table.SUCCESS, "failure": replay_table.FAILURE}.get(how.split()[-1], replay_table.ABORTED)
+    code = {"success": Ended.SUCCESS, "failure": Ended.FAILURE}.get(how.split()[-1], Ended.ABORTED)
     graph.wait_for(lambda: moving.endings == [code], "episode_ended")
     graph.wait_for(lambda: moving.rows[-1]["ended"] == code, "the last row")
     assert [row["seq"] for row in moving.rows] == list(range(len(moving.rows)))
-    assert moving.rows[-1]["source"] == replay_table.SOURCE_ACTOR
+    assert moving.rows[-1]["source"] == Source.ACTOR
     assert not control.controller.episode.active
 
 
@@ -290,11 +291,11 @@ def test_a_human_takes_over_and_gives_back(graph, control, moving):
         message = JointState(name=["z", "x", "y"], position=[0.0001, 0.0, 0.0])
         message.header.stamp = moving.get_clock().now().to_msg()
         moving.intervention.publish(message)
-        return sources() == {replay_table.SOURCE_HUMAN}
+        return sources() == {Source.HUMAN}
 
     graph.wait_for(human, "rows of the human")
     assert moving.rows[-1]["action"][2] > 0.0
-    graph.wait_for(lambda: sources() == {replay_table.SOURCE_ACTOR}, "rows of the actor again")
+    graph.wait_for(lambda: sources() == {Source.ACTOR}, "rows of the actor again")
 
 
 def test_malformed_messages_are_counted_and_do_not_stop_the_control(graph, control, moving, random):
@@ -350,8 +351,8 @@ def test_closing_it_says_a_last_command_and_the_ending_of_the_episode(graph, con
     graph.wait_for(lambda: len(moving.rows) > 3, "rows")
     count = len(moving.commands)
     control.close()
-    graph.wait_for(lambda: moving.endings == [replay_table.ABORTED], "episode_ended")
-    graph.wait_for(lambda: moving.rows[-1]["ended"] == replay_table.ABORTED, "the last row")
+    graph.wait_for(lambda: moving.endings == [Ended.ABORTED], "episode_ended")
+    graph.wait_for(lambda: moving.rows[-1]["ended"] == Ended.ABORTED, "the last row")
     graph.wait_for(lambda: len(moving.commands) > count, "a last command")
 
 
@@ -364,7 +365,7 @@ def test_tokens_and_weights_from_the_worker_meet_the_tick_unharmed(graph, contro
         graph.executor.spin_once(timeout_sec=0.01)
     graph.wait_for(lambda: control.controller.actor.version == 59, "the newest weights")
     moving.call(graph, "success")
-    graph.wait_for(lambda: moving.rows and moving.rows[-1]["ended"] == replay_table.SUCCESS, "the last row")
-    versions = [int(row["weights_version"]) for row in moving.rows if row["source"] == replay_table.SOURCE_ACTOR]
+    graph.wait_for(lambda: moving.rows and moving.rows[-1]["ended"] == Ended.SUCCESS, "the last row")
+    versions = [int(row["weights_version"]) for row in moving.rows if row["source"] == Source.ACTOR]
     assert versions == sorted(versions)
     assert control.gate.refused == 0

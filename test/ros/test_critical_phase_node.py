@@ -9,7 +9,7 @@ from world import World
 
 from rl_token_ros.control import phase_switch
 from rl_token_ros.control.phase_switch import PhaseModel
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.nodes.control_node import ControlNode
 from rl_token_ros.policy.actor_weights import fingerprint
 
@@ -29,7 +29,7 @@ def test_it_begins_where_it_learned_to_and_not_again_where_the_operator_ended_it
     assert world.position[0] > small_robot.HOME[0] + 0.003
     graph.wait_for(lambda: float(world.report.get("phase_probability", "0")) > model.enter, "what it thinks in /diagnostics")
     assert world.call(graph, "critical_phase", False).success
-    graph.wait_for(lambda: world.endings == [replay_table.ABORTED], "ended by the operator")
+    graph.wait_for(lambda: world.endings == [Ended.ABORTED], "ended by the operator")
     seen, ticks = control.phase._seen_ns, control.ticks.ticks
     graph.wait_for(lambda: control.ticks.ticks > ticks + 40 and control.phase._seen_ns > seen + 500_000_000, "more tokens looked at")
     assert control.phase.probability > model.enter and not episode.active and episode.number == 1

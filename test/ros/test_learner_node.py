@@ -13,6 +13,7 @@ from sensor_msgs.msg import PointCloud2, PointField  # noqa: E402
 from std_msgs.msg import UInt8MultiArray  # noqa: E402
 
 from rl_token_ros.interfaces import replay_table  # noqa: E402
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.nodes.learner_node import LearnerNode  # noqa: E402
 from rl_token_ros.nodes.measurement_topics import LATCHED  # noqa: E402
 from rl_token_ros.policy import actor_weights
@@ -37,7 +38,7 @@ def episode_messages(number, seq, length=20):
     rows["stamp_sec"], rows["stamp_nanosec"] = 10 * number, np.arange(length) * 20_000_000
     for name in ("token", "proprio", "reference", "action"):
         rows[name] = random.normal(size=rows[name].shape) * 1e-3
-    rows["ended"][-1], rows["reward"][-1] = replay_table.SUCCESS, 1.0
+    rows["ended"][-1], rows["reward"][-1] = Ended.SUCCESS, 1.0
     return [replay_table.encode(rows[i : i + 1], PointCloud2(), PointField) for i in range(length)]
 
 

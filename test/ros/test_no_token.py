@@ -14,6 +14,7 @@ from world import trajectory
 
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.learning.identity import find_identity
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import Architecture, Identity, fingerprint
@@ -60,7 +61,7 @@ def test_the_residual_acts_on_proprioception_and_reference():
         pipeline.tick(at)
     rows, _ = controller.episode.take()
     assert not refused and rows
-    assert rows[-1]["source"] == replay_table.SOURCE_ACTOR and rows[-1]["token"].size == 0
+    assert rows[-1]["source"] == Source.ACTOR and rows[-1]["token"].size == 0
     assert rows[-1]["reference"][0, 0] == pytest.approx(small_robot.STEP[0])
 
 

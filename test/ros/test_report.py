@@ -25,15 +25,7 @@ from rl_token_ros.evaluation.findings import findings
 from rl_token_ros.evaluation.run_data import NoRun, Run, collect
 from rl_token_ros.evaluation.scores import ScoredEpisode
 from rl_token_ros.interfaces import replay_table
-from rl_token_ros.interfaces.replay_table import (
-    ABORTED,
-    FAILURE,
-    SOURCE_ACTOR,
-    SOURCE_HUMAN,
-    SOURCE_VLA,
-    SUCCESS,
-    TIME_LIMIT,
-)
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.policy import actor_weights
 
 DTYPE = replay_table.row_dtype(small_robot.TOKEN, 9, small_robot.CHUNK, 3)
@@ -45,9 +37,9 @@ def rows_of(number: int, source: int, ended: int) -> np.ndarray:
     rows = np.zeros(STEPS, DTYPE)
     rows["episode"], rows["step"], rows["source"], rows["critical"] = number, np.arange(STEPS), source, 1
     rows["stamp_sec"], rows["stamp_nanosec"] = BEGIN + 6 * number + np.arange(STEPS) // 10, np.arange(STEPS) % 10 * 100_000_000
-    rows["action"][:, 0] = 0.001 if source == SOURCE_ACTOR else 0.0
+    rows["action"][:, 0] = 0.001 if source == Source.ACTOR else 0.0
     rows["clipped"][: STEPS // 4] = 8
-    rows["weights_version"] = number if source == SOURCE_ACTOR else 0
+    rows["weights_version"] = number if source == Source.ACTOR else 0
     rows["ended"][-1] = ended
     return rows
 
@@ -93,12 +85,12 @@ def write_report(folder, monkeypatch, capsys, *arguments) -> tuple[int, str]:
 def some(base: float, actor: float, count: int = 30) -> list[tuple[int, int]]:
     """Episodes of the base, then of the actor, with these shares of successes."""
     return [
-        (source, SUCCESS if (i % 10) < 10 * share else FAILURE) for source, share in ((SOURCE_VLA, base), (SOURCE_ACTOR, actor)) for i in range(count)
+        (source, Ended.SUCCESS if (i % 10) < 10 * share else Ended.FAILURE) for source, share in ((Source.VLA, base), (Source.ACTOR, actor)) for i in range(count)
     ]
 
 
 def test_a_run_becomes_one_page_that_needs_nothing_else(tmp_path, monkeypatch, capsys):
-    folder = write_run(tmp_path, [*some(0.3, 0.9), (SOURCE_HUMAN, SUCCESS), (SOURCE_ACTOR, ABORTED)], seconds=60)
+    folder = write_run(tmp_path, [*some(0.3, 0.9), (Source.HUMAN, Ended.SUCCESS), (Source.ACTOR, Ended.ABORTED)], seconds=60)
     status, said = write_report(folder, monkeypatch, capsys)
     assert status == 0 and "Practice is working" in said, said
     html = (folder / "report" / "index.html").read_text()
@@ -110,8 +102,8 @@ def test_a_run_becomes_one_page_that_needs_nothing_else(tmp_path, monkeypatch, c
 
 
 def test_what_was_read_is_what_was_written(tmp_path):
-    run = collect(write_run(tmp_path, [(SOURCE_VLA, TIME_LIMIT), (SOURCE_ACTOR, SUCCESS), (SOURCE_HUMAN, SUCCESS)], seconds=60))
-    assert [(e.ended, e.practised, e.human) for e in run.episodes] == [(TIME_LIMIT, False, False), (SUCCESS, True, False), (SUCCESS, False, True)]
+    run = collect(write_run(tmp_path, [(Source.VLA, Ended.TIME_LIMIT), (Source.ACTOR, Ended.SUCCESS), (Source.HUMAN, Ended.SUCCESS)], seconds=60))
+    assert [(e.ended, e.practised, e.human) for e in run.episodes] == [(Ended.TIME_LIMIT, False, False), (Ended.SUCCESS, True, False), (Ended.SUCCESS, False, True)]
     assert [e.seconds for e in run.episodes] == pytest.approx([2.0] * 3)
     assert run.episodes[0].changed == 0.25
     assert run.nodes["control_node"].of("ticks").tolist() == [50.0 * second for second in range(60)]
@@ -152,7 +144,7 @@ def test_a_folder_without_a_run_ends_with_a_sentence(tmp_path, monkeypatch, caps
 
 
 def test_the_same_warning_of_several_nodes_is_said_once(tmp_path):
-    folder = write_run(tmp_path, [(SOURCE_VLA, SUCCESS)])
+    folder = write_run(tmp_path, [(Source.VLA, Ended.SUCCESS)])
     for node in ("sim_node", "vla_node"):
         (folder / "logs" / f"{node}.log").write_text(f"[WARN] [1795571315.3] [{node}]: no security\n" * 2 + "[INFO] [1795571315.4] [sim_node]: fine\n")
     assert collect(folder).log == ["control_node: [ERROR] <b>the arm</b> was stopped", "sim_node, vla_node (4 times): WARN: no security"]
@@ -193,7 +185,7 @@ def test_what_stands_out_is_said_first(tmp_path, node, figures, says):
 
 
 def episodes(outcomes: list[bool], practised: bool, begin: float = 0.0, seconds: float = 5.0) -> list[ScoredEpisode]:
-    return [ScoredEpisode(i, SUCCESS if won else FAILURE, seconds, begin + 10.0 * (i + 1), practised, int(practised)) for i, won in enumerate(outcomes)]
+    return [ScoredEpisode(i, Ended.SUCCESS if won else Ended.FAILURE, seconds, begin + 10.0 * (i + 1), practised, int(practised)) for i, won in enumerate(outcomes)]
 
 
 def test_the_verdict_is_what_the_episodes_can_carry():

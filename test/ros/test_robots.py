@@ -14,7 +14,7 @@ from fake_arm import FakeArm
 from policy_servers import OpenPi, Policy, running
 from std_srvs.srv import SetBool
 
-from rl_token_ros.control.tick_record import SOURCE_NONE
+from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.nodes.control_node import ControlNode
 from rl_token_ros.nodes.vla_node import VlaNode
 from rl_token_ros.settings import node_settings, parameters, proprioception_groups
@@ -116,7 +116,7 @@ def runs(graph: Any, robot: str | Path, folder: Path) -> tuple[FakeArm, node_set
             graph.wait_for(lambda: arm.grips and arm.grips[-1] == pytest.approx(0.5, abs=1e-6), "the gripper")
         answer = graph.call(enable, SetBool.Request(data=False))
         assert answer.success
-        graph.wait_for(lambda: node.controller.source == SOURCE_NONE, "the last command")
+        graph.wait_for(lambda: node.controller.source == Source.NONE, "the last command")
         if control.commands_velocity:
             graph.wait_for(lambda: not any(arm.heard[-1].values()), "rest")
         for other in control.action_names[1:]:

@@ -7,6 +7,7 @@ import torch
 
 from rl_token_ros.bags import message_types
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.learner import Learner
 
@@ -39,7 +40,7 @@ def make_rows(settings: Learner, random: np.random.Generator, length: int, ended
     for name in ("proprio", "reference", "action"):
         rows[name] = random.normal(size=rows[name].shape)
     rows["ended"][-1] = ended
-    rows["reward"][-1] = ended == replay_table.SUCCESS
+    rows["reward"][-1] = ended == Ended.SUCCESS
     return rows
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import small_robot
 
-from rl_token_ros.control import safety_filter
-from rl_token_ros.interfaces.replay_table import ABORTED, FAILURE, SUCCESS, TIME_LIMIT
+from rl_token_ros.interfaces.codes import Clipped, Ended
 from rl_token_ros.policy import rollout
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.actor_weights import WeightsError
@@ -164,7 +163,7 @@ def practised(trial: Trial, random: np.random.Generator, episodes: int, success:
     """Practice with a new version for every episode."""
     for version in range(first, first + episodes):
         trial.offer(version)
-        trial.episode(SUCCESS if random.random() < success else TIME_LIMIT)
+        trial.episode(Ended.SUCCESS if random.random() < success else Ended.TIME_LIMIT)
 
 
 def test_failures_that_jump_return_to_weights_that_were_good(trial, random):
@@ -174,7 +173,7 @@ def test_failures_that_jump_return_to_weights_that_were_good(trial, random):
     episodes = 0
     while not trial.authority.reverts:
         trial.offer(100 + episodes, 0.9)
-        trial.episode(FAILURE)
+        trial.episode(Ended.FAILURE)
         episodes += 1
         assert episodes <= 8
     assert before - 10 < trial.actor.version <= before
@@ -202,10 +201,10 @@ def test_practice_that_learns_and_forgets_slowly_is_left_alone(trial, random):
 def test_commands_that_the_arm_cannot_follow_return_to_the_weights_before(trial):
     trial.offer(1)
     for _ in range(30):
-        trial.episode(SUCCESS)
+        trial.episode(Ended.SUCCESS)
     trial.offer(2)
     for _ in range(6):
-        trial.episode(SUCCESS, clipped=safety_filter.VELOCITY)
+        trial.episode(Ended.SUCCESS, clipped=Clipped.VELOCITY)
     assert trial.authority.reverts == 1 and trial.actor.version == 1
     assert "had most commands changed by the filter" in trial.authority.last_revert
 
@@ -213,10 +212,10 @@ def test_commands_that_the_arm_cannot_follow_return_to_the_weights_before(trial)
 def test_contact_is_no_reason_to_return(trial):
     trial.offer(1)
     for _ in range(30):
-        trial.episode(SUCCESS)
+        trial.episode(Ended.SUCCESS)
     trial.offer(2)
     for _ in range(30):
-        trial.episode(SUCCESS, clipped=safety_filter.LEAD | safety_filter.ACCELERATION)
+        trial.episode(Ended.SUCCESS, clipped=Clipped.LEAD | Clipped.ACCELERATION)
     assert trial.authority.reverts == 0
 
 
@@ -228,7 +227,7 @@ def test_an_actor_that_gives_nonsense_is_left_in_the_next_tick(trial, before):
     broken = small_robot.make_weights(7)
     broken.tensors["b2"][:] = np.nan
     trial.authority.offer(broken)
-    trial.act(1, clipped=safety_filter.NOT_FINITE)
+    trial.act(1, clipped=Clipped.NOT_FINITE)
     trial.idle()
     assert trial.actor.version == before
     assert trial.authority.last_revert == f"weights version 7 left for {before or 'none'}: its residuals are not finite"
@@ -236,7 +235,7 @@ def test_an_actor_that_gives_nonsense_is_left_in_the_next_tick(trial, before):
 
 def test_when_the_same_weights_were_good_before_nothing_is_returned_to(trial):
     trial.offer(1)
-    for code in [SUCCESS] * 40 + [FAILURE] * 20:
+    for code in [Ended.SUCCESS] * 40 + [Ended.FAILURE] * 20:
         trial.episode(code)
     assert trial.actor.version == 1 and trial.authority.reverts == 0 and trial.authority.held == 0
 
@@ -244,19 +243,19 @@ def test_when_the_same_weights_were_good_before_nothing_is_returned_to(trial):
 def test_discarded_episodes_and_those_of_the_base_do_not_count(trial):
     trial.offer(1)
     for _ in range(40):
-        trial.episode(SUCCESS)
+        trial.episode(Ended.SUCCESS)
     trial.offer(2)
     for _ in range(20):
-        trial.episode(ABORTED)
-        trial.authority.episode_ended(FAILURE)  # nothing acted
+        trial.episode(Ended.ABORTED)
+        trial.authority.episode_ended(Ended.FAILURE)  # nothing acted
     assert trial.actor.version == 2
 
 
 def test_it_can_be_turned_off():
     trial = Trial(auto_revert=False)
     trial.offer(1)
-    for code in [SUCCESS] * 40 + [FAILURE] * 20:
-        trial.offer(2 if code == FAILURE else 1)
+    for code in [Ended.SUCCESS] * 40 + [Ended.FAILURE] * 20:
+        trial.offer(2 if code == Ended.FAILURE else 1)
         trial.episode(code)
     assert trial.actor.version == 2 and trial.authority.reverts == 0
 

@@ -22,8 +22,10 @@ from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.control import tick_record
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import measurements
-from rl_token_ros.interfaces.replay_table import FAILURE, POINT_FIELD, SUCCESS
+from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.replay_table import POINT_FIELD
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.pending import header_stamp_ns
@@ -145,7 +147,7 @@ class Run:
             elif what in (1, 2, 3):
                 pipeline.set_critical(True, now)
             elif what == 4:
-                pipeline.end_episode(SUCCESS if random.random() < 0.5 else FAILURE, now)
+                pipeline.end_episode(Ended.SUCCESS if random.random() < 0.5 else Ended.FAILURE, now)
             elif what == 5 and random.random() < 0.3:
                 pipeline.stop(now)
             elif what in (6, 7) and pipeline.controller.stop_reason:
@@ -230,7 +232,7 @@ def test_every_call_of_wild_runs_comes_out_the_same(runs):
         assert [(s.row.seq, s.unchecked, s.differs) for s in again if s.unchecked or s.differs] == []
         steps += again
     assert {step.row.source for step in steps} == {0, 1, 2, 3, 4}  # VLA, actor, human, hold, none
-    assert {tick_record.EVENTS[step.row.event] for step in steps} == set(tick_record.EVENTS) - {"not critical", "discard"}
+    assert {Event(step.row.event).label for step in steps} == {event.label for event in Event} - {"not critical", "discard"}
 
 
 def test_a_wild_run_from_the_middle_is_in_step_from_its_second_row(runs):

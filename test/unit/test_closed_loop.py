@@ -16,8 +16,9 @@ from test_bag_pipeline import STORE, M, header, replayed, table  # noqa: E402
 
 from rl_token_ros.bags.topic_names import SETTINGS, TICKS, TYPES  # noqa: E402
 from rl_token_ros.bags.writer import BagWriter  # noqa: E402
-from rl_token_ros.control import tick_record  # noqa: E402
-from rl_token_ros.interfaces import images, measurements, replay_table
+from rl_token_ros.control.tick_record import Event
+from rl_token_ros.interfaces import images, measurements
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.interfaces.stamps import stamp_to_ns  # noqa: E402
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import ActorWeights, Identity, WeightsError  # noqa: E402
@@ -127,9 +128,9 @@ def test_a_bag_of_the_loop_is_replayed_bit_for_bit(tmp_path, monkeypatch):
     loop.bag.close()
     steps, rows = replayed(tmp_path / "bag")
     assert [(step.row.seq, step.unchecked, step.differs) for step in steps if step.unchecked or step.differs or step.again is None] == []
-    assert sum(step.row.event == tick_record.TICK for step in steps) == loop.stepped
-    assert [result.ended for result in results] == [replay_table.TIME_LIMIT, replay_table.SUCCESS]
-    assert {step.row.source for step in steps} >= {replay_table.SOURCE_VLA, replay_table.SOURCE_ACTOR, replay_table.SOURCE_HUMAN}
+    assert sum(step.row.event == Event.TICK for step in steps) == loop.stepped
+    assert [result.ended for result in results] == [Ended.TIME_LIMIT, Ended.SUCCESS]
+    assert {step.row.source for step in steps} >= {Source.VLA, Source.ACTOR, Source.HUMAN}
     assert {step.row.state.weights_version for step in steps} == {1, 2}
     assert b"".join(row.tobytes() for row in rows) == b"".join(result.rows.tobytes() for result in results)
 
@@ -177,4 +178,4 @@ def test_an_arm_that_was_stopped_before_the_critical_phase_ends_the_episode():
 
     result = loop.episode(on_step=stop)
     loop.simulation.close()
-    assert result.ended == replay_table.ABORTED and result.reached and not len(result.rows)
+    assert result.ended == Ended.ABORTED and result.reached and not len(result.rows)

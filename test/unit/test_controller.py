@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from small_robot import CHUNK, HOME, HORIZON, STEP
 from test_filter import within_limits
 
-from rl_token_ros.control import safety_filter
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.chunk import Chunk, ChunkError
 from rl_token_ros.control.controller import Command, Controller
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Clipped, Ended, Source
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.settings.parameters import ParameterError
 
@@ -259,7 +258,7 @@ def test_an_episode_that_begins_meanwhile_has_no_step_before_commands_arrive():
     lose(arm, 20)
     arm.controller.received()
     arm.tick(10)
-    arm.controller.end_episode(replay_table.SUCCESS)
+    arm.controller.end_episode(Ended.SUCCESS)
     arm.tick()
     assert arm.column("step") == list(range(20, 30))
 
@@ -295,7 +294,7 @@ def test_disabled_it_comes_to_rest_where_it_was_measured_and_is_silent_then(prac
     assert np.abs(last[-1].velocity).max() < 1e-9
     np.testing.assert_allclose(last[-1].position, practising.commands[18].position, atol=1e-9)  # where the arm was when it last said so
     assert practising.tick(50) is None
-    assert practising.endings == [replay_table.ABORTED]
+    assert practising.endings == [Ended.ABORTED]
 
 
 def test_it_is_not_enabled_again_before_it_has_come_to_rest(arm):
@@ -496,7 +495,7 @@ def test_a_clock_that_goes_back_stops_the_arm_and_forgets_every_input(practising
     practising.now -= 5 * SECOND
     assert practising.tick().holding
     assert "went back by 4.980 s" in practising.controller.stop_reason
-    assert practising.endings == [replay_table.ABORTED]
+    assert practising.endings == [Ended.ABORTED]
     practising.tick(3)
     assert set(practising.controller.state.stamps.values()) == {practising.now}
     practising.controller.reset_stop()
@@ -567,9 +566,9 @@ def test_the_human_acts_while_the_intervention_is_fresh(practising, age, acts):
     practising.tick(2)
     practising.controller.proposals.set_human(practising.now + PERIOD - age, np.array([-0.0001, 0.0, 0.0]))
     practising.tick(2 if age < 200_000_000 else 1)
-    practising.controller.end_episode(replay_table.FAILURE)
+    practising.controller.end_episode(Ended.FAILURE)
     practising.tick()
-    assert (replay_table.SOURCE_HUMAN in practising.column("source")) == acts
+    assert (Source.HUMAN in practising.column("source")) == acts
 
 
 def test_the_human_goes_through_the_same_filter(arm):
@@ -704,14 +703,14 @@ def test_a_delta_is_per_chunk_step_whatever_the_control_rate():
 def test_a_row_records_what_was_seen_and_what_was_sent(practising):
     practising.tick()
     command = practising.commands[-1]
-    practising.controller.end_episode(replay_table.SUCCESS)
+    practising.controller.end_episode(Ended.SUCCESS)
     practising.tick()
     (row,) = (row[0] for row in practising.rows)
     np.testing.assert_allclose(row["action"], command.position - HOME, atol=1e-9)
     np.testing.assert_allclose(row["reference"].reshape(CHUNK, 3), np.tile(STEP, (CHUNK, 1)), rtol=1e-6)
     np.testing.assert_allclose(row["proprio"][:3], HOME, rtol=1e-6)
     np.testing.assert_allclose(row["proprio"][3:6], 0.0, atol=1e-9)
-    assert (row["reward"], row["ended"], row["critical"], row["clipped"]) == (1.0, replay_table.SUCCESS, 1, 0)
+    assert (row["reward"], row["ended"], row["critical"], row["clipped"]) == (1.0, Ended.SUCCESS, 1, 0)
 
 
 def test_what_the_filter_changed_is_marked_and_counted():
@@ -719,16 +718,16 @@ def test_what_the_filter_changed_is_marked_and_counted():
     arm.enable()
     arm.controller.set_critical(True, arm.now)
     arm.tick(2)
-    assert arm.column("clipped") == [safety_filter.ACCELERATION]
+    assert arm.column("clipped") == [Clipped.ACCELERATION]
     np.testing.assert_allclose(arm.column("action")[0], arm.commands[0].position - HOME, atol=1e-9)
     assert arm.controller.counts["filter_acceleration"] == 2
 
 
 def test_an_outcome_between_two_ticks_ends_the_last_step(practising):
     practising.tick(5)
-    practising.controller.end_episode(replay_table.FAILURE)
+    practising.controller.end_episode(Ended.FAILURE)
     practising.tick(5)
-    assert practising.column("ended") == [0, 0, 0, 0, replay_table.FAILURE]
+    assert practising.column("ended") == [0, 0, 0, 0, Ended.FAILURE]
     assert practising.column("reward") == [0.0] * 5
 
 
@@ -737,8 +736,8 @@ def test_the_time_limit_ends_an_episode_and_the_next_one_counts_on():
     arm.enable()
     arm.controller.set_critical(True, arm.now)
     arm.tick(8)
-    assert arm.endings == [replay_table.TIME_LIMIT]
-    assert arm.column("ended") == [0, 0, 0, replay_table.TIME_LIMIT]
+    assert arm.endings == [Ended.TIME_LIMIT]
+    assert arm.column("ended") == [0, 0, 0, Ended.TIME_LIMIT]
     arm.controller.set_critical(True, arm.now)
     arm.tick(8)
     assert arm.column("seq") == list(range(8))
@@ -749,7 +748,7 @@ def test_the_end_of_the_critical_phase_aborts_an_episode_without_outcome(practis
     practising.tick(3)
     practising.controller.set_critical(False, practising.now)
     practising.tick()
-    assert practising.endings == [replay_table.ABORTED]
+    assert practising.endings == [Ended.ABORTED]
 
 
 @pytest.mark.parametrize("prepare", [lambda arm: arm.controller.disable(), lambda arm: arm.controller.stop("test")])
@@ -771,16 +770,16 @@ def test_holding_leaves_a_gap_in_step_and_none_in_seq(practising):
     steps = np.array(practising.column("step"))
     assert (np.diff(steps) > 1).sum() == 1
     assert practising.column("seq") == list(range(len(steps)))
-    assert practising.column("ended")[-1] == replay_table.ABORTED
+    assert practising.column("ended")[-1] == Ended.ABORTED
 
 
 def test_a_discard_while_holding_marks_the_episode_aborted(practising):
     practising.tick(3)
     practising.silent = {"vla"}
     practising.tick(HORIZON + 5)
-    practising.controller.end_episode(replay_table.ABORTED)
+    practising.controller.end_episode(Ended.ABORTED)
     practising.tick()
-    assert practising.column("ended")[-1] == replay_table.ABORTED
+    assert practising.column("ended")[-1] == Ended.ABORTED
 
 
 # --- whatever happens -----------------------------------------------------------------------------------------------------
@@ -829,7 +828,7 @@ def test_whatever_happens_every_command_keeps_every_limit(events, action_type):
         elif event in ("critical", "over"):
             controller.set_critical(event == "critical", arm.now)
         elif event == "success":
-            controller.end_episode(replay_table.SUCCESS)
+            controller.end_episode(Ended.SUCCESS)
         elif event in ("disable", "stop", "reset"):
             {"disable": controller.disable, "stop": lambda: controller.stop("test"), "reset": controller.reset_stop}[event]()
         command = arm.tick(5 if event.startswith("lose") else 1)

@@ -8,8 +8,8 @@ from command_limits import within_limits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl_token_ros.control import safety_filter
 from rl_token_ros.control.safety_filter import TOLERANCE, Limits, SafetyFilter
+from rl_token_ros.interfaces.codes import Clipped
 
 LIMITS = Limits(
     position_min=np.array([-0.1, 0.0, 0.35]),
@@ -168,11 +168,11 @@ def test_no_distance_means_no_speed():
 @pytest.mark.parametrize(
     "target, reason",
     [
-        ([np.nan, 0.01, 1.0], safety_filter.NOT_FINITE),
-        ([0.2, 0.01, 1.0], safety_filter.LEAD | safety_filter.ACCELERATION),
-        ([0.0, 0.03, 1.0], safety_filter.POSITION),
-        ([0.0, 0.01, 1.5], safety_filter.VELOCITY),
-        ([0.001, 0.01, 1.0], safety_filter.ACCELERATION),
+        ([np.nan, 0.01, 1.0], Clipped.NOT_FINITE),
+        ([0.2, 0.01, 1.0], Clipped.LEAD | Clipped.ACCELERATION),
+        ([0.0, 0.03, 1.0], Clipped.POSITION),
+        ([0.0, 0.01, 1.5], Clipped.VELOCITY),
+        ([0.001, 0.01, 1.0], Clipped.ACCELERATION),
         ([1e-6, 0.01, 1.0], 0),
         ([0.0, 0.01, 1.0], 0),
     ],
@@ -191,7 +191,7 @@ def test_the_command_leads_the_measured_position_by_at_most_the_limit(way):
     limiter.seed(measured)
     for _ in range(300):
         _, reasons = limiter.step(limiter.command + [way * 0.002, 0.0, 0.0], measured, stop_at_target=False)
-    assert reasons & safety_filter.LEAD
+    assert reasons & Clipped.LEAD
     assert limiter.command[0] - measured[0] == pytest.approx(way * 0.008, abs=1e-9)
 
 

@@ -9,7 +9,7 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rl_token_ros.control.gripper import Gripper
-from rl_token_ros.interfaces.replay_table import SOURCE_ACTOR, SOURCE_HUMAN, SOURCE_VLA
+from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.settings.parameters import ParameterError
 
 SECOND = 1_000_000_000
@@ -32,11 +32,11 @@ def gripper() -> Gripper:
 
 def test_the_chunks_column_is_followed_in_time_and_clipped(gripper):
     gripper.propose(reference([0.1, 0.2, 5.0]), NOW)
-    for source in (SOURCE_VLA, SOURCE_ACTOR):
+    for source in (Source.VLA, Source.ACTOR):
         assert gripper.position(NOW, source).tolist() == [0.1]
         assert gripper.position(NOW + 25_000_000, source).tolist() == [0.2]
         assert gripper.position(NOW + 45_000_000, source).tolist() == [0.8]
-    assert gripper.position(NOW + 65_000_000, SOURCE_VLA) is None  # the chunk is over: the grip stays
+    assert gripper.position(NOW + 65_000_000, Source.VLA) is None  # the chunk is over: the grip stays
 
 
 def test_older_and_broken_chunks_change_nothing(gripper):
@@ -44,25 +44,25 @@ def test_older_and_broken_chunks_change_nothing(gripper):
     gripper.propose(reference([0.7] * 50, sec=99), NOW)
     gripper.propose(reference([float("nan")] * 50, sec=101), NOW + SECOND)
     gripper.propose(reference([0.7] * 50, sec=101, names=("x", "y", "z", "thumb")), NOW + SECOND)
-    assert gripper.position(NOW, SOURCE_VLA).tolist() == [0.1]
+    assert gripper.position(NOW, Source.VLA).tolist() == [0.1]
 
 
 def test_a_chunk_from_the_future_or_from_before_the_clock_was_set_back_does_not_keep_later_ones_out(gripper):
     gripper.propose(reference([0.7] * 50, sec=200), NOW)
     gripper.propose(reference([0.1] * 50), NOW)
-    assert gripper.position(NOW, SOURCE_VLA).tolist() == [0.1]
+    assert gripper.position(NOW, Source.VLA).tolist() == [0.1]
     gripper.propose(reference([0.2] * 50, sec=50), NOW - 50 * SECOND)
-    assert gripper.position(NOW - 50 * SECOND, SOURCE_VLA).tolist() == [0.2]
+    assert gripper.position(NOW - 50 * SECOND, Source.VLA).tolist() == [0.2]
 
 
 def test_a_human_moves_the_gripper_he_names_and_no_other(gripper):
     gripper.propose(reference([0.1] * 50), NOW)
     gripper.intervene(JointState(name=["x", "y", "z"], position=[0.0, 0.0, 0.0]), NOW)
-    assert gripper.position(NOW, SOURCE_HUMAN) is None
+    assert gripper.position(NOW, Source.HUMAN) is None
     gripper.intervene(JointState(name=["finger", "x"], position=[0.4, 0.0]), NOW)
-    assert gripper.position(NOW + 100_000_000, SOURCE_HUMAN).tolist() == [0.4]
-    assert gripper.position(NOW + SECOND, SOURCE_HUMAN) is None  # not fresh any more
-    assert gripper.position(NOW, SOURCE_VLA).tolist() == [0.1]
+    assert gripper.position(NOW + 100_000_000, Source.HUMAN).tolist() == [0.4]
+    assert gripper.position(NOW + SECOND, Source.HUMAN) is None  # not fresh any more
+    assert gripper.position(NOW, Source.VLA).tolist() == [0.1]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from learning_helpers import PROPRIO, SHA, episodes, make_rows, small_settings
 
-from rl_token_ros.interfaces.replay_table import SOURCE_HUMAN, SUCCESS, TIME_LIMIT
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.learning import checkpoint
 from rl_token_ros.learning.learner import Learner
 from rl_token_ros.learning.replay_buffer import Batch
@@ -62,7 +62,7 @@ def test_true_utd_is_the_one_asked_for():
 
 def test_updates_beyond_the_cap_are_counted_as_forgone():
     learner = practising(updates_owed_max=50)
-    learner.add(make_rows(learner.settings, np.random.default_rng(0), 20, SUCCESS, 99, 99000))
+    learner.add(make_rows(learner.settings, np.random.default_rng(0), 20, Ended.SUCCESS, 99, 99000))
     assert (learner.updates_owed, learner.forgone) == (50, 50)
 
 
@@ -132,7 +132,7 @@ def test_beta_anneals_over_robot_time():
     learner = make_learner(beta_start=1.0, beta_end=0.01, beta_anneal_seconds=40.0)
     betas = []
     for episode in range(12):  # an episode begins every 10 s
-        learner.add(make_rows(learner.settings, np.random.default_rng(episode), 20, SUCCESS, episode, 20 * episode))
+        learner.add(make_rows(learner.settings, np.random.default_rng(episode), 20, Ended.SUCCESS, episode, 20 * episode))
         betas.append(learner.beta)
     start = betas.index(next(b for b in betas if b < 1.0)) - 1
     assert learner.warm and betas[start + 2] == pytest.approx(0.1, rel=0.01)
@@ -192,7 +192,7 @@ def test_actor_loss_is_minus_q_plus_beta_times_the_mean_over_the_chunk():
     """Pitfall 2: mean over K x A, not sum. Human steps are imitated, the others held to the base."""
     learner = practising(reference_dropout=0.0, gradient_norm=1e6)
     rows = episodes(learner.settings, 10, first=30)
-    rows["source"][::3] = SOURCE_HUMAN
+    rows["source"][::3] = Source.HUMAN
     learner.add(rows)
     td3 = learner.td3
     td3.actor.parameters.flat.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
@@ -314,7 +314,7 @@ def test_learns_a_known_best_residual(seed):
     )  # fmt: skip
     learner, random, tensors, distances = Learner(settings, PROPRIO, **SHA), np.random.default_rng(seed), None, []
     for episode in range(1000):
-        rows = make_rows(settings, random, 2, SUCCESS, episode, 2 * episode)
+        rows = make_rows(settings, random, 2, Ended.SUCCESS, episode, 2 * episode)
         rows["token"] = rows["reference"] = 0.0
         rows["proprio"] = random.uniform(-1, 1, PROPRIO)
         residual = random.uniform(-1, 1, 4)
@@ -366,12 +366,12 @@ def test_observed_returns_are_those_that_followed():
     learner = practising()
     learner.replay.restore(make_learner().replay.arrays(), make_learner().replay.numbers())
     settings = learner.settings
-    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, SUCCESS, 0, 0))
-    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, TIME_LIMIT, 1, 20))
+    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.SUCCESS, 0, 0))
+    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.TIME_LIMIT, 1, 20))
     observed = learner.replay.steps["observed"][np.arange(40)]
     np.testing.assert_allclose(observed[:20], settings.gamma ** np.arange(19, -1, -1), rtol=1e-5)
     np.testing.assert_array_equal(observed[20:], 0.0)
-    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, SUCCESS, 2, 40)[:-1])
+    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.SUCCESS, 2, 40)[:-1])
     assert np.isnan(learner.replay.steps["observed"][40:59]).all()  # not known while it runs
 
 

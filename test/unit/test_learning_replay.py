@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 from learning_helpers import PROPRIO, dtype_of, episodes, make_rows, small_settings
 
-from rl_token_ros.interfaces import replay_table
-from rl_token_ros.interfaces.replay_table import (
-    ABORTED,
-    FAILURE,
-    NOT_ENDED,
-    SUCCESS,
-    TIME_LIMIT,
-)
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.learning.replay_buffer import Batch, Replay
 from rl_token_ros.settings.parameters import ParameterError
 
@@ -33,7 +26,7 @@ def messy_rows(settings, seed):
         if episode == 15:
             seq = 0
         number = episode - 15 if episode >= 15 else episode
-        ended = int(random.choice([NOT_ENDED, SUCCESS, FAILURE, TIME_LIMIT, ABORTED], p=[0.1, 0.3, 0.2, 0.2, 0.2]))
+        ended = int(random.choice([Ended.NO, Ended.SUCCESS, Ended.FAILURE, Ended.TIME_LIMIT, Ended.ABORTED], p=[0.1, 0.3, 0.2, 0.2, 0.2]))
         rows = make_rows(settings, random, int(random.integers(1, 16)), ended, number, seq)
         rows["reward"] += random.normal(size=len(rows)).astype(np.float32) * 0.1
         seq += len(rows)
@@ -60,7 +53,7 @@ def reference_windows(rows, chunk, stride):
             runs.append([])
             episode_of_run.append(number)
         runs[-1].append(i)
-    aborted = {episode_of_run[k] for k, run in enumerate(runs) if rows[run[-1]]["ended"] == ABORTED}
+    aborted = {episode_of_run[k] for k, run in enumerate(runs) if rows[run[-1]]["ended"] == Ended.ABORTED}
     windows = {}
     for k, run in enumerate(runs):
         if episode_of_run[k] in aborted:
@@ -70,9 +63,9 @@ def reference_windows(rows, chunk, stride):
             rest = len(run) - offset  # rows from here on
             if rest > chunk:
                 length, after = chunk, run[offset + chunk]
-            elif ended in (SUCCESS, FAILURE):
+            elif ended in (Ended.SUCCESS, Ended.FAILURE):
                 length, after = rest, None
-            elif ended == TIME_LIMIT and rest > 1:
+            elif ended == Ended.TIME_LIMIT and rest > 1:
                 length, after = rest - 1, run[-1]
             else:
                 continue
@@ -118,7 +111,7 @@ def test_windows_are_those_of_the_reference(seed):
 def test_gaps_are_counted():
     settings = small_settings()
     replay = make_replay(settings)
-    rows = make_rows(settings, np.random.default_rng(0), 12, SUCCESS, 0, 0)
+    rows = make_rows(settings, np.random.default_rng(0), 12, Ended.SUCCESS, 0, 0)
     replay.add(np.delete(rows, [5, 6]))
     assert (replay.counters.gaps, replay.counters.rows_lost, replay.counters.episodes) == (1, 2, 1)
     # Of rows 0..4 only the window at 0 is whole; 2 and 4 were cut off. 7..11 make one whole and two that end in success.
@@ -128,7 +121,7 @@ def test_gaps_are_counted():
 def test_one_token_per_observation():
     settings = small_settings()
     replay = make_replay(settings)
-    rows = make_rows(settings, np.random.default_rng(0), 60, SUCCESS, 0, 0)
+    rows = make_rows(settings, np.random.default_rng(0), 60, Ended.SUCCESS, 0, 0)
     replay.add(rows)
     assert (len(replay), replay.token_count) == (60, 20)
     assert replay.bytes == 60 * replay.step_bytes + 20 * replay.token_bytes
@@ -169,7 +162,7 @@ def test_tails_are_filled_with_other_windows_not_zeros():
     """Pitfall 5: what was never executed must look like what others executed, and differ from draw to draw."""
     settings = small_settings()
     replay = make_replay(settings)
-    rows = episodes(settings, 30, endings=(SUCCESS,))
+    rows = episodes(settings, 30, endings=(Ended.SUCCESS,))
     rows["action"] = 0.0
     rows["reference"] = np.where(np.arange(8) % 2, -0.125, -0.25)  # executed residuals are 0.5 everywhere
     replay.add(rows)
@@ -194,8 +187,8 @@ def test_tails_are_filled_with_other_windows_not_zeros():
 def test_human_rows_keep_the_vla_reference_and_are_marked():
     """Pitfall 8: the reference of a residual actor stays the VLA's where a human acted."""
     settings = small_settings()
-    rows = make_rows(settings, np.random.default_rng(0), 12, SUCCESS, 0, 0)
-    rows["source"][4:8] = replay_table.SOURCE_HUMAN
+    rows = make_rows(settings, np.random.default_rng(0), 12, Ended.SUCCESS, 0, 0)
+    rows["source"][4:8] = Source.HUMAN
     replay = make_replay(settings)
     replay.add(rows)
     batch = replay.sample(np.random.default_rng(0), Batch.empty(100, 3, PROPRIO, 4, 2))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import small_robot
 
-from rl_token_ros.control.tick_record import SOURCE_HOLD, TICK
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.control.tick_record import Event
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.operator.devices import (
     JOG,
     KEYS,
@@ -172,7 +172,7 @@ def test_bad_parameters_are_refused_with_what_to_write(change, says):
 
 
 def row(now_ns: int, **changes) -> Tick:
-    still = Tick(TICK, now_ns, now_ns, True, False, replay_table.SOURCE_VLA, 0, 5, 0.25, False, 7, now_ns - 3 * SECOND, np.zeros(3))
+    still = Tick(Event.TICK, now_ns, now_ns, True, False, Source.VLA, 0, 5, 0.25, False, 7, now_ns - 3 * SECOND, np.zeros(3))
     return still._replace(**changes)
 
 
@@ -194,9 +194,9 @@ def test_it_says_when_control_node_is_not_heard():
         ({"enabled": False}, "disabled: no measurement of ee_position yet", "DISABLED: no measurement of ee_position yet"),
         ({"stopped": True}, "stopped: ~/stop was called", "STOPPED: ~/stop was called"),
         ({"stopped": True}, "enabled, mode vla", "STOPPED"),  # the diagnostics of a second ago
-        ({"source": replay_table.SOURCE_ACTOR}, "", "actor, weights 5, 25 % of the residual"),
-        ({"source": replay_table.SOURCE_HUMAN}, "", "HUMAN (another's hand)"),
-        ({"source": SOURCE_HOLD}, "", "3 holding the measured position"),
+        ({"source": Source.ACTOR}, "", "actor, weights 5, 25 % of the residual"),
+        ({"source": Source.HUMAN}, "", "HUMAN (another's hand)"),
+        ({"source": Source.HOLD}, "", "3 holding the measured position"),
         ({"clipped": 4 | 8}, "", "limited by lead, velocity"),
         ({"critical": True}, "", "ON, episode 7, 3.0 of 20 s"),
     ],
@@ -227,10 +227,10 @@ def test_the_success_rate_leaves_out_what_was_discarded():
     view = View()
     view.ticked(row(SECOND), SECOND)
     assert "none yet; none judged yet" in shown(view, SECOND)
-    for code in (replay_table.SUCCESS, replay_table.FAILURE, replay_table.ABORTED, replay_table.TIME_LIMIT, replay_table.SUCCESS):
+    for code in (Ended.SUCCESS, Ended.FAILURE, Ended.ABORTED, Ended.TIME_LIMIT, Ended.SUCCESS):
         view.ended(code)
     assert "success; 2 of the last 4 succeeded (50 %)" in shown(view, SECOND)
-    view.ended(replay_table.ABORTED)
+    view.ended(Ended.ABORTED)
     assert "aborted; 2 of the last 4" in shown(view, SECOND)
 
 

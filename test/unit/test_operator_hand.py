@@ -9,7 +9,7 @@ from small_robot import CHUNK, HOME, HORIZON, STEP
 
 from rl_token_ros.control.chunk import Chunk
 from rl_token_ros.control.controller import Controller
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.operator.teleoperation import Hand
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.settings import parameters
@@ -81,20 +81,20 @@ def test_a_leader_far_away_takes_over_and_hands_back_without_a_jump(action_type,
     bench = Bench(action_type, mode, leader_follow=follow)
     bench.controller.set_critical(True, bench.now)
     bench.tick(10)
-    assert bench.sources[-1] == (replay_table.SOURCE_ACTOR if mode == "actor" else replay_table.SOURCE_VLA)
+    assert bench.sources[-1] == (Source.ACTOR if mode == "actor" else Source.VLA)
     bench.leader = np.array([0.31, 0.09, 0.19])  # at the other end of the workspace
     bench.tick(3)
     bench.take_over()
     bench.tick(2)
-    assert bench.sources[-1] == replay_table.SOURCE_HUMAN
+    assert bench.sources[-1] == Source.HUMAN
     for _ in range(60):
         bench.leader = bench.leader + [0.0, -0.002, 0.0]
         bench.tick()
     bench.hand.hand_back("keys")
     bench.tick(30)
-    assert bench.sources[-1] != replay_table.SOURCE_HUMAN
+    assert bench.sources[-1] != Source.HUMAN
     bench.assert_no_jump()
-    human = [row["source"][0] == replay_table.SOURCE_HUMAN for row in bench.rows]
+    human = [row["source"][0] == Source.HUMAN for row in bench.rows]
     assert 50 < sum(human) < len(human)  # in `replay`, with its source
 
 
@@ -138,10 +138,10 @@ def test_a_deflected_device_moves_the_arm_at_its_speed_and_let_go_it_stops(actio
     still = bench.commands[-1]
     bench.tick(20)
     np.testing.assert_allclose(bench.commands[-1], still, atol=1e-9)
-    assert bench.sources[-1] == replay_table.SOURCE_HUMAN
+    assert bench.sources[-1] == Source.HUMAN
     bench.hand.hand_back(device)
     bench.tick(30)
-    assert bench.sources[-1] == replay_table.SOURCE_VLA
+    assert bench.sources[-1] == Source.VLA
     bench.assert_no_jump()
 
 
@@ -155,7 +155,7 @@ def test_at_full_speed_letting_go_stops_before_the_policy_has_it_back(action_typ
     at = bench.commands[-1]
     bench.hand.hand_back("joy")
     bench.tick(10)
-    human = np.array(bench.commands[-10:])[np.array(bench.sources[-10:]) == replay_table.SOURCE_HUMAN]
+    human = np.array(bench.commands[-10:])[np.array(bench.sources[-10:]) == Source.HUMAN]
     assert len(human) >= 9 and abs(human[-1][1] - at[1]) < 0.1 * 0.1  # half of what 0.2 s at that speed would be
     bench.assert_no_jump()
 
@@ -168,7 +168,7 @@ def test_a_pressed_key_moves_for_a_moment_only():
     bench.hand.deflect("keys", bench.now, np.array([0.0, 1.0, 0.0]))
     bench.tick(60)
     assert 0.003 < (bench.commands[-1] - begin)[1] < 0.04 * 0.2
-    assert bench.sources[-1] == replay_table.SOURCE_HUMAN  # taken over: it stands still until it is handed back
+    assert bench.sources[-1] == Source.HUMAN  # taken over: it stands still until it is handed back
 
 
 def test_a_leader_that_falls_silent_hands_back():
@@ -180,11 +180,11 @@ def test_a_leader_that_falls_silent_hands_back():
     bench.leader = None
     bench.tick(40)
     assert not bench.hand.active and bench.hand.ended == "the leader arm is silent"
-    assert bench.sources[-1] == replay_table.SOURCE_VLA
+    assert bench.sources[-1] == Source.VLA
     bench.assert_no_jump()
     bench.leader = HOME.copy()
     bench.tick(10)
-    assert bench.sources[-1] == replay_table.SOURCE_VLA  # it does not come back by itself
+    assert bench.sources[-1] == Source.VLA  # it does not come back by itself
 
 
 def test_a_joystick_that_falls_silent_moves_the_arm_no_more():
@@ -214,7 +214,7 @@ def test_a_stopped_arm_takes_the_hand_off_and_a_disabled_one_takes_none_on():
         bench.tick()
     bench.controller.enable(bench.now)
     bench.tick(20)
-    assert bench.sources[-1] == replay_table.SOURCE_VLA  # the hand was taken off: it must be put on again
+    assert bench.sources[-1] == Source.VLA  # the hand was taken off: it must be put on again
 
 
 def test_two_devices_hold_it_until_both_let_go():

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_robot import CHUNK, HOME, TOKEN
 
-from rl_token_ros.control import safety_filter
 from rl_token_ros.control.safety_filter import Limits, SafetyFilter
+from rl_token_ros.interfaces.codes import Clipped
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.policy.rollout import Authority
@@ -52,6 +52,6 @@ def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(o
         if np.isfinite(action).all():
             assert (np.abs(action - planned[step % interval]) <= SCALE * (1 + 1e-9) + 1e-12).all()
         else:
-            assert reasons & safety_filter.NOT_FINITE
+            assert reasons & Clipped.NOT_FINITE
             assert (np.abs(command - before) <= was_moving + 1e-12).all()
         authority.acted(reasons)

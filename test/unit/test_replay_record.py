@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.replay_table import ReplayError
 
 DTYPE = replay_table.row_dtype(4, 3, 2, 3)
@@ -29,7 +30,7 @@ def rows(random) -> np.ndarray:
     made = np.zeros(3, DTYPE)
     for name in ("token", "proprio", "reference", "action"):
         made[name] = random.normal(size=made[name].shape)
-    made["seq"], made["stamp_sec"], made["ended"] = [7, 8, 2**32 - 1], [-1, 0, 2**31 - 1], [0, 0, replay_table.SUCCESS]
+    made["seq"], made["stamp_sec"], made["ended"] = [7, 8, 2**32 - 1], [-1, 0, 2**31 - 1], [0, 0, Ended.SUCCESS]
     return made
 
 

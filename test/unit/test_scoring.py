@@ -12,20 +12,12 @@ from rl_token_ros.evaluation.demo_report import (
 )
 from rl_token_ros.evaluation.scores import EpisodeScorer, score
 from rl_token_ros.interfaces import replay_table
-from rl_token_ros.interfaces.replay_table import (
-    ABORTED,
-    FAILURE,
-    NOT_ENDED,
-    SOURCE_ACTOR,
-    SOURCE_VLA,
-    SUCCESS,
-    TIME_LIMIT,
-)
+from rl_token_ros.interfaces.codes import Ended, Source
 
 RATE = 50.0
 
 
-def episode(number: int, steps: int, ended: int, *, begin: float, source: int = SOURCE_VLA, version: int = 0) -> np.ndarray:
+def episode(number: int, steps: int, ended: int, *, begin: float, source: int = Source.VLA, version: int = 0) -> np.ndarray:
     rows = np.zeros(steps, replay_table.row_dtype(2, 2, 2, 1))
     stamps = np.round((begin + np.arange(steps) / RATE) * 1e9).astype(np.int64)
     rows["stamp_sec"], rows["stamp_nanosec"] = stamps // 10**9, stamps % 10**9
@@ -39,30 +31,30 @@ def scored(*parts: np.ndarray) -> list:
 
 
 def test_an_episode_lasts_as_many_periods_as_it_has_steps():
-    (found,) = scored(episode(1, 100, SUCCESS, begin=5.0))
+    (found,) = scored(episode(1, 100, Ended.SUCCESS, begin=5.0))
     assert found.seconds == pytest.approx(2.0) and found.success and not found.practised
 
 
 def test_steps_skipped_at_the_beginning_count():
-    rows = episode(1, 100, SUCCESS, begin=5.0)[25:]
+    rows = episode(1, 100, Ended.SUCCESS, begin=5.0)[25:]
     (found,) = scored(rows)
     assert found.seconds == pytest.approx(2.0)
 
 
 def test_aborted_episodes_and_those_whose_end_was_lost_are_left_out():
-    found = scored(episode(1, 10, ABORTED, begin=0), episode(2, 10, NOT_ENDED, begin=1), episode(3, 10, FAILURE, begin=2))
+    found = scored(episode(1, 10, Ended.ABORTED, begin=0), episode(2, 10, Ended.NO, begin=1), episode(3, 10, Ended.FAILURE, begin=2))
     assert [e.number for e in found] == [3]
 
 
 def test_rows_may_come_one_by_one():
     scorer, found = EpisodeScorer(RATE), []
-    for row in episode(1, 50, SUCCESS, begin=0.0):
+    for row in episode(1, 50, Ended.SUCCESS, begin=0.0):
         found += scorer.add(np.array([row]))
-    assert found == scored(episode(1, 50, SUCCESS, begin=0.0))
+    assert found == scored(episode(1, 50, Ended.SUCCESS, begin=0.0))
 
 
 def test_throughput_counts_failures_time_and_three_seconds_of_reset_each():
-    value = score(scored(episode(1, 350, SUCCESS, begin=0), episode(2, 350, TIME_LIMIT, begin=20)))
+    value = score(scored(episode(1, 350, Ended.SUCCESS, begin=0), episode(2, 350, Ended.TIME_LIMIT, begin=20)))
     assert value.success_rate == 0.5 and value.median_time_s == pytest.approx(7.0)
     assert value.successes_per_10min == pytest.approx(600 / (7 + 3 + 7 + 3))
 
@@ -73,8 +65,8 @@ def test_no_episodes_have_no_rates_rather_than_zero():
 
 def practised_run() -> Run:
     run = Run(minutes=5.0, seed=3)
-    parts = [episode(i, 300, FAILURE if i % 2 else SUCCESS, begin=10.0 * i) for i in range(4)]
-    parts += [episode(i, 100, SUCCESS, begin=10.0 * i, source=SOURCE_ACTOR, version=i) for i in range(4, 14)]
+    parts = [episode(i, 300, Ended.FAILURE if i % 2 else Ended.SUCCESS, begin=10.0 * i) for i in range(4)]
+    parts += [episode(i, 100, Ended.SUCCESS, begin=10.0 * i, source=Source.ACTOR, version=i) for i in range(4, 14)]
     for found in scored(*parts):
         run.add(found)
     run.control = {"rate_hz": "50", "ticks": "1000", "missed_ticks": "0", "compute_ms_p99": "1.5", "push_to_use_ms_p99": "20"}

@@ -15,7 +15,7 @@ pytest.importorskip("onnxruntime")
 
 from study import scripted
 
-from rl_token_ros.interfaces import replay_table  # noqa: E402
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.policy.actor_weights import fingerprint  # noqa: E402
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file  # noqa: E402
@@ -203,5 +203,5 @@ def test_the_base_reaches_the_hole_and_the_token_is_of_this_vla():
 def test_who_knows_the_true_offset_inserts_in_time(bounded):
     robot = {"sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0}}
     episodes = scripted.perform(config_file("sim_plug"), 0, 2, robot, bounded)
-    assert [episode.ended for episode in episodes] == [replay_table.SUCCESS] * 2
+    assert [episode.ended for episode in episodes] == [Ended.SUCCESS] * 2
     assert max(episode.seconds for episode in episodes) < (3.0 if bounded else 1.5)

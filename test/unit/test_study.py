@@ -14,7 +14,7 @@ from study import scripted, study
 from study.variants import VARIANTS, pooled, projected  # noqa: E402
 
 from rl_token_ros.evaluation.scores import ScoredEpisode  # noqa: E402
-from rl_token_ros.interfaces.replay_table import SUCCESS, TIME_LIMIT  # noqa: E402
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.learning.learner import Learner  # noqa: E402
 from rl_token_ros.learning.replay_buffer import Batch  # noqa: E402
 from rl_token_ros.policy import actor_weights  # noqa: E402
@@ -134,7 +134,7 @@ def test_the_best_actor_of_a_run_is_taken_from_its_checkpoint(tmp_path):
 def test_a_run_is_compared_with_the_interval_of_the_seeds(tmp_path, monkeypatch):
     learner = learner_of(VARIANTS["token"])
     monkeypatch.setattr(practice, "best_of_run", lambda *_: actor_weights.encode(learner.best_weights()))
-    monkeypatch.setattr(practice, "evaluate", lambda *_: ([ScoredEpisode(i, SUCCESS, 2.0, 5.0 * i, True, 1) for i in range(4)], 1.0))
+    monkeypatch.setattr(practice, "evaluate", lambda *_: ([ScoredEpisode(i, Ended.SUCCESS, 2.0, 5.0 * i, True, 1) for i in range(4)], 1.0))
     folder = study.Folder(tmp_path, study.Protocol(CONFIG, 900.0, 4))
     for seed in range(3):
         folder.save("token", seed, {"success_rate": 1.0, "successes_per_10min": 130.0 + seed})
@@ -147,8 +147,8 @@ def test_a_curve_counts_the_episodes_of_its_window_as_the_score_does():
     pytest.importorskip("matplotlib")
     from study import plot
 
-    slow = [[10.0 * (i + 1), SUCCESS if i % 2 else TIME_LIMIT, 7.0, 0] for i in range(20)]  # one end in 10 s
-    times, throughput = plot.curves([slow, [[200.0, SUCCESS, 2.0, 1]]])
+    slow = [[10.0 * (i + 1), Ended.SUCCESS if i % 2 else Ended.TIME_LIMIT, 7.0, 0] for i in range(20)]  # one end in 10 s
+    times, throughput = plot.curves([slow, [[200.0, Ended.SUCCESS, 2.0, 1]]])
     assert times.tolist() == [100.0 + 10.0 * i for i in range(11)]
     np.testing.assert_allclose(throughput[0], 600.0 * 5 / 100)
     np.testing.assert_allclose(throughput[1], [0.0] * 10 + [600.0 / 5.0])
@@ -161,7 +161,7 @@ def test_a_study_is_drawn_with_what_has_finished(tmp_path):
     folder = study.Folder(tmp_path, study.Protocol(CONFIG, 900.0, 100))
     score = {"success_rate": 0.5, "median_time_s": 2.0, "successes_per_10min": 20.0}
     folder.save("base", 0, score)
-    folder.save("token", 0, {**score, "practice": [(90.0, SUCCESS, 2.0, 0), (300.0, SUCCESS, 2.0, 1)]})
+    folder.save("token", 0, {**score, "practice": [(90.0, Ended.SUCCESS, 2.0, 0), (300.0, Ended.SUCCESS, 2.0, 1)]})
     path = tmp_path / "made" / "picture.png"
     plot.draw(folder, ["token", "none"], [0, 1], path)
     assert path.read_bytes().startswith(b"\x89PNG")

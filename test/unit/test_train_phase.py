@@ -25,7 +25,7 @@ from rl_token_ros.commands.train_phase import (
     approaches,
 )
 from rl_token_ros.control import phase_switch
-from rl_token_ros.control.tick_record import TICK
+from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces.replay_table import POINT_FIELD
 from rl_token_ros.policy.actor_weights import fingerprint
 
@@ -36,7 +36,7 @@ PERIOD = SECOND // 10
 
 def ticks(ns: int, critical: bool):
     row = np.zeros(1, COLUMNS)
-    row["event"], row["stamp_sec"], row["stamp_nanosec"], row["enabled"], row["critical"] = TICK, ns // SECOND, ns % SECOND, 1, critical
+    row["event"], row["stamp_sec"], row["stamp_nanosec"], row["enabled"], row["critical"] = Event.TICK, ns // SECOND, ns % SECOND, 1, critical
     field = M["sensor_msgs/msg/PointField"]
     columns = [field(name, COLUMNS.fields[name][1], POINT_FIELD[COLUMNS[name].str.lstrip("<|")], 1) for name in COLUMNS.names]
     from test_bag_pipeline import header
