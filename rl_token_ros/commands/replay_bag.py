@@ -27,14 +27,15 @@ from rl_token_ros.bags.topic_names import (
     RemapError,
 )
 from rl_token_ros.control import tick_record
-from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.control.resumable import ResumablePipeline
+from rl_token_ros.control.tick_record import Layout, layout_of
 from rl_token_ros.interfaces import measurements, replay_table
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.compare import Transitions, Wire
 from rl_token_ros.resimulation.figures import Figures
-from rl_token_ros.resimulation.resimulator import Other, Replayer, Step, layout_of
-from rl_token_ros.resimulation.vla_on_pictures import Looker
-from rl_token_ros.resimulation.without_ticks import UntracedReplayer, in_order
+from rl_token_ros.resimulation.resimulator import Other, Resimulator, Step
+from rl_token_ros.resimulation.vla_on_pictures import VlaOnPictures
+from rl_token_ros.resimulation.without_ticks import ResimulatorWithoutTicks, in_order
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.files import config_file
@@ -75,6 +76,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="a .safetensors file: what would these weights have commanded?")
     parser.add_argument("--config", help="parameter file: what would control_node have commanded with these? Without '~/settings' in the bag: those of the run")
     parser.add_argument("--encoder", type=Path, help="the token encoder's file where it is not at the path of then")
+    parser.add_argument("--phase-model", type=Path, help="the file of train_phase where it is not at the path of then")
     parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write a picture per joint into this folder")
     parser.add_argument("--all", action="store_true", help="name every step that differs")
@@ -146,7 +148,8 @@ def _from_file(config: str) -> Control:
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
-    return {"token_encoder": str(options.encoder)} if options.encoder else {}
+    files = {"token_encoder": options.encoder, "phase_model": options.phase_model}
+    return {name: str(path) for name, path in files.items() if path}
 
 
 def _control(told: dict, options: argparse.Namespace) -> Control:
@@ -236,8 +239,8 @@ class _Run:
         if self.traced:
             self._pipeline = None
 
-    def _make(self, told: dict) -> Pipeline:
-        pipeline = Pipeline(control_of(told, **_changes(self._options)), self._refuse)
+    def _make(self, told: dict, layout: Layout | None = None) -> ResumablePipeline:
+        pipeline = ResumablePipeline(control_of(told, **_changes(self._options)), self._refuse, layout)
         then, now = told.get("encoder_sha256", ""), pipeline.encoder.sha256
         if then and then != now:
             path = self._options.encoder or pipeline.controller.settings.token_encoder
@@ -247,11 +250,11 @@ class _Run:
     def _refuse(self, error: Exception) -> None:
         self._refused[str(error)] += 1
 
-    def _traced(self) -> Replayer:
+    def _traced(self) -> Resimulator:
         fallback = self._told if self._told.get("of_file") else None
-        return Replayer(self._topics, self._make, self._others, self._refuse, fallback)
+        return Resimulator(self._topics, self._make, self._others, self._refuse, fallback)
 
-    def _untraced(self) -> UntracedReplayer:
+    def _untraced(self) -> ResimulatorWithoutTicks:
         absent = [self._names.missing(topic) for topic in self._needed if topic not in self._topics]
         look = None
         if "vla/reference" not in self._topics:
@@ -261,11 +264,11 @@ class _Run:
         if "vla/embedding" not in self._topics and look is None:
             self._notes.append(self._names.missing("vla/embedding") + ": without tokens the base acts alone")
         self._notes.append(f"{self._untraced_because}: which inputs each control step used is not known, and commands may differ for that")
-        others = {name: other.make(self._told) for name, other in self._others.items()}
+        others = {name: other.make(self._told, None) for name, other in self._others.items()}
         own = {name for name, other in self._others.items() if other.weights is not None}
-        return UntracedReplayer(self._topics, self._pipeline, others, own, self._refuse, look)
+        return ResimulatorWithoutTicks(self._topics, self._pipeline, others, own, self._refuse, look)
 
-    def _look(self, absent: list[str]) -> Looker | None:
+    def _look(self, absent: list[str]) -> VlaOnPictures | None:
         """A VLA for the pictures in the bag, or the reasons why there is none."""
         if not self._options.config:
             absent.append(self._names.missing("vla/reference") + "; to ask a VLA about the bag's pictures name the parameter file with --config")
@@ -284,7 +287,7 @@ class _Run:
             return None
         from rl_token_ros.vla.make_backend import make_backend
 
-        return Looker(vla, make_backend(vla), self._options.vla_latency, self._refuse)
+        return VlaOnPictures(vla, make_backend(vla), self._options.vla_latency, self._refuse)
 
     def go(self) -> Figures:
         """Read the bag once."""

@@ -1,30 +1,30 @@
 """The control loop without ROS: newest measurements in, one safe command per tick out.
 
-This is the degrade ladder of DESIGN.md section 4: fresh chunk -> remaining steps of the old chunk -> hold the measured position ->
+This is the degrade ladder of docs/architecture.md: fresh chunk -> remaining steps of the old chunk -> hold the measured position ->
 latched stop. The same object runs live, from a bag and faster than real time; time comes in as an argument.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import Sequence
 
 import numpy as np
 
 from rl_token_ros.control import safety_filter
 from rl_token_ros.control.arming import Arming, Refused, second_publisher
-from rl_token_ros.control.command_handshake import PATIENCE, Reception
+from rl_token_ros.control.command import Choice, Command
 from rl_token_ros.control.episode import Episode
+from rl_token_ros.control.handshake import PATIENCE, Handshake
 from rl_token_ros.control.holding import Holding
+from rl_token_ros.control.phase_switch import PhaseWatch
 from rl_token_ros.control.proposals import Proposals
-from rl_token_ros.control.tick_record import INPUTS, Row, State
+from rl_token_ros.control.tick_record import INPUTS
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Clipped, Ended, Source
 from rl_token_ros.policy.actor import ResidualActor
-from rl_token_ros.policy.actor_weights import ActorWeights
 from rl_token_ros.policy.residual_policy import ResidualPolicy
-from rl_token_ros.policy.rollout import Authority
+from rl_token_ros.policy.rollout import Rollout
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import GROUPS, measured_group, size
@@ -33,33 +33,22 @@ CLOCK_STEP_NS = 50_000_000  # a clock set back by less is being corrected, not c
 LONGEST_PAUSE_NS = 1_000_000_000  # between two control steps of an enabled arm
 
 
-@dataclass(frozen=True)
-class Command:
-    """What is sent to the arm: position [A] and velocity [A] of each action dimension."""
-
-    position: np.ndarray
-    velocity: np.ndarray
-    holding: bool
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a tick wants to do before the filter."""
-
-    action: np.ndarray
-    source: int
-
-
 class Controller:
     """State: the newest inputs, whether the arm may move, the running episode.
 
     Args:
         settings: parameters of `control_node`.
-        actor: the residual actor; :attr:`authority` decides which weights it has.
+        actor: the residual actor; :attr:`rollout` decides which weights it has.
         policy: class of what acts.
+        encoder_sha256: fingerprint of the token encoder, which a model of the critical phase must know.
+
+    Raises:
+        ParameterError: that model cannot be used.
     """
 
-    def __init__(self, settings: Control, actor: ResidualActor, policy: type[ResidualPolicy] = ResidualPolicy) -> None:
+    def __init__(
+        self, settings: Control, actor: ResidualActor, policy: type[ResidualPolicy] = ResidualPolicy, encoder_sha256: str = ""
+    ) -> None:
         self.settings = settings
         self.period_ns = round(1e9 / settings.control_rate)
         self.actor = actor
@@ -68,12 +57,12 @@ class Controller:
         self.state = RobotState(settings.joint_names, self.needed, settings.tool_orientation)
         limits = (*settings.command_range, settings.velocity_limit, settings.acceleration_limit, settings.lead_limit)
         self.filter = safety_filter.SafetyFilter(safety_filter.Limits(*(np.array(values, np.float64) for values in limits)), 1.0 / settings.control_rate)
-        self.holding, self.reception = Holding(settings, self.filter), Reception(settings.control_rate)
+        self.holding, self.handshake = Holding(settings, self.filter), Handshake(settings.control_rate)
         self.proposals = Proposals(settings)
         self.arming = Arming(settings, self.state, self.needed)
-        self.authority = Authority(actor, settings)
+        self.rollout = Rollout(actor, settings)
         self.policy = policy(
-            self.authority,
+            self.rollout,
             np.array(settings.step_residual_scale),
             settings.exploration_sigma,
             settings.exploration_correlation,
@@ -87,30 +76,39 @@ class Controller:
         self.stop_reason = ""
         self.counts: Counter[str] = Counter()
         self.source, self.clipped = Source.NONE, 0  # who made the last tick's command, and why the filter changed it
-        self._last_tick_ns = 0
+        self.counted_ns = 0
         self._moved_ns = -1  # when a command last moved; what was measured before that is not where the arm is
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._pose: tuple[np.ndarray, np.ndarray] | None = None  # of the tool when the arm was enabled
+        self.phase = PhaseWatch(settings, encoder_sha256) if settings.phase_model else None
 
     # --- episodes and parameters ------------------------------------------------------------------------------------------
 
     def set_critical(self, critical: bool, now_ns: int) -> None:
         """The critical phase: True begins an episode when the arm is enabled, False aborts one that has no outcome yet."""
         if not critical:
+            if self.phase is not None:
+                self.phase.switch.refuse()  # the operator wins
             self.end_episode(Ended.ABORTED)
         elif self.enabled and not self.stop_reason and not self.episode.active:
             self.policy.begin(now_ns)
             self.episode.begin(now_ns)
 
+    def watch_phase(self, now_ns: int) -> None:
+        """The critical phase begins by itself where the operator began it before."""
+        if self.phase is not None and self.phase.look(self.proposals.token, self.state, self.moving, self.episode.active):
+            self.set_critical(True, now_ns)
+
     def end_episode(self, code: int) -> None:
         """The running episode, if any, ends with a code of :class:`Ended`."""
         if self.episode.active:
-            self.authority.episode_ended(code)
+            self.rollout.episode_ended(code)
         self.episode.end(code)
 
     def change(self, settings: Control) -> None:
         """Take over changed live parameters: mode, replan_interval, exploration."""
         if settings.mode == "actor" and self.settings.mode != "actor":
-            self.authority.begin()
+            self.rollout.begin()
         self.settings = settings
         self.policy.replan_interval = settings.replan_interval
         self.policy.sigma, self.policy.correlation = settings.exploration_sigma, settings.exploration_correlation
@@ -147,17 +145,24 @@ class Controller:
                 reasons.append(str(error))
         if reasons:
             raise Refused("; ".join(reasons))
+        self._remember_pose()
         self.policy.reset()
         self.holding.release()
         self.enabled = True
 
-    def await_reception(self) -> None:
-        """Nothing moves from now on, until :meth:`received` says that commands arrive."""
-        self.reception.steps = 1
+    def _remember_pose(self) -> None:
+        """Axes and orientation that are no action stay as they are measured now."""
+        if self.settings.cartesian:
+            values, wanted = self.state.values, self.settings.tool_orientation
+            self._pose = values["ee_position"].copy(), np.array(wanted) if wanted else values["ee_orientation"]
 
-    def received(self) -> None:
+    def await_handshake(self) -> None:
+        """Nothing moves from now on, until :meth:`shaken` says that commands arrive."""
+        self.handshake.steps = 1
+
+    def shaken(self) -> None:
         """Commands arrive: the first that moves goes on from the last that arrived, which said where the arm was measured."""
-        self.reception.steps = 0
+        self.handshake.steps = 0
 
     def disable(self) -> None:
         """Stop commanding: the ticks that follow bring the arm to rest where it is measured now, then there are no more commands.
@@ -167,7 +172,7 @@ class Controller:
         self.end_episode(Ended.ABORTED)
         if self.enabled:
             self.holding.leave(self._measured())
-        self.enabled, self.reception.steps = False, 0
+        self.enabled, self.handshake.steps = False, 0
 
     def stop(self, reason: str) -> None:
         """Latched: hold the measured position until ~/reset_stop, whatever the inputs say. A running episode is aborted."""
@@ -181,33 +186,15 @@ class Controller:
         self.disable()
         self.stop_reason = ""
 
-    def snapshot(self) -> State:
-        """What the next call depends on, beside its inputs and the last command."""
-        authority, episode, policy, holding = self.authority, self.episode, self.policy, self.holding
-        return State(
-            self.actor.version, authority.share, *authority.others,
-            self.enabled, bool(self.stop_reason), episode.active, episode.number, episode.step, episode.begun_ns,
-            policy.drawn, policy.executed, policy.version if policy.executed else 0, self._last_tick_ns, holding.since_ns, holding.leaving,
-            self.reception.steps, holding.values, policy.plan,
-        )  # fmt: skip
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop is latched."""
+        return bool(self.stop_reason)
 
-    def resume(self, row: Row, left: ActorWeights | None, acting: ActorWeights | None, waiting: ActorWeights | None) -> None:
-        """Be as after the call that a row of `~/ticks` was logged for, given its weights: a replay begins in the middle.
-
-        A measurement, chunk, token or intervention newer than the row's is forgotten.
-        """
-        state = row.state
-        self.enabled, self.stop_reason = state.enabled, "as in the bag" if state.stopped else ""
-        self._last_tick_ns, self.reception.steps = state.counted_ns, state.awaiting
-        self.holding.resume(np.array(state.hold), state.held_ns, state.leaving)
-        if row.commands:
-            self.filter.command, self.filter.velocity = row.command, row.velocity
-        self.episode.resume(state.critical, state.episode, state.step, state.begun_ns)
-        self.policy.resume(state.begun_ns, state.drawn, state.executed, state.plan_version, np.array(state.plan))
-        self.authority.resume(acting, state.share, left, waiting, state.weights_held)
-        for topic, stamp in zip(INPUTS, self.input_stamps):
-            if stamp > row.inputs.get(topic, 0):
-                (self.state if topic in INPUTS[:3] else self.proposals).forget(topic)
+    @property
+    def moving(self) -> bool:
+        """Whether the arm may move now."""
+        return self.enabled and not self.stop_reason
 
     @property
     def input_stamps(self) -> list[int]:
@@ -220,20 +207,20 @@ class Controller:
         """One control step; None while the arm is disabled."""
         command = self._step(now_ns)
         if command is not None and command.velocity.any():
-            self._moved_ns = self._last_tick_ns
+            self._moved_ns = self.counted_ns
         return command
 
     def _step(self, now_ns: int) -> Command | None:
-        back_ns = self._last_tick_ns - now_ns
+        back_ns = self.counted_ns - now_ns
         if 0 < back_ns <= CLOCK_STEP_NS:
             self.counts["clock_corrections"] += 1
-            now_ns = self._last_tick_ns
+            now_ns = self.counted_ns
         elif back_ns > 0:
             self._clock_jumped(back_ns)
-        paused_ns = now_ns - self._last_tick_ns if self._last_tick_ns else 0
-        self._last_tick_ns = now_ns
+        paused_ns = now_ns - self.counted_ns if self.counted_ns else 0
+        self.counted_ns = now_ns
         self.source, self.clipped = Source.NONE, 0
-        self.authority.take(acting=self.episode.active and self.enabled)
+        self.rollout.take(acting=self.episode.active and self.enabled)
         if not self.enabled:
             return self._resting(*self.holding.last(self._measured())) if self.holding.leaving else None
         if self.episode.over_time(now_ns):
@@ -243,7 +230,7 @@ class Controller:
         if not self.stop_reason and paused_ns > LONGEST_PAUSE_NS:  # what is measured may be fresh again: that must not hide it
             self.stop(f"no control step for {paused_ns * 1e-9:.1f} s: the clock leapt ahead, or control_node stood still")
         measured = self._measured()
-        if self.reception.steps and not self.stop_reason:
+        if self.handshake.steps and not self.stop_reason:
             return self._await(now_ns, measured)
         choice = None if self.stop_reason else self._choose(now_ns, measured)
         if choice is None:
@@ -288,7 +275,7 @@ class Controller:
         command, clipped = self.filter.step(target, measured, stop_at_target=not delta)
         self.source, self.clipped = choice.source, clipped
         if choice.source == Source.ACTOR:
-            self.authority.acted(clipped)
+            self.rollout.acted(clipped)
         self.counts["ticks_" + ("vla", "actor", "human")[choice.source]] += 1
         if clipped:
             for bit in Clipped:
@@ -309,22 +296,23 @@ class Controller:
                     reference=window,
                     action=command - before if delta else command,
                 )
-        return Command(command, self.filter.velocity, holding=False)
+        return Command(command, self.filter.velocity, False, self._pose)
 
     def _await(self, now_ns: int, measured: np.ndarray) -> Command | None:
         """Say where the arm is measured, now and then, and nothing else."""
-        if self.reception.overdue:
+        if self.handshake.overdue:
             self.stop(f"a subscriber of 'command' has not acknowledged it for {PATIENCE:g} s; end or restart what no longer listens")
             return self._hold_measured(now_ns, measured)
         if self.episode.active:
             self.episode.skip()
-        if not self.reception.step():
+        if not self.handshake.step():
             return None
         try:
             self.filter.seed(measured)
         except ValueError as error:
             self.stop(str(error))
             return self._hold_measured(now_ns, measured)
+        self._remember_pose()  # it says where the arm is, as if it had been enabled this moment
         return self._resting(self.filter.command, 0)
 
     def _hold_measured(self, now_ns: int, measured: np.ndarray) -> Command:
@@ -342,7 +330,7 @@ class Controller:
 
     def _resting(self, command: np.ndarray, clipped: int) -> Command:
         self.source, self.clipped = Source.HOLD, clipped
-        return Command(command, self.filter.velocity, holding=True)
+        return Command(command, self.filter.velocity, True, self._pose)
 
     def _observe(self, now_ns: int, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
         """Token [Dz], proprioception [P] and reference window [C, A] of this tick, or None while one is missing or old."""

@@ -16,7 +16,7 @@ class Episode:
     a learner bootstraps, and only `episode_ended` tells the outcome.
 
     Args:
-        dtype: columns of the rows, :func:`replay_record.row_dtype`.
+        dtype: columns of the rows, :func:`replay_table.row_dtype`.
         time_limit_ns: length of an episode after which it ends by itself.
     """
 
@@ -33,10 +33,6 @@ class Episode:
         self._held: np.ndarray | None = None
         self._unrecorded = 0  # steps since the row held back
         self._chunk_length = dtype["reference"].shape[0] // dtype["action"].shape[0]
-
-    def resume(self, active: bool, number: int, step: int, begun_ns: int) -> None:
-        """Be in an episode of then, or after it."""
-        self.active, self.number, self.step, self.begun_ns = active, number, step, begun_ns
 
     def forget(self) -> None:
         """The last step is not known for certain: its row is not given out."""

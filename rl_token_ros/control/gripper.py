@@ -1,4 +1,4 @@
-"""Grippers that are no part of what is learned: the VLA's positions, or the human's, go to `gripper/command` as they are."""
+"""Grippers that are no part of what is learned: the VLA's positions, or the human's, go to `gripper/command` as they are, within limits."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_token_ros.control import chunk
 from rl_token_ros.control.proposals import Proposals
-from rl_token_ros.interfaces.codes import Source
-from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.settings.control import Control
 
 
@@ -17,28 +14,25 @@ class Gripper:
     """Says where the grippers shall be at each tick, in the order of `gripper_names`.
 
     Only while the arm acts: when it holds or is stopped nothing is sent, and a gripper keeps its grip.
+
+    Args:
+        settings: parameters of `control_node`.
+        proposals: what VLA and human want.
     """
 
-    def __init__(self, settings: Control) -> None:
-        self._settings = settings
+    def __init__(self, settings: Control, proposals: Proposals) -> None:
+        self._names, self._proposals = settings.gripper_names, proposals
         self._low, self._high = np.array(settings.gripper_min), np.array(settings.gripper_max)
-        self._proposals = Proposals(settings)
 
-    def propose(self, message: Any, now_ns: int) -> None:
-        """A `vla/reference`; one that cannot be used, or is older, changes nothing: the arm's own check reports it."""
-        try:
-            self._proposals.set_chunk(chunk.from_trajectory(message, self._settings.gripper_names, self._settings.chunk_dt), now_ns)
-        except chunk.ChunkError:
-            return
-
-    def intervene(self, message: Any, now_ns: int) -> None:
-        """An `intervention`; its grippers count where it names them all."""
+    def of_human(self, message: Any) -> np.ndarray | None:
+        """Positions [G] in an `intervention`; they count where it names all grippers."""
         sent = dict(zip(message.name, message.position))
-        position = np.array([sent.get(name, np.nan) for name in self._settings.gripper_names])
-        if np.isfinite(position).all():
-            self._proposals.set_human(stamp_to_ns(message.header.stamp) or now_ns, position)
+        positions = np.array([sent.get(name, np.nan) for name in self._names])
+        return positions if self._names and np.isfinite(positions).all() else None
 
     def position(self, now_ns: int, source: int) -> np.ndarray | None:
-        """Where to be [G] while ``source`` (of replay_record) moves the arm; None: leave the grippers as they are."""
-        wanted = self._proposals.human(now_ns) if source == Source.HUMAN else self._proposals.base(now_ns)
+        """Where to be [G] while ``source`` (a code of :class:`Source`) moves the arm; None: leave the grippers as they are."""
+        if not self._names:
+            return None
+        wanted = self._proposals.grippers(now_ns, source)
         return None if wanted is None else np.minimum(np.maximum(wanted, self._low), self._high)

@@ -30,9 +30,9 @@ class Holding:
         """The position held, NaN where none is."""
         return self._nowhere if self.position is None else self.position.tolist()
 
-    def resume(self, position: np.ndarray, since_ns: int, leaving: int) -> None:
-        """Be as then; ``position`` [A], NaN: none was held."""
-        self.position, self.since_ns, self.leaving = None if np.isnan(position).any() else position, since_ns, leaving
+    def resume(self, position: np.ndarray) -> None:
+        """Hold this position [A] again; NaN: none was held."""
+        self.position = None if np.isnan(position).any() else position
 
     def begin(self, measured: np.ndarray, now_ns: int) -> None:
         """Hold this position [A] from now on."""

@@ -90,24 +90,24 @@ class PhaseSwitch:
 
     def __init__(self, enter: float) -> None:
         self._enter = enter
-        self._ready = False
-        self._count = 0
+        self.ready = False
+        self.count = 0
 
     def refuse(self) -> None:
         """The operator says that this is not the critical phase."""
-        self._ready, self._count = False, 0
+        self.ready, self.count = False, 0
 
     def see(self, probability: float, critical: bool) -> bool:
         """A new probability, while the phase runs or not; True: begin it."""
         if critical:
             self.refuse()
             return False
-        beyond = probability > self._enter if self._ready else probability < 0.5 * self._enter
-        self._count = self._count + 1 if beyond else 0
-        if self._count < CONFIRM:
+        beyond = probability > self._enter if self.ready else probability < 0.5 * self._enter
+        self.count = self.count + 1 if beyond else 0
+        if self.count < CONFIRM:
             return False
-        self._ready, self._count = not self._ready, 0
-        return not self._ready
+        self.ready, self.count = not self.ready, 0
+        return not self.ready
 
 
 class PhaseWatch:
@@ -126,7 +126,7 @@ class PhaseWatch:
         self.switch = PhaseSwitch(self.model.enter)
         self.probability = 0.0
         self._settings = settings
-        self._seen_ns = 0
+        self.seen_ns = 0
 
     def look(self, token: tuple[int, np.ndarray] | None, state: RobotState, moving: bool, critical: bool) -> bool:
         """Whether the phase begins now.
@@ -137,9 +137,9 @@ class PhaseWatch:
             moving: whether the arm may move; where it may not there is no phase.
             critical: whether the phase runs.
         """
-        if token is None or token[0] == self._seen_ns or state.missing(groups(self._settings)):
+        if token is None or token[0] == self.seen_ns or state.missing(groups(self._settings)):
             return False
-        self._seen_ns = token[0]
+        self.seen_ns = token[0]
         self.probability = float(self.model.probability(features(token[1], state, self._settings)))
         if not moving:
             self.switch.refuse()

@@ -1,8 +1,8 @@
-"""Messages and calls in, commands and rows out: everything control_node does, without ROS.
+"""Messages and calls in, commands and rows out: everything that control_node decides, without ROS.
 
-The node, a replayed bag and the simulation that runs faster than real time drive this same object. Messages are anything with the fields of the ROS type. Inputs are
-taken in whenever they come; what is called (a tick, an enable, an outcome) is logged as a row of `~/ticks` with the stamps of the inputs
-it used, from which :meth:`Pipeline.call` makes the same call again.
+The node, the run of a bag and the simulation that runs faster than real time drive this same object, and nothing behind it. Messages are
+anything with the fields of the ROS type. Inputs are taken in whenever they come; what is called (:meth:`Pipeline.step`: a tick, an enable,
+an outcome) is logged as a row of `~/ticks` with the stamps of the inputs it used, from which the same call can be made again.
 """
 
 from __future__ import annotations
@@ -10,14 +10,18 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import deque
-from typing import Any, Callable, Sequence
+from typing import Any, Callable
 
 import numpy as np
 
-from rl_token_ros.control import chunk, tick_record
-from rl_token_ros.control.controller import Command, Controller
-from rl_token_ros.control.tick_record import Event, Row
-from rl_token_ros.interfaces import images
+from rl_token_ros.control import chunk
+from rl_token_ros.control.arming import Refused, second_publisher
+from rl_token_ros.control.command import Outputs
+from rl_token_ros.control.command_side import ASSURED, UNNAMED, CommandSide
+from rl_token_ros.control.controller import Controller
+from rl_token_ros.control.gripper import Gripper
+from rl_token_ros.control.tick_record import Event, Layout, Sizes
+from rl_token_ros.interfaces import images, measurements
 from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.policy.actor import ResidualActor
@@ -29,13 +33,14 @@ from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import size
 
 NO_TOKEN = np.zeros(0, np.float32)
+ENDINGS = {Event.SUCCESS: Ended.SUCCESS, Event.FAILURE: Ended.FAILURE, Event.DISCARD: Ended.ABORTED}
 
 
 class Pipeline:
-    """Encoder, controller and the gate of new weights of one robot.
+    """Encoder, controller, grippers, phase switch and the gate of new weights of one robot.
 
     All methods belong to one thread, except :meth:`encode` and :meth:`admit`: they take long and may run on another. What they finish is
-    taken over at the beginning of the next call. Measurements go into ``controller.state`` (`state_messages.take`).
+    taken over at the beginning of the next call.
 
     Args:
         settings: parameters of `control_node`.
@@ -43,39 +48,61 @@ class Pipeline:
         stand_in: encodes in place of the file that the parameters name; as :class:`encoder.TokenEncoder`.
         policy: class of what acts.
 
+    Attributes:
+        controller: to look at; whoever drives the pipeline changes nothing in it.
+        parameters: number of the current set, counted from the first.
+        offered: version of the newest weights let in.
+        enable_when_ready: whether a live arm is enabled as soon as it can be.
+
     Raises:
         ParameterError: a model file does not fit.
     """
 
-    def __init__(self, settings: Control, refuse: Callable[[Exception], None], stand_in: Any = None, policy: type[ResidualPolicy] = ResidualPolicy) -> None:
+    def __init__(
+        self, settings: Control, refuse: Callable[[Exception], None], stand_in: Any = None, policy: type[ResidualPolicy] = ResidualPolicy
+    ) -> None:
         self.encoder = encoder.load(settings) if stand_in is None else stand_in
         proprio = size(settings.proprioception, len(settings.joint_names), settings.action_size)
-        actor = ResidualActor(
-            settings.token_size, proprio, settings.chunk_length, settings.action_size, settings.actor_layers
-        )
-        self.controller = Controller(settings, actor, policy)
-        identity = Identity.of(settings, self.encoder.sha256, self.encoder.vla_sha256)
-        self.gate = WeightsGate(actor, identity, settings.weights_change_limit)
-        self.parameters = 0  # number of the current set, counted from the first
-        self.offered = 0  # version of the newest weights let in
+        actor = ResidualActor(settings.token_size, proprio, settings.chunk_length, settings.action_size, settings.actor_layers)
+        self.controller = Controller(settings, actor, policy, self.encoder.sha256)
+        self.gate = WeightsGate(actor, Identity.of(settings, self.encoder.sha256, self.encoder.vla_sha256), settings.weights_change_limit)
+        self.parameters = 0
+        self.offered = 0
+        self.enable_when_ready = settings.enable_on_start
         self._refuse = refuse
+        self._gripper = Gripper(settings, self.controller.proposals)
         # Newest only; one thread appends, one other pops, each in one atomic operation.
         self._tokens: deque[tuple[int, np.ndarray]] = deque(maxlen=1)
         self._ready: deque[ActorWeights] = deque(maxlen=1)
         self._log: list[bytes] = []
         self._sequence = 0
-        self.layout = tick_record.Layout(settings.action_size, settings.chunk_length)
+        action = settings.action_size
+        sizes = Sizes(action, settings.chunk_length * action, len(settings.gripper_names), int(self.controller.phase is not None))
+        self.layout = Layout(sizes)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
+    def measure(self, topic: str, message: Any, now_ns: int) -> None:
+        """A measurement of one of `measurements.TYPES`.
+
+        Raises:
+            StateError: it cannot be used.
+        """
+        measurements.take(self.controller.state, topic, message, now_ns)
+
     def propose(self, message: Any, now_ns: int) -> None:
         """A `vla/reference`."""
-        settings = self.controller.settings
+        settings, proposals = self.controller.settings, self.controller.proposals
         try:
-            newest = chunk.from_trajectory(message, settings.action_names, settings.chunk_dt)
-            self.controller.proposals.set_chunk(newest, now_ns)
+            newest = chunk.from_trajectory(message, settings.action_names, settings.chunk_dt, settings.gripper_names)
+            proposals.set_chunk(newest, now_ns)
             if not settings.token_size:  # no embedding will come: the reference brings the empty token
-                self.controller.proposals.set_token(newest.stamp_ns, NO_TOKEN, now_ns)
+                proposals.set_token(newest.stamp_ns, NO_TOKEN, now_ns)
+            if settings.gripper_names and newest.grippers is None:
+                raise chunk.ChunkError(
+                    f"'vla/reference' has no finite positions of {', '.join(settings.gripper_names)}; they keep their grip. Write the same "
+                    "'gripper_names' for vla_node and control_node"
+                )
         except chunk.ChunkError as error:
             self._refuse(error)
 
@@ -95,7 +122,7 @@ class Pipeline:
         try:
             position = dict(zip(message.name, message.position))
             action = np.array([position[name] for name in names], np.float64)
-            self.controller.proposals.set_human(stamp_to_ns(message.header.stamp) or now_ns, action)
+            self.controller.proposals.set_human(stamp_to_ns(message.header.stamp) or now_ns, action, self._gripper.of_human(message))
         except KeyError as error:
             self._refuse(ValueError(f"'intervention' has no {error}; write all of {names}"))
         except ValueError as error:
@@ -111,13 +138,13 @@ class Pipeline:
         if ready is not None:
             self._ready.append(ready)
 
-    def change(self, settings: Control) -> None:
-        """Changed live parameters."""
-        self.parameters += 1
+    def change(self, settings: Control, number: int | None = None) -> None:
+        """Changed live parameters; they are the set with this number, or the next one."""
+        self.parameters = self.parameters + 1 if number is None else number
         self.controller.change(settings)
 
     def settings_text(self) -> str:
-        """The current parameters as JSON, for `~/settings`: a bag with it needs no parameter file to be replayed."""
+        """The current parameters as JSON, for `~/settings`: a bag with it needs no parameter file to be run again."""
         return json.dumps(
             {
                 "number": self.parameters,
@@ -127,117 +154,95 @@ class Pipeline:
             }
         )
 
-    def figures(self) -> dict[str, Any]:
-        """Weights, residual, episode and counts, for `/diagnostics`."""
-        controller, gate = self.controller, self.gate
-        authority, residual = controller.authority, np.abs(controller.policy.residual)
-        return {
-            "weights_version": controller.actor.version,
-            "weights_accepted": gate.accepted,
-            "weights_refused": gate.refused,
-            "weights_change": gate.change,
-            "residual_mean": float(residual.mean()),  # share of the bound; in shadow mode too
-            "residual_max": float(residual.max()),
-            "last_refusal": gate.last_refusal,
-            "weights_share": authority.share,  # the rest is that of the version before
-            "weights_held_s": authority.held / controller.settings.control_rate,
-            "weights_reverts": authority.reverts,
-            "last_revert": authority.last_revert,
-            "episode": controller.episode.number,
-            "critical": int(controller.episode.active),
-            **controller.counts,
-        }
-
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def tick(self, now_ns: int) -> Command | None:
-        """One control step; None while the arm is disabled."""
-        return self._logged(Event.TICK, now_ns, lambda: self.controller.tick(now_ns))
-
-    def enable(self, now_ns: int, other_publishers: Sequence[str] = ()) -> None:
-        """Let the arm move, unless other nodes, of these names, publish `command`.
-
-        Raises:
-            Refused: it may not; the message says why.
-        """
-        self._logged(Event.ENABLE, now_ns, lambda: self.controller.enable(now_ns, other_publishers))
-
-    def await_reception(self, now_ns: int) -> None:
-        """Enabled it moves no earlier than :meth:`received`; where commands arrive in any case, as in a simulation, neither is called."""
-        self._logged(Event.AWAIT_HANDSHAKE, now_ns, self.controller.await_reception)
-
-    def received(self, now_ns: int) -> None:
-        """Commands arrive where they should."""
-        self._logged(Event.RECEIVED, now_ns, self.controller.received)
-
-    def disable(self, now_ns: int) -> None:
-        """Stop commanding; the commands of the next ticks bring the arm to rest where it is measured now."""
-        self._logged(Event.DISABLE, now_ns, self.controller.disable)
-
-    def set_critical(self, critical: bool, now_ns: int) -> None:
-        """The critical phase begins or ends."""
-        event = Event.CRITICAL if critical else Event.NOT_CRITICAL
-        self._logged(event, now_ns, lambda: self.controller.set_critical(critical, now_ns))
-
-    def end_episode(self, code: int, now_ns: int) -> None:
-        """The running episode ends: success, failure, or discarded (aborted)."""
-        event = {Ended.SUCCESS: Event.SUCCESS, Ended.FAILURE: Event.FAILURE}.get(code, Event.DISCARD)
-        self._logged(event, now_ns, lambda: self.controller.end_episode(code))
-
-    def stop(self, now_ns: int, reason: str = "~/stop was called") -> None:
-        """Latched: hold the measured position."""
-        self._logged(Event.STOP, now_ns, lambda: self.controller.stop(reason))
-
-    def reset_stop(self, now_ns: int) -> None:
-        """Clear a latched stop; the arm is disabled then."""
-        self._logged(Event.RESET_STOP, now_ns, self.controller.reset_stop)
-
-    def rollback(self, now_ns: int) -> str:
-        """Return to the previous good weights; says what happened.
-
-        Raises:
-            WeightsError: there are none.
-        """
-        return self._logged(Event.ROLLBACK, now_ns, self._rollback)
-
-    def call(self, event: int, now_ns: int) -> Command | None:
-        """The call that a row of `~/ticks` with this ``event`` was logged for."""
-        made: Callable[[], Any] = {
-            Event.TICK: lambda: self.tick(now_ns),
-            Event.ENABLE: lambda: self.enable(now_ns),
-            Event.DISABLE: lambda: self.disable(now_ns),
-            Event.CRITICAL: lambda: self.set_critical(True, now_ns),
-            Event.NOT_CRITICAL: lambda: self.set_critical(False, now_ns),
-            Event.SUCCESS: lambda: self.end_episode(Ended.SUCCESS, now_ns),
-            Event.FAILURE: lambda: self.end_episode(Ended.FAILURE, now_ns),
-            Event.DISCARD: lambda: self.end_episode(Ended.ABORTED, now_ns),
-            Event.STOP: lambda: self.stop(now_ns),
-            Event.RESET_STOP: lambda: self.reset_stop(now_ns),
-            Event.ROLLBACK: lambda: self.rollback(now_ns),
-            Event.AWAIT_HANDSHAKE: lambda: self.await_reception(now_ns),
-            Event.RECEIVED: lambda: self.received(now_ns),
-        }[event]
-        result = made()
-        return result if isinstance(result, Command) else None
-
-    def resume(self, row: Row, weights: Callable[[int], ActorWeights | None]) -> None:
-        """Be as after the call that a row of `~/ticks` was logged for, for a replay that begins in the middle.
+    def step(self, event: int, now_ns: int, side: CommandSide = ASSURED) -> Outputs:
+        """One call.
 
         Args:
-            weights: gives those of a version, None for version 0.
-        """
-        state = row.state
-        self.controller.resume(row, weights(state.weights_left), weights(state.weights_version), weights(state.weights_waiting))
-        self.offered = row.weights_offered
-        self._ready.clear()
+            event: code of :class:`Event`. Live, AWAIT_HANDSHAKE and HANDSHAKE come of ENABLE and TICK by themselves.
+            now_ns: time.
+            side: who takes `command`.
 
-    def take_log(self) -> list[bytes]:
-        """Rows of `~/ticks` since the last time, see tick_record.Layout."""
-        log, self._log = self._log, []
-        return log
+        Raises:
+            Refused, WeightsError: what was asked for cannot be; the message says why. Nothing has changed.
+        """
+        controller = self.controller
+        outputs = Outputs()
+        if event == Event.TICK:
+            self._tick(now_ns, side, outputs)
+        elif event == Event.ENABLE:
+            self._enable(now_ns, side)
+        elif event == Event.DISABLE:
+            self.enable_when_ready = False
+            self._logged(event, now_ns, controller.disable)
+        elif event == Event.CRITICAL:
+            self._logged(event, now_ns, lambda: controller.set_critical(True, now_ns))
+        elif event == Event.NOT_CRITICAL:
+            self._logged(event, now_ns, lambda: controller.set_critical(False, now_ns))
+        elif event in ENDINGS:
+            self._logged(event, now_ns, lambda: controller.end_episode(ENDINGS[Event(event)]))
+        elif event == Event.STOP:
+            self._logged(event, now_ns, lambda: controller.stop("~/stop was called"))
+        elif event == Event.RESET_STOP:
+            self._logged(event, now_ns, controller.reset_stop)
+        elif event == Event.ROLLBACK:
+            outputs.said = self._logged(event, now_ns, self._rollback)
+        elif event == Event.AWAIT_HANDSHAKE:
+            self._logged(event, now_ns, controller.await_handshake)
+        else:
+            self._logged(Event.HANDSHAKE, now_ns, controller.shaken)
+        return self._handed_out(outputs)
+
+    def watch(self, now_ns: int, side: CommandSide) -> Outputs:
+        """Two that command one arm, or an arm that no longer listens, and would jump when it did again: held until someone has looked."""
+        controller, others = self.controller, side.others()
+        reason = ""
+        if controller.moving and others:
+            reason = second_publisher(others)
+        elif controller.moving and not side.taken:
+            reason = "nobody takes 'command' any more; start the arm's controller"
+        elif others and UNNAMED in controller.stop_reason:
+            controller.stop_reason = second_publisher(others)  # now that its name is known
+        if reason:
+            self._logged(Event.STOP, now_ns, lambda: controller.stop(reason))
+        return self._handed_out(Outputs())
+
+    def _tick(self, now_ns: int, side: CommandSide, outputs: Outputs) -> None:
+        controller = self.controller
+        if side.live and self.enable_when_ready:
+            try:
+                self._enable(now_ns, side)
+                self.enable_when_ready = False
+            except Refused as error:
+                outputs.said = f"waiting to enable: {error}"
+        if side.live and controller.handshake.steps and controller.handshake.proven(side.acknowledged, side.silent):
+            self._logged(Event.HANDSHAKE, now_ns, controller.shaken)
+        self._logged(Event.TICK, now_ns, lambda: self._control(now_ns, outputs))
+
+    def _control(self, now_ns: int, outputs: Outputs) -> Outputs:
+        controller = self.controller
+        outputs.command = command = controller.tick(now_ns)
+        if command is not None and not command.holding:
+            outputs.grippers = self._gripper.position(now_ns, controller.source)
+        controller.watch_phase(now_ns)
+        return outputs
+
+    def _enable(self, now_ns: int, side: CommandSide) -> None:
+        controller = self.controller
+        if controller.moving:
+            return  # the pose it was enabled at must not change
+        others = side.others()
+        if not side.taken:
+            raise Refused("nobody takes 'command'; start the arm's controller")
+        if not others and not side.settled:
+            raise Refused("who else publishes 'command' is not known yet; enable it again in a moment")
+        self._logged(Event.ENABLE, now_ns, lambda: controller.enable(now_ns, others))
+        if side.live:
+            self._logged(Event.AWAIT_HANDSHAKE, now_ns, controller.await_handshake)
 
     def _rollback(self) -> str:
-        told = self.controller.authority.rollback()
+        told = self.controller.rollout.rollback()
         self.controller.policy.reset()  # what is left of a chunk of the weights left behind is not executed
         return told
 
@@ -251,28 +256,28 @@ class Pipeline:
         if self._ready:
             ready = self._ready.pop()
             self.offered = ready.version
-            self.controller.authority.offer(ready)
+            self.controller.rollout.offer(ready)
 
-    def _logged(self, event: int, now_ns: int, action: Callable[[], Any]) -> Any:
+    def _logged(self, event: Event, now_ns: int, action: Callable[[], Any]) -> Any:
         self.take_finished(now_ns)
-        controller = self.controller
+        controller, layout = self.controller, self.layout
         stamps = controller.input_stamps
         result = action()
-        command = result if isinstance(result, Command) else None
-        ticked = event == Event.TICK
-        row = self.layout.pack(
-            self._sequence,
-            event,
-            now_ns,
-            stamps,
-            self.offered,
-            self.parameters,
-            controller.source if ticked else Source.NONE,
-            controller.clipped if ticked else 0,
-            self.layout.no_action if command is None else command.position.tolist(),
-            self.layout.no_action if command is None else command.velocity.tolist(),
-            controller.snapshot(),
-        )
+        outputs = result if isinstance(result, Outputs) else Outputs()
+        ticked, command = event == Event.TICK, outputs.command
+        values: list[Any] = [
+            self._sequence, event, now_ns, stamps, self.offered, self.parameters,
+            controller.source if ticked else Source.NONE, controller.clipped if ticked else 0,
+            layout.no_action if command is None else command.position.tolist(),
+            layout.no_action if command is None else command.velocity.tolist(),
+        ]  # fmt: skip
+        if layout.sizes.gripper:
+            values.append(layout.no_gripper if outputs.grippers is None else outputs.grippers.tolist())
+        self._log.append(layout.pack(values, layout.snapshot(controller)))
         self._sequence += 1
-        self._log.append(row)
         return result
+
+    def _handed_out(self, outputs: Outputs) -> Outputs:
+        outputs.rows, outputs.endings = self.controller.episode.take()
+        outputs.ticks, self._log = self._log, []
+        return outputs

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from rl_token_ros.control.chunk import Chunk, ChunkError
+from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.interfaces.stamps import from_future
 from rl_token_ros.settings.control import Control
 
 
 class Proposals:
-    """Holds the newest of each; actions are those of the arm, or of its grippers.
+    """Holds the newest of each.
 
     Args:
         settings: parameters of `control_node`.
@@ -20,7 +21,7 @@ class Proposals:
         self._chunk_ns, self._human_ns = settings.chunk_timeout * 1e9, settings.intervention_timeout * 1e9
         self.chunk: Chunk | None = None
         self.token: tuple[int, np.ndarray] | None = None  # stamp of its observation in ns, float32 [Dz]
-        self._human: tuple[int, np.ndarray] | None = None
+        self._human: tuple[int, np.ndarray, np.ndarray | None] | None = None
 
     def set_chunk(self, chunk: Chunk, now_ns: int) -> None:
         """A new chunk replaces the old one unless its observation is older, by a clock that was not set back in between.
@@ -44,15 +45,15 @@ class Proposals:
         if self.token is None or stamp_ns > self.token[0]:
             self.token = (stamp_ns, token)
 
-    def set_human(self, stamp_ns: int, action: np.ndarray) -> None:
-        """A human's action [A], in units of the action.
+    def set_human(self, stamp_ns: int, action: np.ndarray, grippers: np.ndarray | None = None) -> None:
+        """A human's action [A], in units of the action, and positions [G] of the grippers, None: as they are.
 
         Raises:
             ValueError: it is not finite.
         """
         if not np.isfinite(action).all():
             raise ValueError("'intervention' holds values that are not finite")
-        self._human = (stamp_ns, action)
+        self._human = (stamp_ns, action, grippers)
 
     def base(self, now_ns: int) -> np.ndarray | None:
         """The VLA's action [A] for this moment; None without a chunk that is young enough and reaches so far."""
@@ -72,6 +73,12 @@ class Proposals:
         if self._human is None or abs(now_ns - self._human[0]) > self._human_ns:
             return None
         return self._human[1]
+
+    def grippers(self, now_ns: int, source: int) -> np.ndarray | None:
+        """Where the grippers are wanted [G] while ``source`` (a code of :class:`Source`) moves the arm; None: as they are."""
+        if source == Source.HUMAN:
+            return self._human[2] if self._human is not None and self.human(now_ns) is not None else None
+        return None if self.chunk is None or self.base(now_ns) is None else self.chunk.grippers_at(now_ns)
 
     @property
     def stamps(self) -> tuple[int, int, int]:

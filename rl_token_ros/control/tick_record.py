@@ -1,18 +1,23 @@
-"""One call into the control pipeline as a row of `~/ticks`: what it used, what came of it, and the state that it left.
+"""One call into the pipeline as a row of `~/ticks`: what it used, what came of it, and the state that it left.
 
 control_node publishes one row per control step, and one for each enable, episode boundary or stop in between. A row names its inputs by
-their stamps, so that a replay can hand the very same messages over in the very same order and compare every command bit for bit;
+their stamps, so that a bag's run can hand the very same messages over in the very same order and compare every command bit for bit;
 the order in which a recorder received them is another one. The messages themselves are in the bag under their own topics. With the
-state, a replay that lacks something is in step again with the next row.
+state, a run of a bag that lacks something is in step again with the next row.
+
+The columns follow from :class:`Row` and :class:`State`: a new field there is a new column, packed, unpacked, taken from the controller and
+given back to it.
 """
 
 from __future__ import annotations
 
 import enum
 import math
+import operator
 import struct
-from dataclasses import dataclass
-from typing import NamedTuple, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +37,7 @@ class Event(enum.IntEnum):
     RESET_STOP = 9
     ROLLBACK = 10
     AWAIT_HANDSHAKE = 11
-    RECEIVED = 12
+    HANDSHAKE = 12
 
     @property
     def label(self) -> str:
@@ -45,10 +50,49 @@ INPUTS = ("joint_states", "ee_pose", "wrench", "vla/reference", "vla/embedding",
 
 NANOSECONDS = 1_000_000_000
 _FORMATS = {"u1": "B", "<u4": "I", "<i4": "i", "<f4": "f", "<f8": "d"}
+STAMP = "stamp"  # a time in ns, in two columns: `NAME_sec` and `NAME_nanosec`
 
 
-class State(NamedTuple):
-    """What the next call depends on, beside its inputs and the last command: a replay can begin with it.
+@dataclass(frozen=True)
+class Sizes:
+    """How many values the columns of one robot hold.
+
+    Attributes:
+        action: A.
+        plan: C * A.
+        gripper: G; 0: no such column, as in bags of before grippers were in it.
+        phase: 1 where a model begins the critical phase, else 0: no such columns.
+    """
+
+    action: int
+    plan: int
+    gripper: int = 0
+    phase: int = 0
+
+    @property
+    def inputs(self) -> int:
+        """Stamps of inputs."""
+        return len(INPUTS)
+
+
+def column(kind: str, of: str = "", *, name: str = "", size: str = "", only: str = "", given: bool = False, default: Any = MISSING) -> Any:
+    """A field of a row.
+
+    Args:
+        kind: type of the column as numpy writes it, or STAMP.
+        of: where the controller has it, for what is state.
+        name: of the column, where it is not the field's; of a STAMP, what `_sec` and `_nanosec` are appended to.
+        size: attribute of :class:`Sizes`, for several values; empty: one.
+        only: attribute of :class:`Sizes` that is 0 where there is no such column.
+        given: the controller gives it, but to take it back takes more than an assignment.
+        default: where there is no column.
+    """
+    return field(default=default, metadata={"kind": kind, "of": of, "name": name, "size": size, "only": only, "given": given})
+
+
+@dataclass(frozen=True)
+class State:
+    """What the next call depends on, beside its inputs and the last command: a run of a bag can begin with it.
 
     Attributes:
         weights_version: of the actor (0: none), with this ``share`` of the residual; the rest is that of version ``weights_left`` (0: of none).
@@ -60,151 +104,165 @@ class State(NamedTuple):
         hold: the position [A] that is held since ``held_ns``, NaN where none is.
         leaving: control steps in which a disabled arm may still come to rest.
         awaiting: control steps, counted from 1, in which nothing moves because no command is known to have arrived; 0: they arrive.
+        phase_ready: the critical phase may be begun by its model, after ``phase_count`` more or less probable tokens, the newest of ``phase_seen_ns``.
     """
 
-    weights_version: int
-    share: float
-    weights_left: int
-    weights_waiting: int
-    weights_held: int
-    enabled: bool
-    stopped: bool
-    critical: bool
-    episode: int
-    step: int
-    begun_ns: int
-    drawn: int
-    executed: int
-    plan_version: int
-    counted_ns: int
-    held_ns: int
-    leaving: int
-    awaiting: int
-    hold: Sequence[float]
-    plan: Sequence[float]
-
-
-def row_dtype(action: int, chunk_length: int) -> np.dtype:
-    """The columns of `~/ticks` for an action of ``action`` values, in chunks of ``chunk_length``.
-
-    What was used: stamps of the inputs, ``weights_offered``, the version of the newest weights that were let in, and ``parameters``, the
-    number of the set of parameters on `~/settings`. What came of it: ``command`` and ``velocity`` [A], NaN without a command, ``source``, and
-    ``clipped`` bits as in `replay`. The rest is :class:`State` after it.
-    """
-    return np.dtype(
-        [
-            ("seq", "<u4"),
-            ("event", "u1"),
-            ("stamp_sec", "<i4"),
-            ("stamp_nanosec", "<u4"),
-            ("input_sec", "<i4", (len(INPUTS),)),
-            ("input_nanosec", "<u4", (len(INPUTS),)),
-            ("weights_offered", "<u4"),
-            ("parameters", "<u4"),
-            ("source", "u1"),
-            ("clipped", "u1"),
-            ("command", "<f8", (action,)),
-            ("velocity", "<f8", (action,)),
-            ("weights_version", "<u4"),
-            ("share", "<f4"),
-            ("weights_left", "<u4"),
-            ("weights_waiting", "<u4"),
-            ("weights_held", "<u4"),
-            ("enabled", "u1"),
-            ("stopped", "u1"),
-            ("critical", "u1"),
-            ("episode", "<u4"),
-            ("step", "<u4"),
-            ("begun_sec", "<i4"),
-            ("begun_nanosec", "<u4"),
-            ("drawn", "<u4"),
-            ("executed", "<u4"),
-            ("plan_version", "<u4"),
-            ("counted_sec", "<i4"),
-            ("counted_nanosec", "<u4"),
-            ("held_sec", "<i4"),
-            ("held_nanosec", "<u4"),
-            ("leaving", "<u4"),
-            ("awaiting", "<u4"),
-            ("hold", "<f8", (action,)),
-            ("plan", "<f8", (chunk_length * action,)),
-        ]
-    )
+    weights_version: int = column("<u4", "actor.version", given=True)
+    share: float = column("<f4", "rollout.share", given=True)
+    weights_left: int = column("<u4", "rollout.left_version", given=True)
+    weights_waiting: int = column("<u4", "rollout.waiting_version", given=True)
+    weights_held: int = column("<u4", "rollout.held", given=True)
+    enabled: bool = column("u1", "enabled")
+    stopped: bool = column("u1", "stopped", given=True)
+    critical: bool = column("u1", "episode.active")
+    episode: int = column("<u4", "episode.number")
+    step: int = column("<u4", "episode.step")
+    begun_ns: int = column(STAMP, "episode.begun_ns", name="begun")
+    drawn: int = column("<u4", "policy.drawn", given=True)
+    executed: int = column("<u4", "policy.executed", given=True)
+    plan_version: int = column("<u4", "policy.plan_version", given=True)
+    counted_ns: int = column(STAMP, "counted_ns", name="counted")
+    held_ns: int = column(STAMP, "holding.since_ns", name="held")
+    leaving: int = column("<u4", "holding.leaving")
+    awaiting: int = column("<u4", "handshake.steps")
+    phase_ready: bool = column("u1", "phase.switch.ready", only="phase", default=False)
+    phase_count: int = column("<u4", "phase.switch.count", only="phase", default=0)
+    phase_seen_ns: int = column(STAMP, "phase.seen_ns", name="phase_seen", only="phase", default=0)
+    hold: Sequence[float] = column("<f8", "holding.values", size="action", given=True, default=())
+    plan: Sequence[float] = column("<f8", "policy.plan", size="plan", given=True, default=())
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row as Python values; ``inputs`` holds the stamp in ns of each input that was held, ``raw`` the bytes."""
+    """A row as Python values.
 
-    raw: bytes
-    seq: int
-    event: int
-    now_ns: int
-    inputs: dict[str, int]
-    weights_offered: int
-    parameters: int
-    source: int
-    clipped: int
-    command: np.ndarray
-    velocity: np.ndarray
+    Attributes:
+        seq: number of the row, from 0 with each start of control_node.
+        event: code of :class:`Event`.
+        now_ns: time of the call.
+        input_ns: stamp in ns of each of INPUTS, 0: not held.
+        weights_offered: version of the newest weights that were let in.
+        parameters: number of the set of parameters on `~/settings`.
+        source: code of :class:`codes.Source`, and ``clipped``, bits of :class:`codes.Clipped`, of a tick.
+        command: float64 [A] position and ``velocity`` [A] that were sent, NaN without a command; ``gripper`` [G] likewise.
+        state: after it.
+        raw: the bytes.
+    """
+
+    seq: int = column("<u4")
+    event: int = column("u1")
+    now_ns: int = column(STAMP, name="stamp")
+    input_ns: Sequence[int] = column(STAMP, name="input", size="inputs")
+    weights_offered: int = column("<u4")
+    parameters: int = column("<u4")
+    source: int = column("u1")
+    clipped: int = column("u1")
+    command: np.ndarray = column("<f8", size="action")
+    velocity: np.ndarray = column("<f8", size="action")
+    gripper: np.ndarray = column("<f8", size="gripper", only="gripper")
     state: State
+    raw: bytes = b""
 
     @property
     def commands(self) -> bool:
         """Whether there is a command."""
         return not np.isnan(self.command[0])
 
+    @property
+    def inputs(self) -> dict[str, int]:
+        """Stamp in ns of each input that was held."""
+        return {topic: stamp for topic, stamp in zip(INPUTS, self.input_ns) if stamp}
+
 
 class Layout:
-    """Rows as bytes, by one call of `struct`: a numpy record of as many columns takes twenty times as long, and a tick has 2 ms."""
+    """Rows as bytes, by one call of `struct`: a numpy record of as many columns takes twenty times as long, and a tick has 2 ms.
 
-    def __init__(self, action: int, chunk_length: int) -> None:
-        self.dtype = row_dtype(action, chunk_length)
-        counts = [(int(np.prod(self.dtype[name].shape)), self.dtype[name].base.str.replace("|", "")) for name in self.dtype.names]
+    Args:
+        sizes: of the robot, or those found in a bag.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self._row = [f for f in fields(Row) if f.metadata and self._present(f)]
+        self._state = [f for f in fields(State) if self._present(f)]
+        dtype: list[tuple[Any, ...]] = []
+        for f in (*self._row, *self._state):
+            meta, name = f.metadata, f.metadata["name"] or f.name
+            shape = ((getattr(sizes, meta["size"]),),) if meta["size"] else ()
+            columns = [(f"{name}_sec", "<i4"), (f"{name}_nanosec", "<u4")] if meta["kind"] == STAMP else [(name, meta["kind"])]
+            dtype += [(title, kind, *shape) for title, kind in columns]
+        self.dtype = np.dtype(dtype)
+        counts = [(int(np.prod(self.dtype[name].shape)), self.dtype[name].base.str.replace("|", "")) for name in self.dtype.names or ()]
         self._struct = struct.Struct("<" + "".join(f"{count}{_FORMATS[kind]}" for count, kind in counts))
-        self._action = action
-        self.no_action, self.no_plan = [math.nan] * action, [math.nan] * (chunk_length * action)
+        self._read = operator.attrgetter(*(f.metadata["of"] for f in self._state))
+        self.no_action, self.no_gripper = [math.nan] * sizes.action, [math.nan] * sizes.gripper
+        self.no_plan = [math.nan] * sizes.plan
 
-    def pack(
-        self, seq: int, event: int, now_ns: int, inputs: list[int], offered: int, parameters: int, source: int, clipped: int,
-        command: Sequence[float], velocity: Sequence[float], state: State,
-    ) -> bytes:  # fmt: skip
-        """A row; ``inputs`` are the stamps in ns of :data:`INPUTS`, 0 for none."""
-        (
-            version, share, left, waiting, held, enabled, stopped, critical, episode, step, begun_ns, drawn, executed, plan_version,
-            counted_ns, held_ns, leaving, awaiting, hold, plan,
-        ) = state  # fmt: skip
-        return self._struct.pack(
-            seq, event, *divmod(now_ns, NANOSECONDS), *[stamp // NANOSECONDS for stamp in inputs], *[stamp % NANOSECONDS for stamp in inputs],
-            offered, parameters, source, clipped, *command, *velocity,
-            version, share, left, waiting, held, enabled, stopped, critical, episode, step, *divmod(begun_ns, NANOSECONDS), drawn, executed,
-            plan_version, *divmod(counted_ns, NANOSECONDS), *divmod(held_ns, NANOSECONDS), leaving, awaiting, *hold, *plan,
-        )  # fmt: skip
+    def _present(self, f: Any) -> bool:
+        only = f.metadata["only"]
+        return not only or getattr(self.sizes, only) > 0
+
+    def snapshot(self, controller: Any) -> tuple[Any, ...]:
+        """The values of the columns of :class:`State`, in their order."""
+        return self._read(controller)  # type: ignore[no-any-return]
+
+    def pack(self, values: Iterable[Any], state: Iterable[Any]) -> bytes:
+        """A row, from the values of the columns of :class:`Row` (without gripper where there is no such column) and a snapshot."""
+        flat: list[Any] = []
+        for fs, given in ((self._row, values), (self._state, state)):
+            for f, value in zip(fs, given):
+                meta = f.metadata
+                if meta["kind"] == STAMP:
+                    if meta["size"]:
+                        flat += [stamp // NANOSECONDS for stamp in value]
+                        flat += [stamp % NANOSECONDS for stamp in value]
+                    else:
+                        flat += divmod(value, NANOSECONDS)
+                elif meta["size"]:
+                    flat += value
+                else:
+                    flat.append(value)
+        return self._struct.pack(*flat)
 
     def unpack(self, raw: bytes) -> Row:
         """The row in these bytes."""
-        values = self._struct.unpack(raw)
-        n, a = len(INPUTS), self._action
-        stamps = [s * NANOSECONDS + ns for s, ns in zip(values[4 : 4 + n], values[4 + n : 4 + 2 * n])]
-        offered, parameters, source, clipped = values[4 + 2 * n : 8 + 2 * n]
-        command, velocity, rest = values[8 + 2 * n : 8 + 2 * n + a], values[8 + 2 * n + a : 8 + 2 * n + 2 * a], values[8 + 2 * n + 2 * a :]
-        (
-            version, share, left, waiting, held, enabled, stopped, critical, episode, step, begun, begun_ns, drawn, executed, plan_version,
-            counted, counted_ns, since, since_ns, leaving, awaiting,
-        ) = rest[:21]  # fmt: skip
-        state = State(
-            version, share, left, waiting, held, bool(enabled), bool(stopped), bool(critical), episode, step, begun * NANOSECONDS + begun_ns,
-            drawn, executed, plan_version, counted * NANOSECONDS + counted_ns, since * NANOSECONDS + since_ns, leaving, awaiting,
-            rest[21 : 21 + a], rest[21 + a :],
-        )  # fmt: skip
-        return Row(
-            raw, values[0], values[1], values[2] * NANOSECONDS + values[3], {name: stamp for name, stamp in zip(INPUTS, stamps) if stamp},
-            offered, parameters, source, clipped, np.array(command), np.array(velocity), state,
-        )  # fmt: skip
+        flat, at = self._struct.unpack(raw), 0
+        found: list[dict[str, Any]] = []
+        for fs in (self._row, self._state):
+            values: dict[str, Any] = {}
+            for f in fs:
+                meta = f.metadata
+                count = getattr(self.sizes, meta["size"]) if meta["size"] else 1
+                part = flat[at : at + count]
+                at += count
+                if meta["kind"] == STAMP:
+                    part = tuple(s * NANOSECONDS + ns for s, ns in zip(part, flat[at : at + count]))
+                    at += count
+                values[f.name] = part if meta["size"] else bool(part[0]) if f.type == "bool" else part[0]
+            found.append(values)
+        row, state = found
+        arrays = {name: np.array(row.pop(name, ())) for name in ("command", "velocity", "gripper")}
+        return Row(**row, **arrays, state=State(**state), raw=raw)
+
+    def give_back(self, controller: Any, state: State) -> None:
+        """Assign what a controller takes back by assignment alone; the rest is `Controller.resume`."""
+        for f in self._state:
+            if not f.metadata["given"]:
+                *path, name = f.metadata["of"].split(".")
+                owner = operator.attrgetter(".".join(path))(controller) if path else controller
+                setattr(owner, name, getattr(state, f.name))
 
     def differing(self, one: bytes, other: bytes) -> list[str]:
         """Names of the columns in which two rows differ, `seq` excepted."""
         if one[4:] == other[4:]:
             return []
-        columns = ((name, *self.dtype.fields[name][:2]) for name in self.dtype.names[1:])
+        names = (self.dtype.names or ())[1:]
+        columns = ((name, *(self.dtype.fields or {})[name][:2]) for name in names)
         return [name for name, kind, at in columns if one[at : at + kind.itemsize] != other[at : at + kind.itemsize]]
+
+
+def layout_of(table: Any) -> Layout:
+    """The layout of a `~/ticks` message, by its columns: those of an older bag have no gripper and no phase."""
+    counts = {found.name: found.count for found in table.fields}
+    action = max(counts.get("command", 1), 1)
+    return Layout(Sizes(action, max(counts.get("plan", action), action), counts.get("gripper", 0), int("phase_ready" in counts)))

@@ -9,18 +9,19 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import ReliabilityPolicy
 
-UNNAMED = "_NODE_NAME_UNKNOWN_"  # rcl's, until discovery brings the name of the node to which a publisher belongs
 AT_ONCE = Duration(nanoseconds=0)
 DISCOVERY_SECONDS = 1.0  # until who else publishes is known; mostly 0.1, on a busy machine 0.4 (another control_node announces itself as often)
 
 
 class CommandTopic:
-    """Looks at the graph around a publisher.
+    """Looks at the graph around a publisher: the :class:`CommandSide` of a live arm.
 
     Args:
         node: whose it is.
         publisher: of `command`.
     """
+
+    live = True
 
     def __init__(self, node: Node, publisher: Publisher) -> None:
         self._node, self._publisher = node, publisher

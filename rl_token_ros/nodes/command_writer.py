@@ -9,7 +9,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rl_token_ros.control.controller import Command
+from rl_token_ros.control.command import Command
 from rl_token_ros.robot.yaw import turned
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import AXES, YAW
@@ -29,23 +29,15 @@ class CommandWriter:
     forward positions, joint_state and pose: the last one is held. trajectory: the last point is reached and held. twist: MoveIt Servo
     stops after its incoming_command_timeout. forward velocities: the last one goes on. Hence a node that ends says "at rest" first.
 
-    Axes and orientation that are not actions stay as they were when the arm was enabled."""
+    Axes and orientation that are not actions stay as they were when the arm was enabled (`Command.pose`)."""
 
     def __init__(self, settings: Control) -> None:
         self.settings = settings
         self.type = TYPES[settings.command_interface]
-        self._position = np.zeros(3)
-        self._orientation = np.array([0.0, 0.0, 0.0, 1.0])
         names = settings.action_names if settings.cartesian else []
         self._moved = [i for i, name in enumerate(names) if name in AXES]
         self._axes = [AXES.index(names[i]) for i in self._moved]
         self._yaw = names.index(YAW) if settings.turns else None
-
-    def begin(self, values: dict[str, np.ndarray]) -> None:
-        """The arm is enabled with these measurements (groups of `proprioception`)."""
-        if self.settings.cartesian:
-            self._position = values["ee_position"].copy()
-            self._orientation = np.array(self.settings.tool_orientation) if self.settings.tool_orientation else values["ee_orientation"]
 
     def message(self, command: Command, stamp: Time):
         """The message for one command."""
@@ -98,10 +90,12 @@ class CommandWriter:
     def _pose(self, command: Command, stamp: Time) -> PoseStamped:
         message = PoseStamped()
         message.header.stamp, message.header.frame_id = stamp, self.settings.base_frame
-        self._position[self._axes] = command.position[self._moved]
+        assert command.pose is not None  # Cartesian actions have one
+        at, turn = command.pose[0].copy(), command.pose[1]
+        at[self._axes] = command.position[self._moved]
         position, orientation = message.pose.position, message.pose.orientation
-        position.x, position.y, position.z = self._position.tolist()
-        wanted = self._orientation.tolist()
+        position.x, position.y, position.z = at.tolist()
+        wanted = turn.tolist()
         if self._yaw is not None:
             wanted = turned(wanted, float(command.position[self._yaw]))
         orientation.x, orientation.y, orientation.z, orientation.w = wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import PoseStamped, WrenchStamped
@@ -17,14 +18,14 @@ from sensor_msgs.msg import JointState
 
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.measurements import StampError
-from rl_token_ros.robot.proprioception import RobotState, StateError
+from rl_token_ros.robot.proprioception import StateError
 from rl_token_ros.settings.parameters import ParameterError
 
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class StateTopics:
-    """Feeds a RobotState from `joint_states`, `ee_pose` and `wrench`, as far as the groups need them.
+    """Hands `joint_states`, `ee_pose` and `wrench` over, as far as the groups need them: to a function of topic, message and time in ns.
 
     A message that cannot be used is refused and reported, at most once a second. A topic on which nothing but such messages comes
     for PATIENCE seconds does not fit the parameter file, and ParameterError ends the node. A gripper that publishes its own joints
@@ -33,9 +34,9 @@ class StateTopics:
 
     PATIENCE = 3.0
 
-    def __init__(self, node: Node, state: RobotState, groups: list[str]) -> None:
+    def __init__(self, node: Node, take: Callable[[str, Any, int], None], groups: list[str]) -> None:
         self._node = node
-        self._state = state
+        self._measure = take
         self.refused = 0
         self._fits: set[str] = set()
         self._refused_since: dict[str, float] = {}
@@ -47,7 +48,7 @@ class StateTopics:
 
     def _take(self, topic: str, message: Any) -> None:
         try:
-            measurements.take(self._state, topic, message, self._node.get_clock().now().nanoseconds)
+            self._measure(topic, message, self._node.get_clock().now().nanoseconds)
             self._fits.add(topic)
         except StampError as error:
             self._refuse(error)

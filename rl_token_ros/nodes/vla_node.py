@@ -26,6 +26,7 @@ from rl_token_ros.system.timing import Percentiles
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 from rl_token_ros.vla.make_backend import make_backend
 from rl_token_ros.vla.observation import Synchroniser
+from rl_token_ros.vla.query_scheduler import QueryScheduler
 
 IMAGE_TOPICS = {"raw": (Image, "image_raw", images.to_rgb), "compressed": (CompressedImage, "image_raw/compressed", images.decompress)}
 
@@ -47,10 +48,9 @@ class VlaNode(Node):
         self.latency, self.server, self.added = (Percentiles() for _ in range(3))
         self.queries = self.failures = self.bad_images = 0
         self._message = "no query yet"
-        self._asked = 0.0
         self._newest_ns = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="vla")
-        self._busy = False
+        self._scheduler = QueryScheduler(self.settings)
 
         self._reference = self.create_publisher(JointTrajectory, "vla/reference", QoSProfile(depth=1))
         self._embedding = self.create_publisher(Image, "vla/embedding", QoSProfile(depth=1))
@@ -64,7 +64,7 @@ class VlaNode(Node):
                 kind, topic, lambda message, camera=camera, topic=topic: self._image(camera, topic, message), qos_profile_sensor_data,
                 raw=kind is Image,
             )  # fmt: skip
-        self._state_topics = StateTopics(self, self.synchroniser.state, groups)
+        self._state_topics = StateTopics(self, self.synchroniser.measure, groups)
         self.create_subscription(String, "task", self._task, LATCHED)
         self.create_subscription(UInt8, "episode_ended", lambda _: self.backend.reset(), 10)
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -91,15 +91,14 @@ class VlaNode(Node):
         self._query_if_idle()
 
     def _query_if_idle(self) -> None:
-        """A new query as soon as the last is answered and `query_rate` allows; cameras jitter, hence the tenth."""
-        now = time.monotonic()
-        if self._busy or now - self._asked < 0.9 / self.settings.query_rate:
+        """A new query as soon as the last is answered and `query_rate` allows."""
+        if not self._scheduler.due(time.monotonic_ns()):
             return
         observation, why = self.synchroniser.observation(self.get_clock().now().nanoseconds)
         if observation is None:
             self._message = why or self._message
             return
-        self._asked, self._busy = now, True
+        self._scheduler.asked(time.monotonic_ns())
         self._worker.submit(self._query, observation)
 
     def _query(self, observation: Observation) -> None:
@@ -123,7 +122,7 @@ class VlaNode(Node):
             self._message = f"query failed: {error}"
             self.get_logger().error(self._message, throttle_duration_sec=1.0)
         finally:
-            self._busy = False
+            self._scheduler.answered()
             self._answered.trigger()
 
     def _measure(self, seconds: float, server_seconds: float | None) -> None:

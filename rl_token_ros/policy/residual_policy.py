@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_token_ros.policy.rollout import Authority
+from rl_token_ros.policy.rollout import Rollout
 
 
 class ResidualPolicy:
@@ -15,7 +15,7 @@ class ResidualPolicy:
     watches what it does undoes a single push.
 
     Args:
-        authority: the network, with the weights that act.
+        rollout: the network, with the weights that act.
         scale: bound of the residual per control step, float [A].
         sigma: standard deviation of the noise as a share of the bound, in the noisiest episode.
         correlation: of the noise of one chunk with that of the next, 0 to 1; a first-order autoregressive process.
@@ -24,10 +24,10 @@ class ResidualPolicy:
     """
 
     def __init__(
-        self, authority: Authority, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int
+        self, rollout: Rollout, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int
     ) -> None:
-        self.authority = authority
-        self.actor = actor = authority.actor
+        self.rollout = rollout
+        self.actor = actor = rollout.actor
         self.scale = np.asarray(scale, np.float64)
         self.sigma = sigma
         self.correlation = correlation
@@ -63,6 +63,11 @@ class ResidualPolicy:
         self.reset()
 
     @property
+    def plan_version(self) -> int:
+        """Version of the weights that made the running chunk; 0 without one."""
+        return self.version if self.executed else 0
+
+    @property
     def plan(self) -> list[float]:
         """The running chunk [C * A], NaN without one."""
         return self._no_plan if self._plan is None else self._plan.ravel().tolist()
@@ -89,7 +94,7 @@ class ResidualPolicy:
             window: reference actions [C, A] of this and the next steps.
         """
         np.concatenate([token, proprio, window.ravel()], out=self.observation, casting="same_kind")
-        self.residual = self.authority.run(self.observation)
+        self.residual = self.rollout.run(self.observation)
         if self._plan is None or self._executed >= self.replan_interval:
             self._draw()
             self._plan = self.centre(window) + self.scale * np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)

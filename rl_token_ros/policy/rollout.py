@@ -66,7 +66,7 @@ def _at_least(count: int, of: int, rate: float) -> float:
     return sum(math.comb(of, k) * rate**k * (1.0 - rate) ** (of - k) for k in range(count, of + 1))
 
 
-class Authority:
+class Rollout:
     """Swaps an actor's weights between two control steps.
 
     Args:
@@ -132,10 +132,14 @@ class Authority:
         return self.actor.weights, self._left, self._waiting
 
     @property
-    def others(self) -> tuple[int, int, int]:
-        """Version that is taken over from, version that waits (0: none), and for how many ticks."""
-        left, waiting = self._left, self._waiting
-        return left.version if left and self.share < 1.0 else 0, waiting.version if waiting else 0, self.held
+    def left_version(self) -> int:
+        """Version that is taken over from; 0: none."""
+        return self._left.version if self._left and self.share < 1.0 else 0
+
+    @property
+    def waiting_version(self) -> int:
+        """Version that takes over next; 0: none."""
+        return self._waiting.version if self._waiting else 0
 
     def resume(
         self, weights: ActorWeights | None, share: float, left: ActorWeights | None, waiting: ActorWeights | None, held: int

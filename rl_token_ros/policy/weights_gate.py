@@ -10,7 +10,7 @@ from rl_token_ros.policy.actor_weights import ActorWeights, Identity, WeightsErr
 
 
 class WeightsGate:
-    """Checks weights off the tick; :class:`authority.Authority` takes the result between two ticks.
+    """Checks weights off the tick; :class:`rollout.Rollout` takes the result between two ticks.
 
     Versions count up within a run of a learner. Weights of another run are let in as those of a learner that began anew; the run
     they replace is over, so that two learners cannot take turns.

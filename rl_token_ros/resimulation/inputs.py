@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-import numpy as np
-
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.bags.run_settings import read_settings
 from rl_token_ros.bags.topic_names import SETTINGS
 from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import INPUTS, Row
-from rl_token_ros.interfaces import measurements
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
 from rl_token_ros.resimulation.pending import STAMP_BYTES, Inbox
@@ -92,14 +90,12 @@ class Inputs:
         """The set of parameters with this number."""
         return self._settings.get(number, self._fallback)
 
-    def weights(self, version: int, pipeline: Pipeline) -> ActorWeights | None:
+    def weights(self, version: int, pipeline: ResumablePipeline) -> ActorWeights | None:
         """The weights of a version, ready to run; None for version 0, and where the bag lacks them."""
-        for held in pipeline.controller.authority.weights:
-            if held is not None and held.version == version:
-                return held
+        if (held := pipeline.holds(version)) is not None:
+            return held
         if version in self._weights and version not in self._ready:
-            actor, observation = pipeline.controller.actor, pipeline.controller.policy.observation
-            self._ready[version] = actor.prepare(actor_weights.decode(self._weights[version]), observation)
+            self._ready[version] = pipeline.prepare(self._weights[version])
         return self._ready.get(version)
 
     def _message(self, topic: str, data: bytes) -> Any:
@@ -110,27 +106,27 @@ class Inputs:
 
     # --- what is missing ----------------------------------------------------------------------------------------------
 
-    def absent(self, row: Row, pipeline: Pipeline | None) -> list[str]:
+    def absent(self, row: Row, pipeline: ResumablePipeline | None) -> list[str]:
         """Topics with messages that this row used, and that have not come (yet)."""
         missing = []
         first = row.parameters if pipeline is None else min(pipeline.parameters + 1, row.parameters)
         if any(self.settings(number) is None for number in range(first, row.parameters + 1)):
             missing.append(SETTINGS)
-        held = dict(zip(INPUTS, pipeline.controller.input_stamps)) if pipeline is not None else {}
+        held = pipeline.held if pipeline is not None else {}
         return missing + [
             topic
             for topic, stamp in row.inputs.items()
             if held.get(topic) != stamp and self._inbox.find(topic, stamp) is None and not _over(topic, row, pipeline)
         ]
 
-    def weights_lost(self, row: Row, pipeline: Pipeline | None) -> bool:
+    def weights_lost(self, row: Row, pipeline: ResumablePipeline | None) -> bool:
         """Whether the bag lacks weights that this row names (so far)."""
         state = row.state
         versions = {state.weights_version, state.weights_left, state.weights_waiting} - {0}
         for version in versions:
             self._keep(version)
         if pipeline is not None:
-            versions -= {pipeline.controller.actor.version, *pipeline.controller.authority.others[:2]}
+            versions -= pipeline.versions
         return not versions <= self._weights.keys()
 
     def guessed(self, row: Row) -> list[str]:
@@ -140,7 +136,7 @@ class Inputs:
     # --- handing over -------------------------------------------------------------------------------------------------
 
     def feed(
-        self, pipeline: Pipeline, row: Row, refused: Callable[[Exception], None],
+        self, pipeline: ResumablePipeline, row: Row, refused: Callable[[Exception], None],
         settings_of: Callable[[dict], Control], own_weights: bool = False,
     ) -> list[str]:  # fmt: skip
         """Hand over what this row used and the pipeline does not hold yet; gives the topics of messages that are damaged.
@@ -151,17 +147,16 @@ class Inputs:
         """
         for number in range(pipeline.parameters + 1, row.parameters + 1):
             if (told := self._settings.get(number)) is not None:
-                pipeline.change(settings_of(told))
-                pipeline.parameters = number
+                pipeline.change(settings_of(told), number)
         if self._fallback is not None:
             pipeline.parameters = row.parameters
-        held, damaged = dict(zip(INPUTS, pipeline.controller.input_stamps)), []
+        held, damaged = pipeline.held, []
         for topic, stamp in row.inputs.items():
             if held[topic] == stamp:
                 continue
             if (data := self._inbox.find(topic, stamp)) is None:
                 if _over(topic, row, pipeline):
-                    pipeline.controller.proposals.set_human(stamp, np.zeros(pipeline.controller.settings.action_size))
+                    pipeline.intervened_long_ago(stamp)
                 continue
             try:
                 now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
@@ -202,4 +197,4 @@ def hand_over(pipeline: Pipeline, topic: str, message: Any, now_ns: int) -> None
     elif topic == "intervention":
         pipeline.intervene(message, now_ns)
     else:
-        measurements.take(pipeline.controller.state, topic, message, now_ns)
+        pipeline.measure(topic, message, now_ns)

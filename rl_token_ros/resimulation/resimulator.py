@@ -21,8 +21,8 @@ from rl_token_ros.bags.run_settings import control_of
 from rl_token_ros.bags.table_rows import TableReader
 from rl_token_ros.bags.topic_names import TICKS
 from rl_token_ros.control.arming import Refused
-from rl_token_ros.control.pipeline import Pipeline
-from rl_token_ros.control.tick_record import Event, Layout, Row
+from rl_token_ros.control.resumable import ResumablePipeline
+from rl_token_ros.control.tick_record import Event, Layout, Row, layout_of
 from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.inputs import Inputs
@@ -67,25 +67,28 @@ class Other:
     settings: Callable[[dict], Control]
     weights: bytes | None = None
 
-    def make(self, told: dict) -> Pipeline:
+    def make(self, told: dict, layout: Layout | None) -> ResumablePipeline:
         """The pipeline, with its weights if they are its own.
+
+        Args:
+            told: what `~/settings` said.
+            layout: of the bag's rows, where it has any.
 
         Raises:
             WeightsError: they were made for another robot, encoder or VLA.
         """
-        pipeline = Pipeline(self.settings(told), lambda error: None)
+        pipeline = ResumablePipeline(self.settings(told), lambda error: None, layout)
         if self.weights is not None:
-            ready = pipeline.gate.admit(self.weights, pipeline.controller.policy.observation)
-            pipeline.controller.authority.resume(ready, share=1.0, left=None, waiting=None, held=0)
+            pipeline.act_with(self.weights)
         return pipeline
 
 
-class Replayer:
+class Resimulator:
     """Takes a bag's messages in any order and gives a :class:`Step` for each row.
 
     Args:
         topics: our names -> topics of the bag.
-        make: makes a pipeline for parameters as they were on `~/settings`, the first one and one after each restart of control_node.
+        make: makes a pipeline for parameters as they were on `~/settings` and the layout of the rows, the first one and one after each restart of control_node.
         others: the pipelines that follow, by name.
         refused: told about inputs that the pipeline does not take.
         fallback: parameters where the bag does not hold them.
@@ -94,7 +97,7 @@ class Replayer:
     def __init__(
         self,
         topics: dict[str, Topic],
-        make: Callable[[dict], Pipeline],
+        make: Callable[[dict, Layout], ResumablePipeline],
         others: dict[str, Other] | None = None,
         refused: Callable[[Exception], None] = lambda error: None,
         fallback: dict | None = None,
@@ -107,8 +110,8 @@ class Replayer:
         self._waiting: list[tuple[int, int, Row]] = []  # seq, recording time, row; in the order of seq
         self._tables = TableReader()
         self._layout: Layout | None = None
-        self.pipeline: Pipeline | None = None
-        self.others: dict[str, Pipeline] = {}
+        self.pipeline: ResumablePipeline | None = None
+        self.others: dict[str, ResumablePipeline] = {}
         self.rows: list[np.ndarray] = []  # of `replay`, made again; the caller takes them
         self.missing: Counter[str] = Counter()  # messages that rows name and the bag lacks, by topic
         self._previous: Row | None = None
@@ -182,22 +185,22 @@ class Replayer:
         if not self._in_step and previous is not None:
             self._resumed = True
             self.pipeline.resume(previous, lambda version: self._inputs.weights(version, self.pipeline))
-        before = self.pipeline.controller.filter.command, self.pipeline.controller.filter.velocity
+        before = self.pipeline.sent
         damaged = self._inputs.feed(self.pipeline, row, self._refused, control_of)
         if damaged and not step.unchecked:
             step.unchecked = f"what it used of {', '.join(damaged)} is damaged in the bag"
-        step.again = self._call(self.pipeline, row)
+        step.again, rows = self._call(self.pipeline, row)
         self._follow(row, previous, step, before)
         self._judge(step, weights_lost)
-        rows, _ = self.pipeline.controller.episode.take()
         if step.unchecked:
-            self.pipeline.controller.episode.forget()
+            self.pipeline.forget_row()
         else:
             self.rows += rows
         self._in_step = not (step.unchecked or step.differs or weights_lost or step.again is None)
-        if row.event in (Event.ENABLE, Event.RECEIVED):
+        if row.event in (Event.ENABLE, Event.HANDSHAKE):
             self._told = self._in_step  # the next command starts from what was measured then, which the row does not tell
-        self._told |= self._in_step or row.event == Event.TICK
+        # A step without a command while the arm is awaited tells nothing: what it goes on from may have been said in a row that was lost.
+        self._told |= self._in_step or (row.event == Event.TICK and (row.commands or not row.state.enabled))
         return step
 
     def _begin(self, row: Row) -> None:
@@ -208,8 +211,8 @@ class Replayer:
         settings = self._inputs.settings(row.parameters)
         if settings is None:
             return
-        self.pipeline = self._make(settings)
-        self.others = {name: other.make(settings) for name, other in self._others.items()}
+        self.pipeline = self._make(settings, self._layout)
+        self.others = {name: other.make(settings, self._layout) for name, other in self._others.items()}
         for pipeline in (self.pipeline, *self.others.values()):
             pipeline.parameters = row.parameters
 
@@ -233,34 +236,24 @@ class Replayer:
 
     # --- one pipeline -------------------------------------------------------------------------------------------------
 
-    def _call(self, pipeline: Pipeline, row: Row) -> Row | None:
+    def _call(self, pipeline: ResumablePipeline, row: Row) -> tuple[Row | None, list[np.ndarray]]:
+        """The row that the call is logged as now, None: it could not be made; and the rows of `replay` that came of it."""
         try:
-            pipeline.call(row.event, row.now_ns)
+            outputs = pipeline.step(row.event, row.now_ns)
         except (Refused, WeightsError) as error:
             self._refused(error)
-        log = pipeline.take_log()
-        if not log:
-            return None
-        return row if log[-1][4:] == row.raw[4:] else self._layout.unpack(log[-1])
+            return None, []
+        if not outputs.ticks:
+            return None, outputs.rows
+        raw = outputs.ticks[-1]
+        return row if raw[4:] == row.raw[4:] else self._layout.unpack(raw), outputs.rows
 
     def _follow(self, row: Row, previous: Row | None, step: Step, before: tuple[np.ndarray, np.ndarray]) -> None:
         """The other pipelines: same inputs, same call, from the command before."""
         for name, pipeline in self.others.items():
-            other, controller = self._others[name], pipeline.controller
-            if np.isfinite(before[0]).all():
-                controller.filter.command, controller.filter.velocity = before[0].copy(), before[1].copy()
-            if previous is not None:
-                controller.enabled, controller.stop_reason = previous.state.enabled, "as in the bag" if previous.state.stopped else ""
-                controller.reception.steps = previous.state.awaiting
+            other = self._others[name]
+            pipeline.follow(*before, previous)
             self._inputs.feed(pipeline, row, lambda error: None, other.settings, own_weights=other.weights is not None)  # refusals are said once
-            again = self._call(pipeline, row)
-            controller.episode.take()
+            again, _ = self._call(pipeline, row)
             if again is not None and again.commands:
                 step.others[name] = again.command
-
-
-def layout_of(table) -> Layout:
-    """The layout of a `~/ticks` message, by the sizes of its columns."""
-    counts = {column.name: column.count for column in table.fields}
-    action = max(counts.get("command", 1), 1)
-    return Layout(action, max(counts.get("plan", 1) // action, 1))

@@ -16,9 +16,9 @@ from rl_token_ros.bags import message_types
 from rl_token_ros.bags.command_reader import CommandReader
 from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.control.arming import Refused
-from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.control.command import Outputs
+from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import INPUTS, Event, Row
-from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.inputs import hand_over
 from rl_token_ros.resimulation.resimulator import Step
@@ -38,7 +38,7 @@ def in_order(records: Iterator[Record]) -> Iterator[Record]:
         yield heapq.heappop(waiting)[2]
 
 
-class UntracedReplayer:
+class ResimulatorWithoutTicks:
     """Gives a :class:`Step` for each control step; those of the bag are its ``row``.
 
     Args:
@@ -53,8 +53,8 @@ class UntracedReplayer:
     def __init__(
         self,
         topics: dict[str, Topic],
-        pipeline: Pipeline,
-        others: dict[str, Pipeline],
+        pipeline: ResumablePipeline,
+        others: dict[str, ResumablePipeline],
         own_weights: set[str],
         refused: Callable[[Exception], None],
         look: Any = None,
@@ -98,13 +98,13 @@ class UntracedReplayer:
         if self._look is not None:
             self._look.take(ours, message, now, [self.pipeline, *self.others.values()])
 
-    def _hand_over(self, pipeline: Pipeline, ours: str, message: Any, now: int) -> None:
+    def _hand_over(self, pipeline: ResumablePipeline, ours: str, message: Any, now: int) -> None:
         if ours in INPUTS:
             hand_over(pipeline, ours, message, now)
         elif ours == "critical_phase":
-            pipeline.set_critical(bool(message.data), now)
+            self._call(pipeline, Event.CRITICAL if message.data else Event.NOT_CRITICAL, now)
         elif ours == "outcome":
-            pipeline.end_episode(Ended.SUCCESS if message.data else Ended.FAILURE, now)
+            self._call(pipeline, Event.SUCCESS if message.data else Event.FAILURE, now)
         elif ours == "actor/weights":
             pipeline.admit(bytes(message.data))
 
@@ -131,23 +131,25 @@ class UntracedReplayer:
             other = self._tick(pipeline, now)
             if other.commands:
                 others[name] = other.command
-        rows, _ = self.pipeline.controller.episode.take()
-        self.rows += rows
         nothing = np.full(self._settings.action_size, np.nan)
         row = dataclasses.replace(again, command=nothing if position is None else position, velocity=nothing)
         return Step(row, again, UNKNOWN, [], others)
 
-    def _tick(self, pipeline: Pipeline, now: int) -> Row:
+    def _tick(self, pipeline: ResumablePipeline, now: int) -> Row:
         controller = pipeline.controller
-        if controller.stop_reason:
-            pipeline.reset_stop(now)  # of this replay's own making: then, nobody stopped
+        if controller.stopped:
+            self._call(pipeline, Event.RESET_STOP, now)  # of this run's own making: then, nobody stopped
         if not controller.enabled:
             try:
-                pipeline.enable(now)
+                self._call(pipeline, Event.ENABLE, now)
             except Refused:
                 pass
         if controller.enabled and self._sent is not None:
-            controller.filter.command, controller.filter.velocity = self._sent[1].copy(), self._velocity.copy()
-        pipeline.tick(now)
-        rows = [pipeline.layout.unpack(raw) for raw in pipeline.take_log()]
-        return next(row for row in reversed(rows) if row.event == Event.TICK)
+            pipeline.follow(self._sent[1], self._velocity)
+        return pipeline.layout.unpack(self._call(pipeline, Event.TICK, now).ticks[-1])
+
+    def _call(self, pipeline: ResumablePipeline, event: Event, now: int) -> Outputs:
+        outputs = pipeline.step(event, now)
+        if pipeline is self.pipeline:
+            self.rows += outputs.rows
+        return outputs

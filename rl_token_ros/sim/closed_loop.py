@@ -14,10 +14,11 @@ from typing import Any, Callable
 import numpy as np
 
 from rl_token_ros.control.arming import Refused
+from rl_token_ros.control.command import Outputs
 from rl_token_ros.control.pipeline import Pipeline
-from rl_token_ros.interfaces import image_cdr, measurements
+from rl_token_ros.control.tick_record import Event
+from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.settings import node_settings
@@ -27,6 +28,7 @@ from rl_token_ros.settings.sim import Sim
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.sim.simulation import Simulation
 from rl_token_ros.vla.backend import Answer
+from rl_token_ros.vla.in_process import InProcessVla
 from rl_token_ros.vla.observation import Synchroniser
 from rl_token_ros.vla.onnx import OnnxBackend
 
@@ -85,14 +87,14 @@ class ClosedLoop:
         self.pipeline = Pipeline(control, _raise, encoder(fingerprint(self.backend.path)) if encoder else None, policy)
         self.controller = self.pipeline.controller
         self.synchroniser = Synchroniser(vla)
-        needs = ((self.controller.state, self.controller.needed), (self.synchroniser.state, vla.vla_proprioception))
-        self._readers = {topic: [state for state, groups in needs if topic in measurements.topics(groups)] for topic in measurements.TYPES}
+        self._measured = measurements.topics(self.controller.needed), measurements.topics(vla.vla_proprioception)
         self.ticks: list[bytes] = []
+        self._log: list[bytes] = []
+        self._rows: list[np.ndarray] = []
+        self._endings: list[int] = []
         self._on_answer = on_answer
-        self._latency_ns = round(vla_latency * 1e9)
-        self._pending: tuple[int, Message, np.ndarray | None] | None = None  # due time, `vla/reference` and embeddings of an answer
-        self._unread: tuple[int, np.ndarray] | None = None  # stamp and embeddings whose token nobody has needed yet
-        self._asked_ns = -(10**12)
+        self._vla = InProcessVla(vla, self.backend, vla_latency)
+        self._unread: Any = None  # `vla/embedding` whose token nobody has needed yet
         self._target = self.simulation.tool_pose
 
     @property
@@ -108,7 +110,7 @@ class ClosedLoop:
         ``on_rows`` is handed each row of `replay` [1] when it would be published; new weights may be installed then. ``on_step`` is
         called after every control step up to the end, not during the reset.
         """
-        simulation, pipeline, controller = self.simulation, self.pipeline, self.controller
+        simulation, controller = self.simulation, self.controller
         begun_ns, reached, ended = self.now_ns, False, None
         rows: list[np.ndarray] = []
         while ended is None:
@@ -117,11 +119,12 @@ class ClosedLoop:
                 on_step()
             if simulation.critical and not reached and simulation.outcome is None:
                 reached = True
-                pipeline.set_critical(True, self.now_ns)
+                self._call(Event.CRITICAL)
                 self._read()
             if simulation.outcome is not None:
-                pipeline.end_episode(Ended.SUCCESS if simulation.outcome else Ended.FAILURE, self.now_ns)
-            new_rows, endings = controller.episode.take()
+                self._call(Event.SUCCESS if simulation.outcome else Event.FAILURE)
+            new_rows, endings = self._rows, self._endings
+            self._rows, self._endings = [], []
             rows += new_rows
             if on_rows is not None:
                 for row in new_rows:
@@ -134,7 +137,7 @@ class ClosedLoop:
                 ended = Ended.ABORTED  # not reached, or the arm was stopped by then
         simulation.begin_reset()
         if reached:
-            pipeline.set_critical(False, self.now_ns)
+            self._call(Event.NOT_CRITICAL)
         while simulation.resetting:
             self.step()
         return EpisodeResult(ended, np.concatenate(rows) if rows else np.zeros(0, controller.row_dtype), reached)
@@ -144,20 +147,29 @@ class ClosedLoop:
         simulation, pipeline = self.simulation, self.pipeline
         simulation.step(self._target, self.controller.period_ns * 1e-9)
         now = self.now_ns
-        for topic, states in self._readers.items():
-            if states:
+        for topic in measurements.TYPES:
+            if any(topic in measured for measured in self._measured):
                 message = _measurement(topic, simulation, now)
-                for state in states:
-                    measurements.take(state, topic, message, now)
+                if topic in self._measured[0]:
+                    pipeline.measure(topic, message, now)
+                if topic in self._measured[1]:
+                    self.synchroniser.measure(topic, message, now)
         self._look(now)
         if not self.controller.enabled:
             try:
-                pipeline.enable(now)
+                self._call(Event.ENABLE)
             except Refused:
                 pass  # as with `enable_on_start`: tried again at the next tick
-        command = pipeline.tick(now)
-        self.ticks = pipeline.take_log()
+        command = self._call(Event.TICK).command
+        self.ticks, self._log = self._log, []
         self._target = simulation.tool_pose if command is None or simulation.resetting else command.position
+
+    def _call(self, event: Event) -> Outputs:
+        outputs = self.pipeline.step(event, self.now_ns)
+        self._log += outputs.ticks
+        self._rows += outputs.rows
+        self._endings += outputs.endings
+        return outputs
 
     def intervene(self, action: np.ndarray) -> None:
         """A human's action [A] of this moment, in units of the action."""
@@ -165,27 +177,24 @@ class ClosedLoop:
         self.pipeline.intervene(Message(header=_header(self.now_ns), name=names, position=action), self.now_ns)
 
     def _look(self, now: int) -> None:
-        """Deliver an answer that is due, then look and ask again, no oftener than query_rate allows."""
-        if self._pending is not None and now >= self._pending[0]:
-            _, reference, embeddings = self._pending
-            self._pending = None
+        """Deliver an answer that is due, then look and ask again, as the scheduler says."""
+        if (due := self._vla.take(now)) is not None:
+            reference, embedding = due
             self.pipeline.propose(reference, now)
-            if self.control_settings.token_size and embeddings is not None:
-                self._unread = stamp_to_ns(reference.header.stamp), embeddings
+            if self.control_settings.token_size and embedding is not None:
+                self._unread = embedding
             if self.controller.episode.active:
                 self._read()
-        if self._pending is not None or now - self._asked_ns < 0.95e9 / self.vla_settings.query_rate:
+        if not self._vla.scheduler.due(now):
             return
         for camera, picture in self.simulation.images().items():
             self.synchroniser.set_image(camera, now, picture)
         observation, _ = self.synchroniser.observation(now)
         if observation is None:
             return
-        self._asked_ns = now
-        answer = self.backend.query(observation)
+        answer = self._vla.ask(observation, now)
         if self._on_answer is not None:
             self._on_answer(answer)
-        self._pending = (now + self._latency_ns, _reference(self.vla_settings, observation.stamp_ns, answer.actions), answer.embeddings)
 
     def _read(self) -> None:
         """Hand over the newest embeddings.
@@ -194,9 +203,8 @@ class ClosedLoop:
         the practice, those of before wait until one begins; the commands are the same.
         """
         if self._unread is not None:
-            stamp_ns, embeddings = self._unread
+            self.pipeline.encode(self._unread)
             self._unread = None
-            self.pipeline.encode(image_cdr.read(image_cdr.from_matrix(embeddings, stamp_ns), "vla/embedding"))
 
 
 def _raise(error: Exception) -> None:
@@ -226,10 +234,3 @@ def _measurement(topic: str, simulation: Simulation, now: int) -> Message:
         return Message(header=header, pose=Message(position=Message(x=px, y=py, z=pz), orientation=Message(x=x, y=y, z=z, w=w)))
     fx, fy, fz, tx, ty, tz = simulation.wrench.tolist()
     return Message(header=header, wrench=Message(force=Message(x=fx, y=fy, z=fz), torque=Message(x=tx, y=ty, z=tz)))
-
-
-def _reference(vla: Vla, stamp_ns: int, actions: np.ndarray) -> Message:
-    """A `vla/reference` of actions [H, A], as vla_node publishes it."""
-    dt_ns = round(vla.chunk_dt * 1e9)
-    points = [Message(positions=action, time_from_start=_time(i * dt_ns)) for i, action in enumerate(actions.astype(float).tolist())]
-    return Message(header=_header(stamp_ns), joint_names=vla.chunk_names, points=points)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from rl_token_ros.interfaces import measurements
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Observation
@@ -23,6 +26,14 @@ class Synchroniser:
         """A picture uint8 [h, w, 3]; one that is not newer than the one held is ignored."""
         if camera not in self._images or stamp_ns > self._images[camera][0]:
             self._images[camera] = (stamp_ns, picture)
+
+    def measure(self, topic: str, message: Any, now_ns: int) -> None:
+        """A measurement of one of `measurements.TYPES`.
+
+        Raises:
+            StateError: it cannot be used.
+        """
+        measurements.take(self.state, topic, message, now_ns)
 
     def forget(self) -> None:
         """Drop everything, as after a jump of the clock."""

@@ -18,6 +18,7 @@ from fuzzing import damaged_messages, damaged_weights
 from scripted_arm import DTYPE, HOME, HORIZON, JOINTS, SECOND
 
 from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.policy import actor_weights
@@ -60,12 +61,12 @@ def test_what_the_vla_says_never_breaks_a_limit_or_the_pipeline(models, tmp_path
         nonlocal now
         now += 20_000_000
         pipeline.controller.state.update_joints(now, JOINTS, position)
-        command = pipeline.tick(now)
+        command = pipeline.step(Event.TICK, now).command
         return None if command is None else command.position
 
     pipeline.propose(good, now)
     tick()
-    pipeline.enable(now)
+    pipeline.step(Event.ENABLE, now)
     files.clear()
     for message in damaged_messages(random, topic, MESSAGES, lambda: now):
         if not isinstance(message, bytes):

@@ -219,9 +219,9 @@ def test_a_change_of_state_is_in_diagnostics_before_the_next_report_is_due(graph
 
 
 def test_enabling_it_twice_changes_nothing(graph, control, moving):
-    orientation = control.writer._orientation
+    pose = control.controller._pose
     assert moving.call(graph, "enable", True).success
-    assert control.writer._orientation is orientation
+    assert control.controller._pose is pose
 
 
 @pytest.mark.parametrize("how", ["success", "failure", "discard", "topic success", "topic failure", "phase over"])

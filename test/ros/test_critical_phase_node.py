@@ -30,9 +30,9 @@ def test_it_begins_where_it_learned_to_and_not_again_where_the_operator_ended_it
     graph.wait_for(lambda: float(world.report.get("phase_probability", "0")) > model.enter, "what it thinks in /diagnostics")
     assert world.call(graph, "critical_phase", False).success
     graph.wait_for(lambda: world.endings == [Ended.ABORTED], "ended by the operator")
-    seen, ticks = control.phase._seen_ns, control.ticks.ticks
-    graph.wait_for(lambda: control.ticks.ticks > ticks + 40 and control.phase._seen_ns > seen + 500_000_000, "more tokens looked at")
-    assert control.phase.probability > model.enter and not episode.active and episode.number == 1
+    seen, ticks = control.controller.phase.seen_ns, control.ticks.ticks
+    graph.wait_for(lambda: control.ticks.ticks > ticks + 40 and control.controller.phase.seen_ns > seen + 500_000_000, "more tokens looked at")
+    assert control.controller.phase.probability > model.enter and not episode.active and episode.number == 1
     assert world.call(graph, "critical_phase", True).success  # the operator's own switch works as ever
     assert episode.active and episode.number == 2
 

@@ -13,6 +13,7 @@ from trajectory_msgs.msg import JointTrajectory
 from world import trajectory
 
 from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.learning.identity import find_identity
@@ -45,21 +46,21 @@ def test_the_residual_acts_on_proprioception_and_reference():
     controller.state.update_wrench(now, np.zeros(3), np.zeros(3))
     reference: JointTrajectory = trajectory(Time(sec=10))
     pipeline.propose(reference, now)
-    pipeline.enable(now)
-    pipeline.set_critical(True, now)
+    pipeline.step(Event.ENABLE, now)
+    pipeline.step(Event.CRITICAL, now)
     architecture = Architecture(0, 9, small_robot.CHUNK, 3, 8, 2)
     tensors = {name: np.zeros(shape, np.float32) for name, shape in architecture.shapes().items()}
     tensors["b2"][:] = np.arctanh(0.5)
     blob = actor_weights.encode(small_robot.make_weights(architecture=architecture, tensors=tensors, identity=Identity.of(settings, "", "")))
     pipeline.admit(blob)
+    rows: list[np.ndarray] = []
     for tick in range(30):
         at = now + tick * 20_000_000
         controller.state.update_pose(at, controller.filter.command, small_robot.DOWN)
         controller.state.update_wrench(at, np.zeros(3), np.zeros(3))
         reference.header.stamp = Time(sec=at // SECOND, nanosec=at % SECOND)
         pipeline.propose(reference, at)
-        pipeline.tick(at)
-    rows, _ = controller.episode.take()
+        rows += pipeline.step(Event.TICK, at).rows
     assert not refused and rows
     assert rows[-1]["source"] == Source.ACTOR and rows[-1]["token"].size == 0
     assert rows[-1]["reference"][0, 0] == pytest.approx(small_robot.STEP[0])

@@ -14,6 +14,7 @@ from fake_arm import FakeArm
 from policy_servers import OpenPi, Policy, running
 from std_srvs.srv import SetBool
 
+from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.nodes.control_node import ControlNode
 from rl_token_ros.nodes.vla_node import VlaNode
@@ -231,7 +232,7 @@ def test_a_server_that_is_late_and_dies_never_stops_the_control_loop_nor_moves_t
         node = graph.add(ControlNode, values=values["control_node"])
         asks = graph.add(VlaNode, values=values["vla_node"] | {"server": address.url})
         graph.wait_for(lambda: node._command_topic.settled and not node.controller.not_ready(node._now()), "inputs")
-        node._enable()
+        node._call(Event.ENABLE)
         graph.wait_for(lambda: node.controller.counts["ticks_vla"] > 10, "motion")
         policy.before = lambda: None if release.wait(60.0) else None  # from here on it is late, and its event loop blocked
         graph.wait_for(lambda: asks.failures > 0 and node.controller.counts["ticks_holding"] > 20, "the arm to hold")

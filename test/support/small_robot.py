@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,16 @@ def _save(path: Path, graph: Any, metadata: dict[str, Any]) -> Path:
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
+
+
+def reference(stamp_ns: int, actions: np.ndarray, names: tuple[str, ...] = ("x", "y", "z"), dt_ns: int = 20_000_000) -> SimpleNamespace:
+    """A `vla/reference` with actions [H, A], as the fields that are read."""
+
+    def time_of(ns: int) -> SimpleNamespace:
+        return SimpleNamespace(sec=ns // 10**9, nanosec=ns % 10**9)
+
+    points = [SimpleNamespace(positions=action.tolist(), time_from_start=time_of(i * dt_ns)) for i, action in enumerate(actions)]
+    return SimpleNamespace(header=SimpleNamespace(stamp=time_of(stamp_ns)), joint_names=list(names), points=points)
 
 
 def architecture(hidden: int = 8) -> actor_weights.Architecture:

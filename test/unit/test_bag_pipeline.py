@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_robot
+from phase_models import along_x
 from small_robot import CHUNK, DOWN, HOME, HORIZON, ROWS, WIDTH
 
 pytest.importorskip("rosbags")
@@ -19,23 +21,25 @@ from rl_token_ros.bags.reader import Bag, Record
 from rl_token_ros.bags.run_settings import control_of
 from rl_token_ros.bags.topic_names import SETTINGS, TICKS, TYPES, Names
 from rl_token_ros.bags.writer import BagWriter
-from rl_token_ros.control import tick_record
+from rl_token_ros.control import phase_switch, tick_record
 from rl_token_ros.control.arming import Refused
+from rl_token_ros.control.command import Outputs
+from rl_token_ros.control.phase_switch import PhaseModel
 from rl_token_ros.control.pipeline import Pipeline
+from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import measurements
-from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.replay_table import POINT_FIELD
 from rl_token_ros.policy import actor_weights
-from rl_token_ros.policy.actor_weights import WeightsError
+from rl_token_ros.policy.actor_weights import WeightsError, fingerprint
 from rl_token_ros.resimulation.pending import header_stamp_ns
-from rl_token_ros.resimulation.resimulator import Replayer, Step
+from rl_token_ros.resimulation.resimulator import Resimulator, Step
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
 
 STORE = message_types.known()
 M = STORE.types
 PERIOD = 20_000_000
+DESCRIBED = "8192b86c3e6b7ef07e483561536b359373aaebdc4d3add093faf58582a1f112c"  # of the columns for three actions in chunks of ten
 START = 1_700_000_000_123_456_789  # not a number that a float holds
 
 
@@ -57,19 +61,19 @@ def wrench(ns: int, force: np.ndarray):
     return M[TYPES["wrench"]](header(ns), M["geometry_msgs/msg/Wrench"](vector(*map(float, force)), vector(0.0, 0.0, 0.0)))
 
 
-def reference(ns: int, actions: np.ndarray):
+def reference(ns: int, actions: np.ndarray, names: tuple[str, ...] = ("x", "y", "z")):
     none = np.zeros(0)
     duration = M["builtin_interfaces/msg/Duration"]
     points = [M["trajectory_msgs/msg/JointTrajectoryPoint"](a, none, none, none, duration(0, i * PERIOD)) for i, a in enumerate(actions)]
-    return M[TYPES["vla/reference"]](header(ns), ["x", "y", "z"], points)
+    return M[TYPES["vla/reference"]](header(ns), list(names), points)
 
 
 def embedding(ns: int, matrix: np.ndarray):
     return M[TYPES["vla/embedding"]](header(ns), ROWS, WIDTH, "32FC1", 0, 4 * WIDTH, matrix.astype("<f4").view(np.uint8).ravel())
 
 
-def intervention(ns: int, action: np.ndarray):
-    return M[TYPES["intervention"]](header(ns), ["x", "y", "z"], action, np.zeros(0), np.zeros(0))
+def intervention(ns: int, action: np.ndarray, names: tuple[str, ...] = ("x", "y", "z")):
+    return M[TYPES["intervention"]](header(ns), list(names), action, np.zeros(0), np.zeros(0))
 
 
 def table(layout: tick_record.Layout, raw: bytes):
@@ -93,9 +97,11 @@ class Run:
             state_timeout=0.1, chunk_timeout=0.3, hold_timeout=0.3, episode_time_limit=3.0, weights_change_limit=2.0, **changes,
         )  # fmt: skip
         self.pipeline = Pipeline(settings, lambda error: None)
+        self.grippers = tuple(settings.gripper_names)
         self.bag = BagWriter(folder)
         self.now, self.position, self.version = START, HOME.copy(), 0
         self.transitions: list[np.ndarray] = []
+        self.grips = 0  # commands to the grippers
         self._tell_settings()
 
     def _write(self, ours: str, message) -> None:
@@ -111,16 +117,20 @@ class Run:
         for topic, message in (("ee_pose", pose(now - 1, self.position)), ("wrench", wrench(now - 2, random.normal(size=3)))):
             if random.random() > 0.01:
                 self._write(topic, message)
-                measurements.take(pipeline.controller.state, topic, message, now)
+                pipeline.measure(topic, message, now)
         if random.random() < 0.3:
-            message = reference(now - 40_000_000, random.normal(0, 0.0005, (HORIZON, 3)))
+            actions = random.normal(0, 0.0005, (HORIZON, 3))
+            grips = random.uniform(-0.2, 1.0, (HORIZON, len(self.grippers)))
+            message = reference(now - 40_000_000, np.hstack([actions, grips]), ("x", "y", "z", *self.grippers))
             self._write("vla/reference", message)
             pipeline.propose(message, now)
             message = embedding(now - 40_000_000, random.normal(size=(ROWS, WIDTH)))
             self._write("vla/embedding", message)
             pipeline.encode(message)
         if random.random() < 0.02:
-            message = intervention(now, random.normal(0, 0.001, 3))
+            action = random.normal(0, 0.001, 3)
+            named = self.grippers if random.random() < 0.5 else ()
+            message = intervention(now, np.append(action, random.uniform(0.0, 0.8, len(named))), ("x", "y", "z", *named))
             self._write("intervention", message)
             pipeline.intervene(message, now)
 
@@ -139,23 +149,23 @@ class Run:
 
     def _happen(self) -> None:
         """Something an operator, a learner or the world does between two ticks."""
-        random, pipeline, now = self.random, self.pipeline, self.now
+        random, pipeline = self.random, self.pipeline
         what = random.integers(0, 60)
         try:
             if what == 0:
                 self._push()
             elif what in (1, 2, 3):
-                pipeline.set_critical(True, now)
+                self._call(Event.CRITICAL)
             elif what == 4:
-                pipeline.end_episode(Ended.SUCCESS if random.random() < 0.5 else Ended.FAILURE, now)
+                self._call(Event.SUCCESS if random.random() < 0.5 else Event.FAILURE)
             elif what == 5 and random.random() < 0.3:
-                pipeline.stop(now)
+                self._call(Event.STOP)
             elif what in (6, 7) and pipeline.controller.stop_reason:
-                pipeline.reset_stop(now)
+                self._call(Event.RESET_STOP)
             elif what == 8 and random.random() < 0.3:
-                pipeline.disable(now)
+                self._call(Event.DISABLE)
             elif what == 9:
-                pipeline.rollback(now)
+                self._call(Event.ROLLBACK)
             elif what == 10:
                 changes = {"mode": str(random.choice(["vla", "shadow", "actor", "actor"])), "replan_interval": int(random.integers(1, CHUNK + 1))}
                 values = {**dataclasses.asdict(pipeline.controller.settings), **changes, "exploration_sigma": float(random.random())}
@@ -166,11 +176,11 @@ class Run:
             elif what == 12:
                 self.now += 200_000_000  # a stall
             if not pipeline.controller.enabled:
-                pipeline.enable(self.now)
+                self._call(Event.ENABLE)
                 if random.random() < 0.5:
-                    pipeline.await_reception(self.now)
-            if pipeline.controller.reception.steps > 1 and random.random() < 0.2:
-                pipeline.received(self.now)
+                    self._call(Event.AWAIT_HANDSHAKE)
+            if pipeline.controller.handshake.steps > 1 and random.random() < 0.2:
+                self._call(Event.HANDSHAKE)
         except (Refused, WeightsError):
             pass
 
@@ -182,13 +192,18 @@ class Run:
             self._happen()
             if self.pushes and self.random.random() < self.pushes:
                 self._push()
-            command = self.pipeline.tick(self.now)
+            command = self._call(Event.TICK).command
             if command is not None:
                 self.position = command.position + self.random.normal(0, 1e-4, 3)
-            self.transitions += self.pipeline.controller.episode.take()[0]
-            for raw in self.pipeline.take_log():
-                self._write(TICKS, table(self.pipeline.layout, raw))
         self.bag.close()
+
+    def _call(self, event: Event) -> Outputs:
+        outputs = self.pipeline.step(event, self.now)
+        self.transitions += outputs.rows
+        self.grips += outputs.grippers is not None
+        for raw in outputs.ticks:
+            self._write(TICKS, table(self.pipeline.layout, raw))
+        return outputs
 
 
 def replayed(
@@ -198,7 +213,9 @@ def replayed(
     bag = Bag(folder)
     names = Names(bag.topics)
     wanted = (*tick_record.INPUTS, "actor/weights", TICKS, SETTINGS)
-    replayer = Replayer({ours: topic for ours in wanted if (topic := names.find(ours))}, lambda told: Pipeline(control_of(told), lambda error: None))
+    replayer = Resimulator(
+        {ours: topic for ours in wanted if (topic := names.find(ours))}, lambda told, layout: ResumablePipeline(control_of(told), lambda error: None, layout)
+    )
     steps = [step for record in bag.read() if not lost(record) for step in replayer.take(change(record))]
     return steps + list(replayer.finish()), replayer.rows
 
@@ -338,14 +355,66 @@ def test_only_steps_that_used_what_was_changed_differ(runs, tmp_path):
 
 
 def test_a_row_survives_its_bytes():
-    layout = tick_record.Layout(2, 2)
-    state = tick_record.State(2, 0.5, 3, 4, 5, True, False, True, 6, 8, START - 9, 10, 1, 12, START + 1, START - 3, 13, 14, (1.5, -0.0), (0.1, 0.2, 0.3, 0.4))
+    layout = tick_record.Layout(tick_record.Sizes(2, 4))
+    state = (2, 0.5, 3, 4, 5, True, False, True, 6, 8, START - 9, 10, 1, 12, START + 1, START - 3, 13, 14, (1.5, -0.0), (0.1, 0.2, 0.3, 0.4))
     inputs = [0, START - 1, START - 2, 5, 0, 1]
-    raw = layout.pack(7, 1, START, inputs, 3, 4, 1, 9, [0.1, -0.0], [np.nan, 1e-300], state)
+    raw = layout.pack((7, 1, START, inputs, 3, 4, 1, 9, [0.1, -0.0], [np.nan, 1e-300]), state)
     row = layout.unpack(raw)
-    assert row.state == state
+    assert dataclasses.astuple(row.state) == (*state[:-2], False, 0, 0, *state[-2:])
     assert (row.seq, row.event, row.now_ns, row.weights_offered, row.parameters, row.source, row.clipped) == (7, 1, START, 3, 4, 1, 9)
     assert row.inputs == {"ee_pose": START - 1, "wrench": START - 2, "vla/reference": 5, "intervention": 1}
     assert layout.differing(raw, raw) == [] and np.frombuffer(raw, layout.dtype)["command"].tolist() == [[0.1, -0.0]]
-    other = layout.pack(8, 1, START, inputs, 3, 4, 1, 9, [0.1, 0.0], [np.nan, 1e-300], state)
+    other = layout.pack((8, 1, START, inputs, 3, 4, 1, 9, [0.1, 0.0], [np.nan, 1e-300]), state)
     assert layout.differing(raw, other) == ["command"]  # -0.0 is not 0.0, bit for bit; seq is not compared
+
+
+def test_grippers_and_a_phase_that_begins_by_itself_come_out_the_same(tmp_path, models):
+    model = along_x(begin=HOME[0], enter=0.5)
+    sha = fingerprint(models["encoder"])
+    phase_switch.save(PhaseModel(model.weights, model.bias, model.enter, sha, model.proprioception), tmp_path / "phase")
+    run = Run(
+        tmp_path / "bag", models, seed=5, gripper_names=["finger"], gripper_min=[0.0], gripper_max=[0.8], phase_model=str(tmp_path / "phase")
+    )
+    run.go(1500)
+    steps, transitions = replayed(tmp_path / "bag")
+    assert run.grips > 200
+    gripped = [step for step in checked(steps) if np.isfinite(step.row.gripper).all()]
+    assert len(gripped) > 200 and all(0.0 <= step.row.gripper[0] <= 0.8 for step in gripped)
+    begun = [step for step in checked(steps) if step.row.event == Event.TICK and step.row.state.critical and step.row.state.begun_ns == step.row.now_ns]
+    assert begun, "no episode that a tick began"
+    assert not [step.differs for step in checked(steps) if step.differs]
+    made, sent = by_stamp(transitions), by_stamp(run.transitions)
+    assert made and all(sent[at] == row for at, row in made.items())
+
+    # In the middle, too: half of the bag is gone, and the state in the first row that is left is enough.
+    half = run.now - 750 * PERIOD
+    steps, _ = replayed(tmp_path / "bag", lost=lambda record: record.topic != "/" + SETTINGS and record.stamp_ns < half)
+    assert sum(np.isfinite(step.row.gripper).all() for step in checked(steps)) > 50
+    assert not [step.differs for step in checked(steps) if step.differs]
+
+
+def test_a_bag_of_before_grippers_were_in_it_comes_out_the_same(tmp_path, models):
+    """Its rows have no such columns, and a phase that began by itself is a call of its own."""
+    run = Run(tmp_path / "bag", models, seed=6, gripper_names=["finger"], gripper_min=[0.0], gripper_max=[0.8])
+    run.pipeline.layout = tick_record.Layout(dataclasses.replace(run.pipeline.layout.sizes, gripper=0))
+    run.go(300)
+    steps, _ = replayed(tmp_path / "bag")
+    assert len(checked(steps)) > 250 and not [step.differs for step in checked(steps) if step.differs]
+
+
+def test_the_columns_of_before_are_where_they_were():
+    """Those of version 0.1.0, byte for byte: its bags are run again."""
+    dtype = tick_record.Layout(tick_record.Sizes(3, 30)).dtype
+    assert dtype.itemsize == 458 and (dtype.names[:4], dtype.names[-2:]) == (("seq", "event", "stamp_sec", "stamp_nanosec"), ("hold", "plan"))
+    assert hashlib.sha256(str(dtype.descr).encode()).hexdigest() == DESCRIBED
+
+
+def test_a_row_comes_back_as_it_was_packed():
+    layout = tick_record.Layout(tick_record.Sizes(2, 4, gripper=1, phase=1))
+    state = (1, 0.5, 2, 3, 4, True, False, True, 5, 6, 7 * 10**9 + 8, 9, 10, 11, 12 * 10**9, 13, 14, 15, True, 2, 16 * 10**9 + 1, [0.1, 0.2], [1.0, 2.0, 3.0, 4.0])
+    values = (7, Event.TICK, 3 * 10**9 + 4, [1, 2, 3, 0, 5, 6 * 10**9], 8, 9, 1, 2, [0.3, 0.4], [0.5, 0.6], [0.7])
+    row = layout.unpack(layout.pack(values, state))
+    assert dataclasses.astuple(row.state)[:-2] == state[:-2] and (list(row.state.hold), list(row.state.plan)) == (state[-2], state[-1])
+    assert (row.seq, row.event, row.now_ns, row.inputs["intervention"], "vla/reference" in row.inputs) == (7, 0, 3 * 10**9 + 4, 6 * 10**9, False)
+    assert (row.command.tolist(), row.velocity.tolist(), row.gripper.tolist()) == values[-3:]
+    assert layout.differing(layout.pack(values, state), layout.pack((*values[:-1], [0.8]), state)) == ["gripper"]

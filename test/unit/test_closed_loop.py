@@ -174,7 +174,7 @@ def test_an_arm_that_was_stopped_before_the_critical_phase_ends_the_episode():
         steps += 1
         assert steps < 2000, "the episode has no end"
         if loop.simulation.critical:
-            loop.pipeline.stop(loop.now_ns)
+            loop.pipeline.step(Event.STOP, loop.now_ns)
 
     result = loop.episode(on_step=stop)
     loop.simulation.close()

@@ -7,22 +7,20 @@ import pytest
 import small_robot
 from builtin_interfaces.msg import Time
 
-from rl_token_ros.control.controller import Command
+from rl_token_ros.control.command import Command
 from rl_token_ros.nodes.command_writer import TYPES, CommandWriter
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
 
-COMMAND = Command(np.array([0.1, 0.2]), np.array([1.0, -2.0]), holding=False)
+POSE = np.array([0.4, 0.5, 0.6]), np.array([0.0, 0.6, 0.8, 0.0])
+COMMAND = Command(np.array([0.1, 0.2]), np.array([1.0, -2.0]), False, POSE)
 STAMP = Time(sec=7, nanosec=9)
-MEASURED = {"ee_position": np.array([0.4, 0.5, 0.6]), "ee_orientation": np.array([0.0, 0.6, 0.8, 0.0])}
 
 
 def writer(interface: str, names=("b", "a"), **changes) -> CommandWriter:
     limits = {key: value[:2] for key, value in small_robot.control().items() if key.endswith(("_min", "_max", "_limit")) and isinstance(value, list)}
     values = small_robot.control(command_interface=interface, action_names=list(names), residual_scale=[0.1, 0.1], joint_names=["a", "b", "c"])
-    made = CommandWriter(parameters.build(Control, {**values, **limits, **changes}))
-    made.begin(MEASURED)
-    return made
+    return CommandWriter(parameters.build(Control, {**values, **limits, **changes}))
 
 
 @pytest.mark.parametrize("interface", TYPES)
@@ -85,10 +83,5 @@ def test_a_pose_keeps_what_is_no_action_as_it_was_measured_when_enabled():
     message = writer("pose", "zx").message(COMMAND, STAMP)
     p, q = message.pose.position, message.pose.orientation
     assert (p.x, p.y, p.z) == (0.2, 0.5, 0.1)
-    assert (q.x, q.y, q.z, q.w) == tuple(MEASURED["ee_orientation"])
-    np.testing.assert_array_equal(MEASURED["ee_position"], [0.4, 0.5, 0.6])
-
-
-def test_a_pose_has_the_tool_orientation_where_one_is_given():
-    q = writer("pose", "zx", tool_orientation=[1.0, 0.0, 0.0, 0.0]).message(COMMAND, STAMP).pose.orientation
-    assert (q.x, q.y, q.z, q.w) == (1.0, 0.0, 0.0, 0.0)
+    assert (q.x, q.y, q.z, q.w) == tuple(POSE[1])
+    np.testing.assert_array_equal(POSE[0], [0.4, 0.5, 0.6])

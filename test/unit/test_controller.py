@@ -145,6 +145,16 @@ def test_it_is_not_enabled_when_the_first_command_would_turn_the_tool():
         arm.enable()
 
 
+@pytest.mark.parametrize("given, told", [([], small_robot.DOWN), ([-1.0, 0.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0])])
+def test_a_command_says_where_the_tool_was_when_the_arm_was_enabled(given, told):
+    arm = Arm(tool_orientation=given)
+    arm.enable()
+    at, turn = arm.tick().pose
+    np.testing.assert_allclose(at, arm.position, atol=0.01)
+    assert turn.tolist() == list(told)
+    assert arm.tick().pose[0] is at  # and not where it is since
+
+
 def test_the_first_command_starts_at_the_measured_position():
     arm = Arm()
     arm.tick(5)
@@ -163,7 +173,7 @@ def unheard() -> Arm:
     """Enabled, with an arm that nothing reaches yet and that is moved by hand meanwhile."""
     made = Arm()
     made.enable()
-    made.controller.await_reception()
+    made.controller.await_handshake()
     return made
 
 
@@ -184,7 +194,7 @@ def test_the_first_command_that_arrives_starts_at_the_measured_position_however_
     for measured, command in lost:
         assert command.holding and not command.velocity.any()
         np.testing.assert_array_equal(command.position, measured)
-    unheard.controller.received()
+    unheard.controller.shaken()
     command = unheard.tick()
     assert not command.holding
     within_limits(lost[-1][0], command.position, np.zeros(3), unheard.controller.filter.limits, 0.02)
@@ -193,7 +203,7 @@ def test_the_first_command_that_arrives_starts_at_the_measured_position_however_
 def test_the_first_motion_goes_on_from_where_the_arm_was_last_told_to_be(unheard):
     """An acknowledged command is where the arm's controller is; a measurement that is on its way says where it was."""
     told = lose(unheard, 58, drift=4e-4)[-1][1].position
-    unheard.controller.received()
+    unheard.controller.shaken()
     within_limits(told, unheard.tick().position, np.zeros(3), unheard.controller.filter.limits, 0.02)
 
 
@@ -210,7 +220,7 @@ def test_enabled_again_at_once_the_arm_is_not_led_back_to_where_it_was_measured_
     for _ in range(100):
         try:
             arm.enable()
-            arm.controller.await_reception()
+            arm.controller.await_handshake()
             break
         except Refused as refused:
             assert "coming to rest" in str(refused)
@@ -219,7 +229,7 @@ def test_enabled_again_at_once_the_arm_is_not_led_back_to_where_it_was_measured_
     for _ in range(30):
         if (command := arm.tick()) is not None:
             velocity, before = within_limits(before, command.position, velocity, limits, 0.02), command.position
-            arm.controller.received()
+            arm.controller.shaken()
     assert velocity.any()
 
 
@@ -228,7 +238,7 @@ def test_an_arm_that_nothing_reaches_is_stopped_before_anybody_has_forgotten_it(
     assert unheard.controller.stop_reason == ""
     lose(unheard, 1, drift=0.0)
     assert "has not acknowledged it for 10 s" in unheard.controller.stop_reason
-    unheard.controller.received()
+    unheard.controller.shaken()
     assert unheard.tick().holding
 
 
@@ -245,7 +255,7 @@ def test_whatever_ends_motion_ends_the_waiting_too(unheard, how):
         assert "outside position_min" in unheard.controller.stop_reason
     else:
         {"stop": lambda: unheard.controller.stop("test"), "disable": unheard.controller.disable}[how]()
-    unheard.controller.received()
+    unheard.controller.shaken()
     assert unheard.tick().holding
 
 
@@ -253,10 +263,10 @@ def test_an_episode_that_begins_meanwhile_has_no_step_before_commands_arrive():
     arm = Arm(mode="actor")
     arm.controller.actor.weights = small_robot.make_weights(5, residual=0.5)
     arm.enable()
-    arm.controller.await_reception()
+    arm.controller.await_handshake()
     arm.controller.set_critical(True, arm.now)
     lose(arm, 20)
-    arm.controller.received()
+    arm.controller.shaken()
     arm.tick(10)
     arm.controller.end_episode(Ended.SUCCESS)
     arm.tick()

@@ -12,7 +12,7 @@ from rl_token_ros.control.safety_filter import Limits, SafetyFilter
 from rl_token_ros.interfaces.codes import Clipped
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.residual_policy import ResidualPolicy
-from rl_token_ros.policy.rollout import Authority
+from rl_token_ros.policy.rollout import Rollout
 
 SCALE = np.array([0.0008, 0.002, 1e-5])
 ACTOR = ResidualActor(TOKEN, 9, CHUNK, 3, layers=2)
@@ -29,8 +29,8 @@ windows = st.floats(-1.0, 1.0).map(lambda value: value * np.linspace(0.0, 1.0, C
 def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(outputs, sigma, correlation, interval, ramp, seen):
     """For any weights, also not finite ones and while one version takes over from another; the noise is within the bound too."""
     ACTOR.weights = None
-    authority = Authority(ACTOR, small_robot.settings(authority_ramp=ramp))
-    policy = ResidualPolicy(authority, SCALE, sigma, correlation, interval, seed=1)
+    rollout = Rollout(ACTOR, small_robot.settings(authority_ramp=ramp))
+    policy = ResidualPolicy(rollout, SCALE, sigma, correlation, interval, seed=1)
     limiter = SafetyFilter(LIMITS, 0.02)
     limiter.seed(HOME)
     policy.begin(1)
@@ -39,8 +39,8 @@ def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(o
         if step % 6 == 0:
             weights = small_robot.make_weights(1 + step)
             weights.tensors["b2"][:] = outputs[step // 6 % len(outputs)]
-            authority.offer(weights)
-        authority.take(acting=True)
+            rollout.offer(weights)
+        rollout.take(acting=True)
         if ACTOR.weights is None:  # left, because what they gave was not finite: the base acts alone
             return
         if step % interval == 0:
@@ -54,4 +54,4 @@ def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(o
         else:
             assert reasons & Clipped.NOT_FINITE
             assert (np.abs(command - before) <= was_moving + 1e-12).all()
-        authority.acted(reasons)
+        rollout.acted(reasons)

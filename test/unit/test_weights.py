@@ -46,7 +46,7 @@ def with_metadata(**changes: str | None) -> bytes:
 def push(gate: WeightsGate, message: bytes) -> None:
     ready = gate.admit(message, OBSERVATION)
     assert ready is not None
-    gate._actor.weights = ready  # as authority.Authority does in a tick
+    gate._actor.weights = ready  # as rollout.Rollout does in a tick
 
 
 def test_weights_survive_the_wire_to_the_bit(random):

@@ -106,11 +106,11 @@ def test_a_pose_is_read_back_as_the_command_that_it_was(random, names):
     sized = {name: [dict(zip(["x", "y", "z", "yaw"], values))[axis] for axis in names] for name, values in LIMITS.items()}
     made = settings(**sized, action_names=names, residual_scale=[0.001] * len(names), tool_orientation=list(ASKEW))
     writer, reader = CommandWriter(made), CommandReader(made, lambda message: message)
-    writer.begin({"ee_position": np.array([0.4, 0.0, 0.1]), "ee_orientation": np.array(ASKEW)})
+    pose = np.array([0.4, 0.0, 0.1]), np.array(made.tool_orientation)
     wire = Wire(reader)
     for number in range(1, 101):
         position = random.uniform(-2.5, 2.5, len(names))
-        message = writer.message(Command(position, np.zeros(len(names)), False), Time(sec=number))
+        message = writer.message(Command(position, np.zeros(len(names)), False, pose), Time(sec=number))
         q = message.pose.orientation
         np.testing.assert_allclose((q.x, q.y, q.z, q.w), turned(ASKEW, position[names.index("yaw")]), atol=1e-12)
         stamp, read = reader.read(message)

@@ -12,8 +12,8 @@ SETTLE = 0.5  # s, where someone listens who does not acknowledge: more than it 
 PATIENCE = 10.0  # s; after that the arm must not begin to move any more, nobody expects it
 
 
-class Reception:
-    """Counts the control steps in which nothing moves.
+class Handshake:
+    """Counts the control steps in which nothing moves, until commands are known to arrive.
 
     Args:
         rate: control steps per second.

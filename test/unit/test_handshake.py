@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from rl_token_ros.control.command_handshake import Reception
+from rl_token_ros.control.handshake import Handshake
 
 
-def waiting(rate: float, steps: int) -> Reception:
-    reception = Reception(rate)
-    reception.steps = 1
+def waiting(rate: float, steps: int) -> Handshake:
+    handshake = Handshake(rate)
+    handshake.steps = 1
     for _ in range(steps):
-        reception.step()
-    return reception
+        handshake.step()
+    return handshake
 
 
 @pytest.mark.parametrize("rate, between", [(50.0, 5), (200.0, 20), (5.0, 1)])
 def test_the_measured_position_is_said_ten_times_a_second_from_the_first_step_on(rate, between):
-    reception = Reception(rate)
-    reception.steps = 1
-    said = [step for step in range(100) if reception.step()]
+    handshake = Handshake(rate)
+    handshake.steps = 1
+    said = [step for step in range(100) if handshake.step()]
     assert said == list(range(0, 100, between))
 
 
