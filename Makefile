@@ -20,12 +20,13 @@ NUMPY :=
 NO_ROS := no ROS 2 here: source an installation, or use Linux on x86-64 with PYTHON= a Python 3.10 to 3.13, for which there are wheels
 endif
 
-.PHONY: help demo test clean
+.PHONY: help demo test test-fast clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo            practise on the simulated robot for MINUTES=5 of robot time; SEED=, OUT=, ARGS= are passed on'
 	@echo 'make test            run the tests; ARGS= are passed to pytest'
+	@echo 'make test-fast       the tests of logic alone, without ROS and processes, within a minute'
 	@echo 'make bench-NAME      a benchmark: $(patsubst benchmark/%.py,%,$(wildcard benchmark/*.py))'
 	@echo 'make clean           remove the environment and what builds left; runs/ stays'
 	@echo 'PYTHON=python3       the Python to make the environment with (3.10 or newer)'
@@ -36,6 +37,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+test-fast: $(READY)
+	$(VENV)/bin/python -m pytest test/unit -m 'not slow' $(ARGS)
 
 bench-%: $(READY)
 	$(VENV)/bin/python benchmark/$*.py $(ARGS)

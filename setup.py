@@ -12,12 +12,14 @@ name = manifest.findtext("name")
 # A version is bounded only where a reason is written beside it.
 robot = ["numpy", "onnxruntime", "pyyaml", "safetensors"]  # control and VLA: no torch on the robot
 
-bags = ["mcap", "rosbags"]  # writing and reading bags without ROS; the learner keeps what it received in one
-learner = bags + [
-    # 2.5 is the first for Python 3.13 and NumPy 2. 2.13 is the newest this was measured with; bounded because builds of torch
-    # differ by gigabytes: with a CPU build at hand (an index or a wheel of yours) this picks it, not a newer CUDA one.
-    "torch>=2.5,<2.14",
-]
+# The modules of each extra stand in rl_token_ros/system/extras.py, too, from which a verb says what to install.
+bags = ["mcap", "rosbags", "zstandard"]  # writing and reading bags without ROS; the learner keeps what it received in one
+# 2.5 is the first for Python 3.13 and NumPy 2. 2.13 is the newest this was measured with; bounded because builds of torch
+# differ by gigabytes: with a CPU build at hand (an index or a wheel of yours) this picks it, not a newer CUDA one.
+torch = ["torch>=2.5,<2.14"]
+learner = bags + torch
+report = bags + ["matplotlib"]
+token = bags + torch + ["onnx"]  # an encoder from bags
 # 3.3 to 3.8 are the releases whose contacts the shipped models were trained and measured on, and all serve Python 3.10.
 sim = ["mujoco>=3.3,<3.9"]
 # A VLA on a policy server, and compressed images.
@@ -37,8 +39,10 @@ ros = [
         "ros-rclpy==9.1.2",
         "ros-rmw-fastrtps-cpp==9.3.3",  # rclpy names no middleware of its own
         "ros-ament-index-python==1.11.0",
+        "ros-builtin-interfaces==2.3.0",
         "ros-diagnostic-msgs==5.5.1",
         "ros-geometry-msgs==5.5.1",
+        "ros-rcl-interfaces==2.3.0",
         "ros-rosgraph-msgs==2.3.0",
         "ros-sensor-msgs==5.5.1",
         "ros-std-msgs==5.5.1",
@@ -91,6 +95,17 @@ setup(
     ],
     entry_points={"console_scripts": ["rl_token = rl_token_ros.cli:main"]},
     install_requires=robot,
-    extras_require={"bags": bags, "learner": learner, "vla": vla, "sim": sim, "train": train, "ros": ros, "demo": demo, "test": test},
+    extras_require={
+        "bags": bags,
+        "learner": learner,
+        "vla": vla,
+        "sim": sim,
+        "report": report,
+        "token": token,
+        "train": train,
+        "ros": ros,
+        "demo": demo,
+        "test": test,
+    },
     zip_safe=False,
 )

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
+import select
+import signal
 import sys
+from typing import TextIO
+
+from rl_token_ros import __version__
+from rl_token_ros.system import extras
 
 # verb -> (module with a `main()`, a line of help). Modules are imported when asked for: nodes need ROS, some tools torch.
 VERBS = {
@@ -27,26 +34,43 @@ VERBS = {
     "train_token": ("rl_token_ros.commands.train_token", "trains the token's encoder from the embeddings in bags"),
 }
 
-# Packages that pip installs only with an extra of this package, by what is imported.
-EXTRAS = {"torch": "learner", "mujoco": "sim", "onnx": "train", "matplotlib": "demo", "websockets": "vla", "msgpack": "vla", "PIL": "vla", "mcap": "bags", "rosbags": "bags", "zstandard": "bags"}
-
 
 def usage() -> str:
     """The text of `rl_token --help`."""
     width = max(map(len, VERBS))
     lines = [f"  {verb:{width}}  {about}" for verb, (_, about) in VERBS.items()]
     return "\n".join(
-        ["usage: rl_token VERB [arguments]", "", *lines, "", "`rl_token VERB --help` for a tool; nodes take --ros-args."]
+        ["usage: rl_token VERB [arguments]", "       rl_token --version", "", *lines, "", "`rl_token VERB --help` for a tool; nodes take --ros-args."]
     )
 
 
 def main() -> int:
-    """Run the verb named first on the command line; returns the exit status, 2 for a verb or package that is not there."""
-    arguments = sys.argv[1:]
+    """Run the verb named first on the command line; returns the exit status, 2 for a verb or package that is not there.
+
+    Where nobody reads the output any more, as behind `| head`, it ends without a word, with the status of a program that SIGPIPE ended.
+    """
+    try:
+        try:
+            return _run(sys.argv[1:])
+        finally:
+            sys.stdout.flush()  # here, for at the interpreter's end a closed pipe could not be answered any more
+    except BrokenPipeError:
+        closed = [stream for stream in (sys.stdout, sys.stderr) if _reader_is_gone(stream)]
+        if not closed:
+            raise  # a socket, say
+        for stream in closed:  # what is still in their buffers goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
     verb = arguments[0]
+    if verb == "--version":
+        print(f"rl_token {__version__}")
+        return 0
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "`rl_token --help` lists the verbs"
@@ -54,24 +78,19 @@ def main() -> int:
         return 2
     try:
         module = importlib.import_module(VERBS[verb][0])
-    except ModuleNotFoundError as error:
-        print(f"rl_token {verb}: {missing(error.name)}", file=sys.stderr)
+        sys.argv = [f"rl_token {verb}", *arguments[1:]]
+        return module.main()
+    except ModuleNotFoundError as error:  # also later than at the start: some are imported only where they are needed
+        if error.name is not None and error.name.partition(".")[0] == __package__:
+            raise  # a fault of this package
+        print(f"rl_token {verb}: {extras.missing(error.name, verb)}", file=sys.stderr)
         return 2
-    sys.argv = [f"rl_token {verb}", *arguments[1:]]
-    return module.main()
 
 
-def missing(module: str | None) -> str:
-    """What to do about a module that cannot be imported."""
-    root = (module or "").partition(".")[0]
-    if root == "rclpy" or root.endswith("_msgs"):
-        return (
-            f"no ROS 2 here ('{root}' is not installed). Source a ROS installation, or install its wheels with "
-            "pip install 'rl_token_ros[ros]' (Linux on x86-64, Python 3.10 to 3.13)"
-        )
-    if root in EXTRAS:
-        return f"'{root}' is not installed; pip install 'rl_token_ros[{EXTRAS[root]}]'"
-    return f"module '{module}' is not installed"
+def _reader_is_gone(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)  # errors and hang-ups are told without being asked for
+    return bool(poll.poll(0))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,41 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rl_token_ros.bags import message_types
-from rl_token_ros.bags.topic_names import SETTINGS
+from rl_token_ros.bags.reader import open_bag
+from rl_token_ros.bags.topic_names import SETTINGS, Names
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
+
+
+class NoSettings(ValueError):
+    """A bag that does not say its run's parameters; the message says what to do."""
+
+
+def first_settings(path: Path, remaps: list[str]) -> dict:
+    """What a bag's first readable message of `~/settings` says, as :func:`read_settings`.
+
+    Args:
+        remaps: ``ours:=theirs``.
+
+    Raises:
+        BagError, RemapError, TypeUnknown: the bag cannot be read.
+        NoSettings: there is no such message.
+    """
+    bag = open_bag(path)
+    topic = Names(bag.topics, remaps).find(SETTINGS)
+    if topic is None:
+        raise NoSettings(f"{path} has no '{SETTINGS}'; name the robot's parameter file with --config")
+    decode = message_types.decoder(topic.type, topic.definition, topic.encoding)
+    for record in bag.read({topic.name}):
+        try:
+            return read_settings(decode(record.data))
+        except ValueError:
+            continue  # damaged; the next one may be whole
+    raise NoSettings(f"{path} has no readable message on '{SETTINGS}'; name the robot's parameter file with --config")
 
 
 def read_settings(message: Any) -> dict:

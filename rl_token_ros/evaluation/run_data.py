@@ -175,7 +175,7 @@ class _Rows:
         """One message."""
         try:
             if self._dtype is None:
-                self._dtype = dtype_of(self._decode(data))
+                self._dtype = replay_table.sent_dtype(self._decode(data))
                 self._scorer = EpisodeScorer(rate)
             raw = self._tables.rows(data, self._decode, self._dtype, "replay")
         except replay_table.ReplayError as error:
@@ -186,19 +186,6 @@ class _Rows:
         self.steps.update(rows["source"].tolist())
         self.aborted += int((rows["ended"] == Ended.ABORTED).sum())
         self.episodes += self._scorer.add(rows)
-
-
-def dtype_of(table: Any) -> np.dtype:
-    """Columns of a `replay` message by the sizes that it says itself.
-
-    Raises:
-        ReplayError: it is no `replay`.
-    """
-    counts = {column.name: column.count for column in table.fields}
-    if not {"proprio", "reference", "action"} <= set(counts):
-        raise replay_table.ReplayError(f"'replay' has columns {', '.join(counts)}; it is another table")
-    action = counts["action"]
-    return replay_table.row_dtype(counts.get("token", 0), counts["proprio"], counts["reference"] // action, action)
 
 
 def _read(run: Run, bag: Bag, progress: Callable[[int], None]) -> _Rows:

@@ -85,6 +85,19 @@ def _layout(dtype: np.dtype) -> list[tuple[str, int, int, int]]:
     return [(name, offset, POINT_FIELD[kind.base.str.lstrip("<|")], math.prod(kind.shape)) for name, offset, kind in columns]
 
 
+def sent_dtype(message: Any) -> np.dtype:
+    """Columns of a `replay` message by the sizes that it says itself.
+
+    Raises:
+        ReplayError: it is no `replay`.
+    """
+    counts = {column.name: column.count for column in message.fields}
+    if not {"proprio", "reference", "action"} <= set(counts):
+        raise ReplayError(f"'replay' has columns {', '.join(counts)}; it is another table")
+    action = counts["action"]
+    return row_dtype(counts.get("token", 0), counts["proprio"], counts["reference"] // action, action)
+
+
 def decode(message: Any, expected: np.dtype) -> np.ndarray:
     """The rows of a PointCloud2 as a structured array [n] of ``expected``, whatever the order or offsets of its columns.
 

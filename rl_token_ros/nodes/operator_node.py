@@ -78,6 +78,8 @@ class OperatorNode(Node):
         self.screen = None if screen is None else screen()  # last: what fails before it is said on the terminal as it was
         if self.screen is not None:
             self.create_timer(DRAW_SECONDS, self._draw, clock=steady)
+        else:
+            self.get_logger().warning("no terminal on standard input and output: keys do not work; joystick, leader arm and SpaceMouse do")
 
     def _now(self) -> int:
         return self.get_clock().now().nanoseconds

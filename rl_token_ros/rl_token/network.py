@@ -1,11 +1,40 @@
-"""The RL token (METHOD.md, stage 1): an encoder whose one output must suffice to reconstruct a VLA's embeddings."""
+"""The RL token (docs/method.md, stage 1): an encoder whose one output must suffice to reconstruct a VLA's embeddings."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from rl_token_ros.sim.vla_model import Block
+
+class Attention(nn.Module):
+    """Multi-head self-attention, written out so that it exports as plain matrix products."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        n, m, d = x.shape
+        q, k, v = self.qkv(x).reshape(n, m, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        score = q @ k.transpose(-1, -2) * (d // self.heads) ** -0.5
+        if mask is not None:
+            score = score + mask
+        return self.out((score.softmax(-1) @ v).transpose(1, 2).reshape(n, m, d))
+
+
+class Block(nn.Module):
+    """A pre-norm transformer layer."""
+
+    def __init__(self, width: int, heads: int = 4, grow: int = 2) -> None:
+        super().__init__()
+        self.norm_1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm_2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, grow * width), nn.GELU(), nn.Linear(grow * width, width))
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        x = x + self.attention(self.norm_1(x), mask)
+        return x + self.mlp(self.norm_2(x))
 
 
 class Placed(nn.Module):
@@ -34,9 +63,10 @@ class Readout(nn.Module):
         self.heads, self.groups = heads, groups
         self.query = nn.Parameter(torch.randn(heads, groups, width // heads))
         self.kv, self.out = nn.Linear(width, 2 * width), nn.Linear(groups * width, size)
-        self.mlp = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, 2 * size), nn.GELU(), nn.Linear(2 * size, size))
-        nn.init.zeros_(self.mlp[-1].weight)
-        nn.init.zeros_(self.mlp[-1].bias)
+        first, last = nn.Linear(size, 2 * size), nn.Linear(2 * size, size)
+        self.mlp = nn.Sequential(nn.LayerNorm(size), first, nn.GELU(), last)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def attend(self, x: torch.Tensor) -> torch.Tensor:
         """[N, M, width] -> [N, groups * width]."""
@@ -50,7 +80,7 @@ class Readout(nn.Module):
         return z + self.mlp(z)
 
 
-class TokenEncoder(nn.Module):
+class EncoderNetwork(nn.Module):
     """A light transformer over [e_1 .. e_M, e_rl]; the token is its output at the learned query e_rl.
 
     One layer by default, of which only the query's position is computed; `layers` more may come before it.
@@ -62,6 +92,11 @@ class TokenEncoder(nn.Module):
         size: Dz.
         rows: first and last (exclusive) of the embeddings it looks at: a camera's patches. All by default.
     """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    token_mean: torch.Tensor
+    token_scale: torch.Tensor
 
     def __init__(
         self, tokens: int, channels: int, size: int, rows: tuple[int, int] | None = None, width: int = 128, layers: int = 0
@@ -114,10 +149,10 @@ class TokenEncoder(nn.Module):
         self.token_scale.copy_(tokens.var(0).mean().sqrt().expand_as(self.token_scale))
 
 
-class TokenDecoder(nn.Module):
+class DecoderNetwork(nn.Module):
     """Autoregressive reconstruction of e_1 .. e_M from [z, e_1 .. e_{M-1}].
 
-    Each e_i is kept from the decoder with probability `dropout`: with all of them in sight it can do without z (METHOD.md). With
+    Each e_i is kept from the decoder with probability `dropout`: with all of them in sight it can do without z (docs/method.md, stage 1). With
     dropout 1 it is a parallel decoder that has only z.
     """
 
@@ -146,7 +181,7 @@ class TokenDecoder(nn.Module):
 
 
 @torch.no_grad()
-def warm_start(encoder: TokenEncoder, decoder: TokenDecoder, embeddings: torch.Tensor) -> float:
+def warm_start(encoder: EncoderNetwork, decoder: DecoderNetwork, embeddings: torch.Tensor) -> float:
     """Set the linear maps into and out of z to the best ones for reconstruction; gradient descent goes on from there.
 
     Reduced-rank regression from what e_rl reads with its random attention to all whitened embeddings. Small components, in which

@@ -1,8 +1,12 @@
-"""Measures what a representation knows: ridge regression to the lateral offset, judged on episodes it was not fitted on."""
+"""Measures what a representation knows: ridge regression to what was measured, judged on episodes it was not fitted on."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from rl_token_ros.rl_token.dataset import LEAST, Observations
+
+LOST = 1.15  # times the error of the pooled embeddings, beyond which the token has lost what they had
 
 
 def ridge_rmse(features: np.ndarray, truth: np.ndarray, held: np.ndarray) -> float:
@@ -34,3 +38,35 @@ def ridge_rmse(features: np.ndarray, truth: np.ndarray, held: np.ndarray) -> flo
     tried = [error(solve(fit[:cut], known[:cut], penalty), fit[cut:], known[cut:]) for penalty in penalties]
     best = solve(fit, known, penalties[int(np.argmin(tried))])
     return error(best, features[held].astype(float), truth[held])
+
+
+def report(seen: Observations, tokens: np.ndarray) -> list[str]:
+    """Lines: error of the best regression to each measurement, and to the outcome, on what is held out.
+
+    Beside the token: the mean (knows nothing) and the embeddings averaged over their rows.
+
+    Args:
+        tokens: float32 [N, Dz] of these observations.
+    """
+    held = np.array(seen.held)
+    labels = {group: np.array(values) for group, values in seen.measured.items()}
+    if any(not np.isnan(outcome) for outcome in seen.outcome):
+        labels["outcome (0 or 1)"] = np.array(seen.outcome)[:, None]
+    pooled = np.stack([matrix.mean(0) for matrix in seen.embeddings])
+    features = {"mean": np.zeros((len(tokens), 0)), "pooled": pooled, "token": tokens}
+    lines, lost = [], []
+    for name, truth in labels.items():
+        known = ~np.isnan(truth).any(1)
+        mine = held[known]
+        if mine.sum() < 5 or (~mine).sum() < LEAST or (truth[known][~mine].std(0) < 1e-9).all():
+            lines.append(f"  {name:<18} too little of it, or always the same")
+            continue
+        rmse = {kind: ridge_rmse(values[known], truth[known], mine) for kind, values in features.items()}
+        lines.append(f"  {name:<18}" + "".join(f"{rmse[kind]:10.4g}" for kind in features))
+        if rmse["token"] > LOST * rmse["pooled"]:
+            lost.append(name)
+    if not lines:
+        return ["no measurement and no outcome is in the bags to probe the token with"]
+    head = f"root mean square error held out, lower is better:\n  {'':<18}" + "".join(f"{kind:>10}" for kind in features)
+    tail = [f"The token has lost what the embeddings knew of {', '.join(lost)}: train longer (--steps), or make it wider (--size)."] if lost else []
+    return [head, *lines, *tail]

@@ -1,25 +1,27 @@
-"""Trains the RL token's encoder and decoder on a VLA's embeddings (METHOD.md, stage 1), and writes the encoder as ONNX. Needs torch."""
+"""Trains the RL token's encoder and decoder on a VLA's embeddings (docs/method.md, stage 1), and writes the encoder as ONNX. Needs torch."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.rl_token import onnx_file
-from rl_token_ros.rl_token.network import TokenDecoder, TokenEncoder, warm_start
+from rl_token_ros.rl_token.network import DecoderNetwork, EncoderNetwork, warm_start
 from rl_token_ros.system.progress import Progress
 
 
 def fit(
     embeddings: torch.Tensor, size: int, steps: int, batch: int, rate: float, dropout: float, rows: tuple[int, int] | None = None
-) -> tuple[TokenEncoder, TokenDecoder]:
+) -> tuple[EncoderNetwork, DecoderNetwork]:
     """Encoder and decoder by reconstruction of whitened embeddings [N, M, D], of ``rows`` of them if given."""
-    encoder = TokenEncoder(*embeddings.shape[1:], size, rows)
+    _, tokens, channels = embeddings.shape
+    encoder = EncoderNetwork(tokens, channels, size, rows)
     encoder.fit_whitening(embeddings)
-    decoder = TokenDecoder(*encoder.mean.shape, size, dropout)
+    decoder = DecoderNetwork(len(encoder.mean), channels, size, dropout)
     print(f"warm start: {warm_start(encoder, decoder, embeddings):.4f} of the variance not reconstructed")
     both = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.AdamW(both, lr=rate, weight_decay=1e-4)
@@ -45,7 +47,7 @@ def fit(
 
 
 @torch.no_grad()
-def not_reconstructed(encoder: TokenEncoder, decoder: TokenDecoder, embeddings: torch.Tensor) -> float:
+def not_reconstructed(encoder: EncoderNetwork, decoder: DecoderNetwork, embeddings: torch.Tensor) -> float:
     """Share of the variance of embeddings [N, M, D] that the decoder cannot make from the token alone: their context is kept from it."""
     usual, decoder.dropout = decoder.dropout, 1.0
     error = power = 0.0
@@ -57,7 +59,13 @@ def not_reconstructed(encoder: TokenEncoder, decoder: TokenDecoder, embeddings: 
     return error / max(power, 1e-12)
 
 
-def export(encoder: TokenEncoder, vla: Path | str, path: Path) -> None:
+@torch.no_grad()
+def tokens_of(encoder: EncoderNetwork, embeddings: torch.Tensor) -> np.ndarray:
+    """Tokens float32 [N, Dz] of embeddings [N, M, D]."""
+    return torch.cat([encoder(part) for part in embeddings.split(256)]).numpy()
+
+
+def export(encoder: EncoderNetwork, vla: Path | str, path: Path) -> None:
     """Write the ONNX file, with the fingerprint of the VLA it was made for; ``vla`` is its file, or the fingerprint itself."""
     sha256 = vla if isinstance(vla, str) else fingerprint(vla)
     example = {"embeddings": torch.zeros(1, encoder.whole, encoder.mean.shape[1])}

@@ -1,6 +1,6 @@
 """Makes the token encoder of a simulated robot again: `python -m rl_token_ros.sim.train_token [--task plug]`, about 3 minutes.
 
-Rolls the base policy out, trains encoder and decoder to reconstruct its embeddings (METHOD.md, stage 1), and prints how well the
+Rolls the base policy out, trains encoder and decoder to reconstruct its embeddings (docs/method.md, stage 1), and prints how well the
 offset of peg or plug to the hole can be read from the token, from the embeddings and from proprioception. The reconstruction loss does not
 rank millimetres; the probe does.
 """
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rl_token_ros.rl_token.probe import ridge_rmse
-from rl_token_ros.rl_token.training import export, fit
+from rl_token_ros.rl_token.probe import LOST, ridge_rmse
+from rl_token_ros.rl_token.training import export, fit, tokens_of
 from rl_token_ros.sim.rollout import Recording, roll_out
 from rl_token_ros.sim.train_vla import CONFIGS, MODELS
 from rl_token_ros.sim.vla_model import PATCHES
@@ -63,7 +63,7 @@ def report(recording: Recording, tokens: np.ndarray, embeddings: np.ndarray, hel
     turned = {name: ridge_rmse(features[near], turn[near], held[near]) for name, features in table.items() if turn.shape[1]}
     for name, rmse in found.items():
         print(f"  {name:<20}{rmse:6.2f} mm" + (f"{turned[name]:8.2f} degrees of yaw" if turned else ""))
-    if any(probe and probe["token"] > 1.15 * probe["pooled embeddings"] for probe in (found, turned)):
+    if any(probe and probe["token"] > LOST * probe["pooled embeddings"] for probe in (found, turned)):
         print("  The token has lost what the embeddings had: train longer, or keep more context from the decoder (--dropout).")
     return found
 
@@ -96,8 +96,7 @@ def main() -> None:
     rows = (PATCHES**2, 2 * PATCHES**2) if options.cameras == "wrist" else None
     shown = torch.from_numpy(embeddings[~held])
     encoder, _ = fit(shown, options.size, options.steps, options.batch, options.rate, options.dropout, rows)
-    with torch.no_grad():
-        tokens = torch.cat([encoder(part) for part in torch.from_numpy(embeddings).split(256)]).numpy()
+    tokens = tokens_of(encoder, torch.from_numpy(embeddings))
     report(recording, tokens, embeddings, held)
     export(encoder, vla, output)
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")

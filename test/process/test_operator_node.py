@@ -6,9 +6,11 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 
 import numpy as np
@@ -213,6 +215,26 @@ def test_the_verb_draws_on_a_terminal_and_gives_it_back(domain):
     tty.press("q")
     assert process.wait(60.0) == 0
     assert termios.tcgetattr(tty.theirs) == tty.before
+
+
+def test_the_verb_without_a_terminal_says_that_keys_will_not_work(domain):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rl_token_ros.cli", "operator", "--config", "sim"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env={**os.environ, "ROS_DOMAIN_ID": str(domain)}, text=True,
+    )  # fmt: skip
+    said, patience = "", threading.Timer(60.0, process.kill)
+    patience.start()
+    try:
+        while "no terminal on standard input and output: keys do not work" not in said:
+            line = process.stderr.readline()
+            assert line, f"it ended without: {said}"
+            said += line
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60.0) == 0
+    finally:
+        patience.cancel()
+        process.kill()
+        process.stderr.close()
 
 
 def test_the_verb_refuses_a_file_that_is_not_there():

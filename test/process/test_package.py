@@ -1,7 +1,6 @@
 """What an installation consists of: metadata that agrees, and a wheel whose files ROS tools find."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 import rl_token_ros
 from rl_token_ros.cli import VERBS
+from rl_token_ros.system import extras
 
 ROOT = Path(__file__).resolve().parents[2]
 EXECUTABLES = sorted(VERBS.keys() - {"up"})
@@ -28,17 +28,17 @@ def test_versions_agree():
     assert manifest().findtext("version") == rl_token_ros.__version__
 
 
-def test_package_xml_depends_on_every_ros_package_that_is_imported():
-    source = "\n".join(path.read_text() for path in (ROOT / "rl_token_ros").rglob("*.py"))
-    imported = set(re.findall(r"^\s*(?:from|import) (rclpy|launch|launch_ros|\w+_msgs|std_srvs)\b", source, re.MULTILINE))
-    declared = {depend.text for depend in manifest().iter("exec_depend")}
-    assert imported - {"rcl_interfaces"} <= declared  # rcl_interfaces is rclpy's own
-    assert "rclpy" in imported
-
-
-def test_logic_imports_no_torch_on_the_robot():
-    """Control and VLA run where torch is not installed."""
-    code = "import sys; sys.modules['torch'] = None\nimport rl_token_ros.control.pipeline, rl_token_ros.vla.onnx, rl_token_ros.launching.compositions"
+@pytest.mark.parametrize(
+    "module, extra",
+    [("control.pipeline", ""), ("vla.onnx", ""), ("launching.compositions", ""), ("commands.report", "report"), ("commands.train_token", "token"),
+     ("commands.train_phase", "bags"), ("commands.replay_bag", "bags"), ("commands.vla_server", "vla"), ("learning.learner", "learner")],
+)  # fmt: skip
+def test_what_an_extra_does_not_bring_is_not_needed(module, extra):
+    """Control and VLA run on robots without torch; nobody needs a simulator to read a bag."""
+    mine = set(extras.EXTRAS.get(extra, ()))
+    mine |= {"PIL"} if "matplotlib" in mine else set()  # which needs it
+    others = {name for modules in extras.EXTRAS.values() for name in modules} - mine
+    code = f"import sys; sys.modules.update(dict.fromkeys({sorted(others)}))\nimport rl_token_ros.{module}"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -28,6 +28,7 @@ from rl_token_ros.system.onnx_session import session
 from rl_token_ros.vla import codec
 from rl_token_ros.vla.backend import BackendError, Observation
 from rl_token_ros.vla.openpi import OpenPiBackend
+from rl_token_ros.vla.server import OnnxPolicy, PolicyServer, load
 
 ROOT = Path(__file__).parents[2]
 PICTURE = np.full((small_robot.IMAGE, small_robot.IMAGE, 3), 9, np.uint8)
@@ -37,7 +38,7 @@ SEEN = Observation(1, {"base": PICTURE}, np.arange(3, dtype=np.float32), "insert
 @contextlib.contextmanager
 def serving(policy, tls=None, **options):
     """The server in a thread: its port and URL."""
-    server = vla_server.PolicyServer(policy, **options).listen("127.0.0.1", 0, tls)
+    server = PolicyServer(policy, **options).listen("127.0.0.1", 0, tls)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     port = server.socket.getsockname()[1]
@@ -54,7 +55,7 @@ def client(url: str, **changes) -> OpenPiBackend:
 
 
 def test_an_onnx_vla_answers_over_the_network_as_it_does_locally(models):
-    policy = vla_server.OnnxPolicy(models["vla"])
+    policy = OnnxPolicy(models["vla"])
     with serving(policy) as server:
         asked = client(server.url)
         answer = asked.query(SEEN)
@@ -78,12 +79,12 @@ def test_an_onnx_vla_runs_on_cuda_where_onnxruntime_can_and_says_where(models, m
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: there)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session_on_cpu)
-    assert vla_server.OnnxPolicy(models["vla"]).metadata["runs_on"] == "CPU"  # what it came to, here
+    assert OnnxPolicy(models["vla"]).metadata["runs_on"] == "CPU"  # what it came to, here
     assert asked == [[name for name in there if not name.startswith("Tensorrt")]]
 
 
 def test_an_observation_that_lacks_something_is_answered_with_the_reason(models):
-    with serving(vla_server.OnnxPolicy(models["vla"])) as server:
+    with serving(OnnxPolicy(models["vla"])) as server:
         asked = client(server.url, observation_preset="", observation_keys=["proprio: proprio"])
         with pytest.raises(BackendError, match="the observation has no image_base; it has proprio: use observation_preset plain"):
             asked.query(SEEN)
@@ -215,7 +216,7 @@ def test_openpis_own_client_is_served():
 def test_what_cannot_be_served_is_refused(what, says, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match=says):
-        vla_server.load(what)
+        load(what)
 
 
 def test_the_command_serves_a_python_object_until_it_is_asked_to_end(tmp_path):

@@ -240,6 +240,7 @@ def runs(tmp_path_factory, models) -> list[tuple[Path, dict[tuple, bytes]]]:
     return made
 
 
+@pytest.mark.slow
 def test_every_call_of_wild_runs_comes_out_the_same(runs):
     steps: list[Step] = []
     for folder, transitions in runs:
@@ -252,6 +253,7 @@ def test_every_call_of_wild_runs_comes_out_the_same(runs):
     assert {Event(step.row.event).label for step in steps} == {event.label for event in Event} - {"not critical", "discard"}
 
 
+@pytest.mark.slow
 def test_a_wild_run_from_the_middle_is_in_step_from_its_second_row(runs):
     folder, _ = runs[1]
     stamps = [record.stamp_ns for record in Bag(folder).read()]
@@ -270,6 +272,7 @@ def test_a_wild_run_from_the_middle_is_in_step_from_its_second_row(runs):
         (TICKS, 0.05, 0.85), ("actor/weights", 0.4, 0.5), (SETTINGS, 0.3, 0.3),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_was_lost_leaves_only_the_steps_unchecked_that_used_it(runs, topic, share, least):
     steps, made, sent = [], {}, {}
     for seed, (folder, transitions) in enumerate(runs[:2]):
@@ -294,6 +297,7 @@ def test_what_was_lost_leaves_only_the_steps_unchecked_that_used_it(runs, topic,
 
 
 @pytest.mark.parametrize("lost", ["ee_pose", TICKS, "actor/weights"])
+@pytest.mark.slow
 def test_weights_that_are_pushed_faster_than_they_take_over_are_known_as_long_as_rows_name_them(models, tmp_path, lost):
     """Outside the critical phase nothing acts: the version that was left stays the same while dozens of newer ones come and go."""
     run = Run(tmp_path / "bag", models, seed=5, pushes=0.5)
@@ -324,6 +328,7 @@ def test_where_a_driver_leaves_stamps_zero_steps_with_a_wrong_guess_are_not_judg
 
 
 @pytest.mark.parametrize("topic", ["vla/embedding", "vla/reference", "ee_pose", "wrench", "intervention", TICKS, "actor/weights", SETTINGS])
+@pytest.mark.slow
 def test_damaged_messages_are_as_good_as_lost(runs, topic):
     random = np.random.default_rng(0)
 

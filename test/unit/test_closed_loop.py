@@ -107,6 +107,7 @@ class Recorded(ClosedLoop):
         self.stepped += 1
 
 
+@pytest.mark.slow
 def test_a_bag_of_the_loop_is_replayed_bit_for_bit(tmp_path, monkeypatch):
     loop = make(Recorded)
     with monkeypatch.context() as patched:
@@ -135,6 +136,7 @@ def test_a_bag_of_the_loop_is_replayed_bit_for_bit(tmp_path, monkeypatch):
     assert b"".join(row.tobytes() for row in rows) == b"".join(result.rows.tobytes() for result in results)
 
 
+@pytest.mark.slow
 def test_a_token_of_before_the_critical_phase_that_nobody_needs_changes_nothing():
     """control_node encodes every embedding; the loop leaves out what would be forgotten unused."""
     ran = []

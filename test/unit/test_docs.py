@@ -27,6 +27,7 @@ def test_parameters_are_those_of_the_code(reference):
     assert (DOCS / "parameters.md").read_text() == reference.parameters_page(), "run python docs/make_reference.py"
 
 
+@pytest.mark.slow
 def test_topics_are_those_of_the_nodes(reference):
     pytest.importorskip("mujoco")
     pytest.importorskip("torch")

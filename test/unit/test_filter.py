@@ -50,6 +50,7 @@ wild = st.one_of(anything, st.sampled_from([np.nan, np.inf, -np.inf, 1e308, -1e3
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), robot=robots())
+@pytest.mark.slow
 def test_any_input_leaves_commands_within_every_limit(data, robot):
     """Every command inside the limits, every step within velocity and acceleration: for any target and any measured position."""
     limits, period = robot
@@ -134,6 +135,7 @@ def test_the_command_reaches_a_position_limit_and_rests_there():
 
 @given(goal=st.floats(-9.9, 9.9))
 @settings(max_examples=20, deadline=None)
+@pytest.mark.slow
 def test_a_position_to_stop_at_is_reached_without_passing_it_from_rest(goal):
     limiter = SafetyFilter(WIDE, 0.02)
     limiter.seed(np.zeros(1))

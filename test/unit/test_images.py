@@ -61,6 +61,7 @@ def test_the_message_names_the_topic_and_what_to_publish(picture):
 
 
 @pytest.mark.parametrize("read", [images.to_rgb, lambda message: images.to_matrix(message, "t")])
+@pytest.mark.slow
 def test_no_message_does_more_than_be_refused(random, read):
     numbers = [0, 1, 2, 3, 5, 7, 21, 28, 1 << 16, (1 << 32) - 1]
     outcomes = set()

@@ -50,6 +50,7 @@ def test_cuda_where_there_is_none_is_refused_with_what_to_write(monkeypatch):
         learner("cuda")
 
 
+@pytest.mark.slow
 def test_every_tensor_of_an_update_lies_on_the_device(monkeypatch):
     """Without a GPU: the device `meta` has tensors without content, which refuse to meet those of the CPU."""
     real = learner("cpu")

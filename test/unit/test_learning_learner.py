@@ -303,6 +303,7 @@ def best_residual(row):
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_learns_a_known_best_residual(seed):
     """A world of episodes of one chunk: the nearer its residuals are to a known function of the state, the more reward at the end.
 

@@ -75,6 +75,7 @@ def reference_windows(rows, chunk, stride):
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.slow
 def test_windows_are_those_of_the_reference(seed):
     settings = small_settings()
     rows = messy_rows(settings, seed)

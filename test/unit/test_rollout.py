@@ -186,6 +186,7 @@ def test_failures_that_jump_return_to_weights_that_were_good(trial, random):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("success", [0.0, 0.02, 0.4, 0.6, 0.9, 1.0])
+@pytest.mark.slow
 def test_ordinary_practice_of_any_success_rate_is_left_alone(success, seed):
     trial = Trial(authority_ramp=0.0)
     practised(trial, np.random.default_rng(seed), 400, success)

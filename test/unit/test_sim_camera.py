@@ -28,6 +28,7 @@ def hovering(parameters: SimParameters, side: float = 0.0) -> Simulation:
 
 @pytest.mark.parametrize("task", ["peg", "plug"])
 @pytest.mark.parametrize("backend", ["egl", "osmesa"])
+@pytest.mark.slow
 def test_gl_and_raycast_look_alike(backend, task):
     if not camera.works(backend):
         pytest.skip(f"{backend} does not work here")

@@ -60,6 +60,7 @@ def test_vla_goes_to_where_it_sees_the_hole(vla):
         assert moved @ way > 0.8 * np.linalg.norm(moved) * np.linalg.norm(way)
 
 
+@pytest.mark.slow
 def test_base_policy_reaches_the_hole():
     recording = roll_out(VLA, range(3), {"render_backend": "raycast"}, keep_embeddings=False)
     assert sum(arrival < 0.005 for arrival in recording.arrival) >= 2
@@ -101,6 +102,7 @@ def test_intended_actions_end_at_the_hole_and_pause_when_told_to():
     assert not steps[1].any()
 
 
+@pytest.mark.slow
 def test_demonstrations_succeed_slowly_and_repeat():
     day = demonstrator.that_day(replace(PARAMETERS, image_size=16), 0.0003)
     first, again = (demonstrator.record(day, range(4, 6)) for _ in range(2))
@@ -120,6 +122,7 @@ def test_probe_measures_what_is_there():
 
 
 @pytest.mark.parametrize("rows", [None, (2, 7)])
+@pytest.mark.slow
 def test_token_keeps_what_varies_and_its_graph_agrees(tmp_path, rows):
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnx")

@@ -81,6 +81,7 @@ def grip(sim: Simulation, turn: float) -> None:
 
 
 @pytest.mark.parametrize("turn", [-0.08, 0.06, 1.57, 3.13])  # the last: all but the key would fit
+@pytest.mark.slow
 def test_turned_it_stays_on_the_rim(sim, turn):
     sim.reset(1)
     grip(sim, turn)
@@ -168,6 +169,7 @@ def test_the_learner_has_the_settings_of_the_peg():
         assert {name: peg[node]["ros__parameters"][name] for name in names} == {name: plug[node]["ros__parameters"][name] for name in names}
 
 
+@pytest.mark.slow
 def test_the_vla_turns_to_where_it_sees_the_hole(sim):
     vla = session(VLA)
     metadata = {key: json.loads(value) for key, value in vla.get_modelmeta().custom_metadata_map.items() if key != "action_type"}
@@ -189,6 +191,7 @@ def test_the_vla_turns_to_where_it_sees_the_hole(sim):
     assert np.corrcoef(np.array(wanted)[:, 2], np.array(asked)[:, 2])[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_the_base_reaches_the_hole_and_the_token_is_of_this_vla():
     recording = roll_out(VLA, range(3), {"render_backend": "raycast"}, config="sim_plug")
     assert sum(arrival < 0.005 for arrival in recording.arrival) >= 2
@@ -200,6 +203,7 @@ def test_the_base_reaches_the_hole_and_the_token_is_of_this_vla():
 
 
 @pytest.mark.parametrize("bounded", [False, True])
+@pytest.mark.slow
 def test_who_knows_the_true_offset_inserts_in_time(bounded):
     robot = {"sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0}}
     episodes = scripted.perform(config_file("sim_plug"), 0, 2, robot, bounded)

@@ -70,6 +70,7 @@ def test_seeds_and_episodes_differ(sim):
 
 
 @pytest.mark.parametrize("speed", [0.01, 0.03])
+@pytest.mark.slow
 def test_aligned_insertion_succeeds(sim, speed):
     for seed in range(5):
         sim.reset(seed)

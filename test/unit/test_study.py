@@ -39,6 +39,7 @@ def test_parameters_of_every_arm_are_accepted(name):
 
 
 @pytest.mark.parametrize("name", ["none", "pooled", "chunk1", "direct"])
+@pytest.mark.slow
 def test_arms_of_other_shape_or_code_act_and_learn(name):
     variant = VARIANTS[name]
     overrides = {**FAST, "learner_node": SOON, "control_node": {"episode_time_limit": 1.5, "authority_ramp": 0.0}}
@@ -168,6 +169,7 @@ def test_a_study_is_drawn_with_what_has_finished(tmp_path):
 
 
 @pytest.mark.parametrize(("bounded", "most"), [(False, 1.0), (True, 3.0)])  # s of simulated time
+@pytest.mark.slow
 def test_scripted_controllers_insert_whatever_the_slip(bounded, most):
     episodes = scripted.perform(CONFIG, 0, 4, FAST, bounded=bounded)
     assert [episode.success for episode in episodes] == [True] * 4

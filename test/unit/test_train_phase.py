@@ -15,16 +15,12 @@ pytest.importorskip("rosbags")
 
 from test_bag_pipeline import STORE, M, embedding, pose, wrench
 
+from rl_token_ros.bags.phase_samples import COLUMNS
 from rl_token_ros.bags.topic_names import SETTINGS, TICKS, TYPES
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.commands import train_phase
-from rl_token_ros.commands.train_phase import (
-    AFTER_SECONDS,
-    COLUMNS,
-    Samples,
-    approaches,
-)
 from rl_token_ros.control import phase_switch
+from rl_token_ros.control.phase_training import AFTER_SECONDS, ENTERS, Samples, approaches
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces.replay_table import POINT_FIELD
 from rl_token_ros.policy.actor_weights import fingerprint
@@ -79,7 +75,7 @@ def test_a_bag_gives_a_model_that_switches_as_the_operator_did(tmp_path, models,
     assert -0.5 < late < 1.0  # CONFIRM tokens, 0.1 s apart, and the threshold
     robot = small_robot.settings(token_encoder=str(models["encoder"]), phase_model=str(output))
     model = phase_switch.load(robot, fingerprint(models["encoder"]))
-    assert model.weights.shape == (small_robot.TOKEN + 6,) and model.enter in train_phase.ENTERS
+    assert model.weights.shape == (small_robot.TOKEN + 6,) and model.enter in ENTERS
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,7 @@ def test_an_encoder_is_made_of_a_bag_and_knows_what_the_embeddings_knew(bag, tra
     assert re.search(r"30/30, \d+ s, 0 s left", said)
 
 
+@pytest.mark.slow
 def test_bags_of_one_vla_are_put_together_and_others_refused(bag, train, tmp_path):
     out = ("--steps", 2, "--output", tmp_path / "token.onnx")
     status, said = train(bag("one"), bag("two"), *out)
@@ -100,6 +101,7 @@ def test_memory_bounds_what_is_kept(bag, train, tmp_path):
     assert status == 0 and 75 <= kept <= 150
 
 
+@pytest.mark.slow
 def test_bags_without_enough_end_with_a_sentence(bag, train, tmp_path):
     out = ("--output", tmp_path / "token.onnx")
     assert "the bag has no 'vla/embedding'" in train(bag("a", leave_out="vla/embedding"), *out)[1]
