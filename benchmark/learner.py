@@ -21,7 +21,7 @@ from torch import nn
 
 from rl_token_ros.learning.learner import Learner
 from rl_token_ros.learning.replay_buffer import Batch
-from rl_token_ros.learning.td3 import ACTOR_DELAY
+from rl_token_ros.learning.td3 import ACTOR_DELAY, choose_device
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.learner import Learner as Settings
 
@@ -49,7 +49,7 @@ STEPS = 4000
 
 
 def make_learner(size: Size, device: str) -> Learner:
-    """A learner in practice, with a replay of random content."""
+    """A learner in training, with a replay of random content."""
     names = [f"joint_{i}" for i in range(size.action)]
     settings = parameters.build(
         Settings,
@@ -76,10 +76,12 @@ class PlainTd3:
     """The same algorithm as one would first write it: nn.Sequential, autograd, torch.optim.Adam, batches copied from the replay."""
 
     def __init__(self, learner: Learner) -> None:
-        s, a, self.device = learner.settings, learner.architecture, learner.td3.device
+        s, a, self.device = learner.settings, learner.architecture, choose_device(learner.settings.device)
         self.learner, self.settings, self.updates = learner, s, 0
         self.batch = Batch.empty(s.batch_size, s.token_size, a.proprio, s.chunk_length, a.action)
         self.random = np.random.default_rng(0)
+        exported = learner.algorithm.actor_tensors()
+        self.mean, self.scale = (torch.from_numpy(exported[name]).to(self.device) for name in ("input_mean", "input_scale"))
 
         def network(inputs: int, outputs: int, norm: bool, last: list[nn.Module], layers: int) -> nn.Sequential:
             modules: list[nn.Module] = []
@@ -90,28 +92,28 @@ class PlainTd3:
 
         self.actor = network(a.inputs, a.outputs, False, [nn.Tanh()], s.actor_layers)
         self.critics = [network(a.inputs + a.outputs, 1, True, [], s.critic_layers) for _ in range(2)]
-        self.actor_average, self.critic_averages = copy.deepcopy(self.actor), copy.deepcopy(self.critics)
+        self.actor_target, self.critic_targets = copy.deepcopy(self.actor), copy.deepcopy(self.critics)
         self.critic_parameters = [p for critic in self.critics for p in critic.parameters()]
         self.actor_adam = torch.optim.Adam(self.actor.parameters(), s.learning_rate)
         self.critic_adam = torch.optim.Adam(self.critic_parameters, s.learning_rate)
 
     def update(self) -> None:
-        """One critic update, and every second time one of the actor and the averages."""
-        s, td3 = self.settings, self.learner.td3
+        """One critic update, and every second time one of the actor and the target networks."""
+        s = self.settings
         b = self.learner.replay.sample(self.random, self.batch)
 
         def state(*parts: np.ndarray) -> torch.Tensor:
             x = torch.cat([torch.from_numpy(part) for part in parts], 1).to(self.device)
-            return ((x - td3.mean) * td3.scale).clamp(-10, 10)
+            return ((x - self.mean) * self.scale).clamp(-10, 10)
 
         x, after = state(b.token, b.proprio, b.reference), state(b.next_token, b.next_proprio, b.next_reference)
         residual = torch.from_numpy(b.residual.reshape(len(x), -1)).to(self.device)
         reward, discount = torch.from_numpy(b.reward).to(self.device), torch.from_numpy(b.discount).to(self.device)
         with torch.no_grad():
             noise = (torch.randn_like(residual) * s.target_noise).clamp(-2 * s.target_noise, 2 * s.target_noise)
-            action = (self.actor_average(after) + noise).clamp(-1, 1)
+            action = (self.actor_target(after) + noise).clamp(-1, 1)
             inputs = torch.cat([after, action], 1)
-            value = torch.min(*(critic(inputs) for critic in self.critic_averages)).squeeze(1)
+            value = torch.min(*(critic(inputs) for critic in self.critic_targets)).squeeze(1)
             target = (reward + discount * value).clamp(s.return_min, s.return_max)
         inputs = torch.cat([x, residual], 1)
         loss = sum(nn.functional.mse_loss(critic(inputs).squeeze(1), target) for critic in self.critics)
@@ -131,8 +133,8 @@ class PlainTd3:
         nn.utils.clip_grad_norm_(self.actor.parameters(), s.gradient_norm)
         self.actor_adam.step()
         with torch.no_grad():
-            for network, average in zip([self.actor, *self.critics], [self.actor_average, *self.critic_averages]):
-                for p, q in zip(network.parameters(), average.parameters()):
+            for network, target in zip([self.actor, *self.critics], [self.actor_target, *self.critic_targets]):
+                for p, q in zip(network.parameters(), target.parameters()):
                     q.lerp_(p, s.polyak)
 
 
@@ -187,7 +189,8 @@ def rate(update: Callable[[int], None], seconds: float, device: torch.device) ->
 def measure(size: Size, device: str, seconds: float, rounds: int) -> None:
     """One line of the table for each of the three."""
     learner = make_learner(size, device)
-    plain, limit = PlainTd3(learner), Limit(size, learner.td3.device)
+    where = choose_device(device)
+    plain, limit = PlainTd3(learner), Limit(size, where)
 
     def times(update: Callable[[], None]) -> Callable[[int], None]:
         return lambda count: [update() for _ in range(count)] and None
@@ -198,7 +201,7 @@ def measure(size: Size, device: str, seconds: float, rounds: int) -> None:
         update(16)
     for _ in range(rounds):
         for name, update in subjects.items():
-            rates[name].append(rate(update, seconds, learner.td3.device))
+            rates[name].append(rate(update, seconds, where))
     print(f"\n{size.name}, {device}: {limit.flops / 1e6:.0f} MFLOP per update")
     print(f"  {'':16} {'updates/s':>10} {'min':>8} {'max':>8} {'GFLOP/s':>8} {'of limit':>9} {'x plain':>8}")
     for name, found in rates.items():

@@ -1,10 +1,10 @@
-"""Practice in process and faster than real time, over seeds and arms: base against practised, with bootstrap intervals.
+"""Training in process and faster than real time, over seeds and arms: base against trained, with bootstrap intervals.
 
     python benchmark/learning.py [--arms token,none] [--seeds 0-4] [--robot-seconds 900] [--episodes 100] [--jobs 2]
                                  [--set NODE.PARAMETER=VALUE ...] [--out runs/learning] [--plot FILE.png]
                                  [--run runs/demo/learner]
 
-Protocol: for each seed and arm, practise for the robot seconds given (approaches, critical phases and resets count), then run the best
+Protocol: for each seed and arm, train for the robot seconds given (approaches, critical phases and resets count), then run the best
 actor over the same unseen scenes as the base and a scripted controller that knows the true offset. Throughput is successes per 10
 minutes of critical phases plus 3 s of reset per episode. The same controller, weights gate, replay and learner as in the nodes; settings
 are those of config/sim.yaml and the same for all seeds.
@@ -92,14 +92,14 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=f"{__doc__}\narms:\n{told}", formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", type=arms, default=["token"], help="comma-separated")
     parser.add_argument("--seeds", type=seeds, default=list(range(5)), help="as in 0-4 or 0,2")
-    parser.add_argument("--robot-seconds", type=float, default=900.0, help="practice per seed")
+    parser.add_argument("--robot-seconds", type=float, default=900.0, help="of training, per seed")
     parser.add_argument("--episodes", type=int, default=100, help="of the evaluation, per seed and policy")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1), help="processes")
     parser.add_argument("--config", type=Path, default=ROOT / "config" / "sim.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="other settings")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learning", help="folder of the finished jobs")
     parser.add_argument("--run", type=Path, metavar="DIRECTORY", help="run_directory of the learner_node of a demo: its best actor against the interval")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="a picture of practice and evaluations (needs matplotlib: the extra `demo`)")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="a picture of training and evaluations (needs matplotlib: the extra `demo`)")
     return parser.parse_args()
 
 

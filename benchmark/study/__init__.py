@@ -1,1 +1,1 @@
-"""The study of practice: variants of the method, its jobs and its picture. Used by `benchmark/learning.py`."""
+"""The study of training: variants of the method, its jobs and its picture. Used by `benchmark/learning.py`."""

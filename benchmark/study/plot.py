@@ -1,4 +1,4 @@
-"""One picture of a study: throughput while practising, and of the evaluations, over seeds."""
+"""One picture of a study: throughput in training, and of the evaluations, over seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTROLLERS = (BASE, BOUNDED, SCRIPTED)
 
 
 def draw(folder: Folder, arms: Iterable[str], seeds: Iterable[int], path: Path) -> None:
-    """Write the picture: to the left practice, median and range of the seeds; to the right the evaluations, a dot for each seed."""
+    """Write the picture: to the left training, median and range of the seeds; to the right the evaluations, a dot for each seed."""
     arms, seeds = list(arms), list(seeds)
     jobs = (BASE, *arms, BOUNDED, SCRIPTED)
     found = {job: [result for seed in seeds if (result := folder.load(job, seed))] for job in jobs}
@@ -35,7 +35,7 @@ def draw(folder: Folder, arms: Iterable[str], seeds: Iterable[int], path: Path) 
             left.fill_between(times / 60.0, throughput.min(0), throughput.max(0), color=colours[arm], alpha=0.15, linewidth=0)
         if BASE in found:
             left.axhline(np.median(_throughput(found[BASE])), color=GREY, linestyle="--", label=BASE)
-        left.set(xlabel="robot time [min]", ylabel="successes per 10 min", title=f"practice, the {WINDOW:.0f} s before")
+        left.set(xlabel="robot time [min]", ylabel="successes per 10 min", title=f"training, the {WINDOW:.0f} s before")
         left.legend(frameon=False)
         for place, (job, results) in enumerate(found.items()):
             values = _throughput(results)
@@ -49,14 +49,14 @@ def draw(folder: Folder, arms: Iterable[str], seeds: Iterable[int], path: Path) 
         pyplot.close(figure)
 
 
-def curves(practices: list[list[list[float]]]) -> tuple[np.ndarray, np.ndarray]:
-    """Times [T], s, and throughput [N, T] in the window before each, of N practices: lists of (end, ended, seconds, weights version).
+def curves(runs: list[list[list[float]]]) -> tuple[np.ndarray, np.ndarray]:
+    """Times [T], s, and throughput [N, T] in the window before each, of N runs: lists of (end, ended, seconds, weights version).
 
     An episode belongs to the window in which it ended.
     """
     scored = [
-        [ScoredEpisode(i, ended, seconds, end, version > 0, version) for i, (end, ended, seconds, version) in enumerate(practice)]
-        for practice in practices
+        [ScoredEpisode(i, ended, seconds, end, version > 0, version) for i, (end, ended, seconds, version) in enumerate(run)]
+        for run in runs
     ]
     last = min(episodes[-1].end for episodes in scored)
     times = np.arange(WINDOW, max(last, WINDOW) + STEP / 2, STEP)

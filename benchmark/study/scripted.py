@@ -1,6 +1,6 @@
 """Two controllers that know the true offset: what could be reached on the same scenes, by going as fast as the arm may, and by a residual.
 
-The base brings the peg to the hole, as in practice. From there on they act in the human's place, through the same filter with the same limits.
+The base brings the peg to the hole, as in training. From there on they act in the human's place, through the same filter with the same limits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from rl_token_ros.evaluation.scores import ScoredEpisode
 from rl_token_ros.sim.closed_loop import ClosedLoop
-from rl_token_ros.sim.practice import EVALUATION_SEED, run_episodes
+from rl_token_ros.sim.training import EVALUATION_SEED, run_episodes
 
 ALIGNED = 0.0003  # m beside the hole's middle, along each axis: well within the clearance
 ABOVE = 0.0005  # m above the surface, to line up
@@ -40,10 +40,10 @@ def residual(side: np.ndarray) -> np.ndarray:
 def perform(
     parameter_file: str | Path, seed: int, episodes: int, overrides: dict[str, dict] | None = None, bounded: bool = False
 ) -> list[ScoredEpisode]:
-    """Score it on the scenes on which `practice.evaluate` scores a policy of this seed.
+    """Score it on the scenes on which `training.evaluate` scores a policy of this seed.
 
     Args:
-        bounded: not as fast as the arm may, but base plus a residual within `residual_scale`: the best that practice could make of it.
+        bounded: not as fast as the arm may, but base plus a residual within `residual_scale`: the best that training could make of it.
     """
     given = overrides or {}
     loop = ClosedLoop(

@@ -1,4 +1,4 @@
-"""The study of practice: which jobs there are, what each measures, and the folder in which finished ones are kept.
+"""The study of training: which jobs there are, what each measures, and the folder in which finished ones are kept.
 
 A job is one file, written when it has finished, so that a long study can be stopped, continued and put together from several folders.
 """
@@ -19,7 +19,7 @@ from rl_token_ros.evaluation import scores
 from rl_token_ros.evaluation.scores import ScoredEpisode
 from rl_token_ros.settings import node_settings
 
-WINDOW = 100.0  # s of robot time: the worst such window after warm-up shows whether practice fell before it rose
+WINDOW = 100.0  # s of robot time: the worst such window after warm-up shows whether training fell before it rose
 DEMONSTRATIONS = 40
 # Jobs beside those of the arms; the last has no seeds. BOUNDED: scripted within the residual's bounds.
 BASE, BOUNDED, SCRIPTED, DEMONSTRATED = "base", "bounded", "scripted", "demonstrations"
@@ -35,7 +35,7 @@ class Protocol:
 
     Attributes:
         config: parameter file of the simulated robot.
-        robot_seconds: of practice.
+        robot_seconds: of training.
         episodes: of an evaluation.
         overrides: ``{node: {parameter: value}}``, for every arm.
     """
@@ -107,31 +107,31 @@ def run(protocol: Protocol, job: str, seed: int) -> dict[str, Any]:
         from study import scripted
 
         return _scored(scripted.perform(protocol.config, seed, protocol.episodes, protocol.overrides, bounded=job == BOUNDED))
-    from rl_token_ros.sim.practice import evaluate
+    from rl_token_ros.sim.training import evaluate
 
     if job == BASE:
         episodes, reached = evaluate(protocol.config, seed, protocol.episodes, overrides=protocol.overrides)
         return _scored(episodes) | {"reached": reached}
-    return practise(protocol, job, seed)
+    return train(protocol, job, seed)
 
 
-def practise(protocol: Protocol, name: str, seed: int) -> dict[str, Any]:
-    """Practise with an arm, then evaluate the best actor."""
+def train(protocol: Protocol, name: str, seed: int) -> dict[str, Any]:
+    """Train an arm, then evaluate the best actor."""
     import torch
 
-    from rl_token_ros.sim import practice
+    from rl_token_ros.sim import training
     from study.variants import VARIANTS
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as the learner's own process does
     begun, computed = time.monotonic(), time.process_time()
-    done = practice.practise(protocol.config, seed, protocol.robot_seconds, protocol.overrides, variant=VARIANTS[name])
+    done = training.train(protocol.config, seed, protocol.robot_seconds, protocol.overrides, variant=VARIANTS[name])
     wall, computed = time.monotonic() - begun, time.process_time() - computed
-    episodes, _ = practice.evaluate(protocol.config, seed, protocol.episodes, done.blob, protocol.overrides, VARIANTS[name])
+    episodes, _ = training.evaluate(protocol.config, seed, protocol.episodes, done.blob, protocol.overrides, VARIANTS[name])
     return _scored(episodes) | {
         "worst_window": worst_window(done.episodes[done.warmup :]),
         "wall_seconds": wall,
-        "cpu_seconds": computed,  # what a core does in that time is not always for this practice
+        "cpu_seconds": computed,  # what a core does in that time is not always for this training
         "practice": [(round(e.end, 2), e.ended, round(e.seconds, 2), e.weights_version) for e in done.episodes],
         "stats": {key: value for key, value in done.stats.items() if isinstance(value, (int, float, str))},
     }
@@ -144,10 +144,10 @@ def compare_run(folder: Folder, protocol: Protocol, run_directory: Path, seeds: 
         ParameterError: the run is of another robot, VLA, encoder or network size.
         FileNotFoundError: there is no checkpoint.
     """
-    from rl_token_ros.sim import practice
+    from rl_token_ros.sim import training
 
-    blob = practice.best_of_run(protocol.config, run_directory)
-    episodes, _ = practice.evaluate(protocol.config, seeds[0], protocol.episodes, blob, protocol.overrides)
+    blob = training.best_of_run(protocol.config, run_directory)
+    episodes, _ = training.evaluate(protocol.config, seeds[0], protocol.episodes, blob, protocol.overrides)
     found = scores.score(episodes)
     told = f"real processes ({run_directory}): success {100 * found.success_rate:.0f} %, {found.successes_per_10min:.3g} per 10 min"
     tokens = [result for seed in seeds if (result := folder.load("token", seed))]
@@ -172,7 +172,7 @@ def demonstrate(protocol: Protocol, count: int) -> list[float]:
 
 
 def worst_window(episodes: list[ScoredEpisode]) -> float | None:
-    """The lowest throughput of any WINDOW of practice; None where it was shorter."""
+    """The lowest throughput of any WINDOW of training; None where it was shorter."""
     begin = episodes[0].end - episodes[0].seconds if episodes else 0.0
     return min((throughput_before(e.end, episodes) for e in episodes if e.end - WINDOW >= begin), default=None)
 
@@ -243,7 +243,7 @@ def _remarks(folder: Folder, found: dict[str, dict[int, dict]]) -> list[str]:
     for job, results in found.items():
         if spent := [r for r in results.values() if "wall_seconds" in r]:
             wall, computed = (interval(r.get(key) for r in spent) for key in ("wall_seconds", "cpu_seconds"))
-            lines.append(f"a practice of {job} takes {wall} s, of which it computes {computed}")
+            lines.append(f"a training of {job} takes {wall} s, of which it computes {computed}")
     return lines
 
 

@@ -14,7 +14,7 @@ import torch
 from rl_token_ros.learning.replay_buffer import Batch
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy.residual_policy import ResidualPolicy
-from rl_token_ros.sim.practice import METHOD, Variant
+from rl_token_ros.sim.training import METHOD, Variant
 from rl_token_ros.sim.vla_model import EMBEDDING, PATCHES
 
 WRIST = slice(PATCHES**2, 2 * PATCHES**2)  # rows of the embeddings that show the wrist camera: the shipped token is made from them alone
@@ -61,10 +61,16 @@ class DirectTd3(Td3):
     """Residuals are counted from no motion, and the penalty pulls to the reference. Its actor begins at no motion, not at the base policy."""
 
     def load(self, block: Batch, input_noise: float = 0.0) -> None:
-        reference = block.reference.reshape(block.residual.shape) / np.asarray(self.settings.step_residual_scale, np.float32)
-        block.residual += reference
+        block.residual += self._reference(block)
         super().load(block, input_noise)
-        self.imitated = torch.from_numpy(self.knots.mean(reference.reshape(len(reference), -1))).clamp(-1.0, 1.0).to(self.device)
+
+    def find_bc_target(self, block: Batch, residual: torch.Tensor) -> torch.Tensor:
+        reference = self._reference(block)
+        return torch.from_numpy(self.temporal_basis.mean(reference.reshape(len(reference), -1))).clamp(-1.0, 1.0)
+
+    def _reference(self, block: Batch) -> np.ndarray:
+        """[n, C, A] in units of the residual scale."""
+        return block.reference.reshape(block.residual.shape) / np.asarray(self.settings.step_residual_scale, np.float32)
 
 
 # As far as base and residual reach together: 10 mm/s and 2.5 mm/s to the side, 7 and 7.5 mm/s up and down. Noise and penalty are those
@@ -77,15 +83,15 @@ VARIANTS = {
     "none": Variant("no token: proprioception and reference only", shared={"token_size": 0}),
     "pooled": Variant("mean of the wrist camera's embeddings for the token", shared={"token_size": EMBEDDING}, encoder=pooled),
     "random": Variant("random projection of the wrist camera's embeddings for the token", shared={"token_size": RANDOM_SIZE}, encoder=projected),
-    "no_bc": Variant("no penalty on the residual", learner={"beta_start": 1e-6, "beta_end": 1e-6}),
+    "no_bc": Variant("no penalty on the residual", learner={"bc_weight_start": 1e-6, "bc_weight_end": 1e-6}),
     "no_reference": Variant("the actor does not see the reference", learner={"reference_dropout": 1.0}),
-    "chunk1": Variant("chunks of one step", shared={"chunk_length": 1}, control={"replan_interval": 1}, learner={"residual_knots": 1}),
+    "chunk1": Variant("chunks of one step", shared={"chunk_length": 1}, control={"replan_interval": 1}, learner={"temporal_basis_size": 1}),
     "no_dropout": Variant("no reference dropout", learner={"reference_dropout": 0.0}),
     "direct": Variant(
         "the actor's output is the action",
         shared={"residual_scale": [REACH] * 3},
         control={"exploration_sigma": 0.4 * NOISE},
-        learner={"beta_start": 0.02 * PULL, "beta_end": 0.02 * PULL, "target_noise": 0.1 * NOISE},
+        learner={"bc_weight_start": 0.02 * PULL, "bc_weight_end": 0.02 * PULL, "target_noise": 0.1 * NOISE},
         policy=DirectPolicy,
         algorithm=DirectTd3,
     ),

@@ -32,7 +32,7 @@ class Run:
     def saw_learner(self, stamp: float, values: dict[str, str]) -> None:
         """Figures of learner_node at a time in s."""
         self.learner = values
-        if values.get("phase") == "practice":
+        if values.get("phase") == "training":
             self._practice_now = (stamp, float(values["updates"]))
             self._practice_began = self._practice_began or self._practice_now
 

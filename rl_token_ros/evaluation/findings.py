@@ -44,7 +44,7 @@ def _weights(run: Run) -> list[str]:
 
 def _learner(learner: Series) -> list[str]:
     found = []
-    if learner.last.get("phase") == "practice" and "updates" in learner.last and not learner.number("updates"):
+    if learner.last.get("phase") in ("training", "practice") and "updates" in learner.last and not learner.number("updates"):
         found.append("The learner has made no update although it practises.")
     for name, text in (
         ("rows_lost", "{:.0f} rows of 'replay' did not reach the learner."),

@@ -1,6 +1,6 @@
-"""Keeps the best actor of a practice: an average of the actors that acted in the newest good stretch of episodes.
+"""Keeps the best actor of a run: an average of the actors that acted in the newest good stretch of episodes.
 
-Practice is not monotonous: the newest actor may be worse than one of minutes ago, and the robot should be left with the better one. And
+Training is not monotonous: the newest actor may be worse than one of minutes ago, and the robot should be left with the better one. And
 each actor alone has its own blind spots, which the next one a second later makes up for; frozen, it keeps them. Their average has
 fewer (docs/learning.md).
 """
@@ -21,11 +21,12 @@ class BestActor:
     """Watches episodes end.
 
     Args:
-        window: practised episodes whose throughput is compared, and over about which actors are averaged.
+        window: episodes of the actor (`ScoredEpisode.practised`) whose throughput is compared, and over about which actors are averaged.
         control_rate: Hz.
     """
 
     def __init__(self, window: int, control_rate: float) -> None:
+        self._window = window
         self._recent: deque[ScoredEpisode] = deque(maxlen=window)
         self._scorer = EpisodeScorer(control_rate)
         self.average: dict[str, np.ndarray] = {}  # of the actors at the end of each episode, with weights that fall exponentially
@@ -47,7 +48,7 @@ class BestActor:
         return taken
 
     def _include(self, tensors: dict[str, np.ndarray]) -> None:
-        share = np.float32(max(1.0 / len(self._recent), 2.0 / (self._recent.maxlen + 1)))  # the usual share for about that many
+        share = np.float32(max(1.0 / len(self._recent), 2.0 / (self._window + 1)))  # the usual share for about that many
         before = self.average or tensors
         self.average = {name: before[name] + share * (tensor - before[name]) for name, tensor in tensors.items()}
 
@@ -57,8 +58,8 @@ class BestActor:
 
     @property
     def recent(self) -> float | None:
-        """Throughput of the newest `window` practised episodes; None while they are fewer."""
-        return score(self._recent).successes_per_10min if len(self._recent) == self._recent.maxlen else None
+        """Throughput of the newest `window` episodes of the actor; None while they are fewer."""
+        return score(self._recent).successes_per_10min if len(self._recent) == self._window else None
 
     def numbers(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the tensors. An episode that was running then is not scored."""

@@ -22,7 +22,7 @@ from rl_token_ros.settings.parameters import ParameterError
 
 PREFIX = "checkpoint-"
 KEPT = 2
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RUN = "run"
 LOCK = ".learner.lock"
 
@@ -44,7 +44,8 @@ def save(directory: str | Path, state: dict[str, Any], networks: dict[str, np.nd
     try:
         (draft / "state.json").write_text(json.dumps({"format_version": FORMAT_VERSION, **state}))
         safetensors.numpy.save_file(networks, draft / "networks.safetensors")
-        np.savez(draft / "replay.npz", **replay)
+        arrays: dict[str, Any] = dict(replay)  # Any: among the keywords of savez there is a switch in some versions of numpy
+        np.savez(draft / "replay.npz", **arrays)
         for path in [*draft.iterdir(), draft]:
             _flush(path)
         draft.rename(final)
@@ -68,9 +69,11 @@ def load(directory: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray], 
     for path in reversed(present):
         try:
             state = json.loads((path / "state.json").read_text())
-            if state["format_version"] != FORMAT_VERSION:
-                raise ValueError(f"format version {state['format_version']}, this program reads {FORMAT_VERSION}")
+            if state["format_version"] not in (1, FORMAT_VERSION):
+                raise ValueError(f"format version {state['format_version']}, this program reads {FORMAT_VERSION} and 1")
             networks = safetensors.numpy.load_file(path / "networks.safetensors")
+            if state["format_version"] == 1:
+                networks = _of_version_1(state["learner"], networks)
             with np.load(path / "replay.npz", allow_pickle=False) as file:
                 replay = {name: file[name] for name in file.files}
             return state, networks, replay
@@ -146,6 +149,13 @@ def run_name(directory: str | Path) -> str:
     draft.write_text(name := secrets.token_hex(8))
     draft.rename(path)
     return name
+
+
+def _of_version_1(numbers: dict[str, Any], networks: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The networks under today's names; ``numbers``, of the learner, are renamed in place. Version 1 had other names and the same content."""
+    numbers["steps_after_warmup"] = numbers.pop("steps_practised")
+    names = {"actor_average": "actor_target", "critic_average": "critic_target"}
+    return {names.get(name, name): tensor for name, tensor in networks.items()}
 
 
 def _present(directory: Path) -> list[Path]:

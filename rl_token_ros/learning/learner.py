@@ -3,60 +3,63 @@
     learner.add(rows)                      # as they arrive
     learner.update(learner.updates_owed)   # UTD: so many updates per control step received, never fewer
     if learner.push_due:
-        weights = learner.weights()        # the averaged actor, under a new version
+        weights = learner.weights()        # the actor to act with, under a new version
 
-Phases: warm-up (the base policy, then the base policy with exploration noise; no update), pretraining (on the warm-up), practice.
+Phases: warm-up (the base policy, then the base policy with exploration noise; no update), pretraining (on the warm-up), training.
+What learns is an `Algorithm`; here are the replay buffer, the schedule and the account of updates.
 """
 
 from __future__ import annotations
 
 import time
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
 from rl_token_ros.interfaces import replay_table
-from rl_token_ros.learning import checkpoint, figures
+from rl_token_ros.learning import checkpoint
+from rl_token_ros.learning.algorithm import MakeAlgorithm, Tensors
 from rl_token_ros.learning.best_actor import BestActor
-from rl_token_ros.learning.replay_buffer import Batch, Replay
+from rl_token_ros.learning.replay_buffer import Batch, ReplayBuffer
 from rl_token_ros.learning.robots import Episodes
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy.actor_weights import ActorWeights, Architecture, Identity
 from rl_token_ros.settings.learner import Learner as Settings
 
-PAUSE_SECONDS = 60.0  # longer gaps between two rows are pauses, not practice
+PAUSE_SECONDS = 60.0  # longer gaps between two rows are pauses, not robot time
 BLOCK_BYTES = 4 << 20  # batches are drawn several at a time, as many as stay in cache
 BLOCK_MOST = 16
 
 
 class Learner:
-    """Replay, TD3 and the account of updates.
+    """Replay buffer, algorithm and the account of updates.
 
     Args:
         settings: parameters of `learner_node`.
         proprio: P, number of values of the proprioception.
         encoder_sha256: fingerprint of the token encoder.
         vla_sha256: fingerprint of the VLA.
-        algorithm: makes what learns, from settings, architecture and the number of batches in a block.
+        algorithm: makes what learns, from settings, sizes of the exported actor and the most batches in a block.
+
+    Raises:
+        ParameterError: `replay_bytes` is too small, or `device` is cuda and there is none.
     """
 
-    def __init__(
-        self, settings: Settings, proprio: int, encoder_sha256: str, vla_sha256: str, algorithm: Callable[[Settings, Architecture, int], Td3] = Td3
-    ) -> None:
+    def __init__(self, settings: Settings, proprio: int, encoder_sha256: str, vla_sha256: str, algorithm: MakeAlgorithm = Td3) -> None:
         self.settings = s = settings
         self.identity = Identity.of(settings, encoder_sha256, vla_sha256)
         self.architecture = Architecture(
             s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
         )
         self.row_dtype = replay_table.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
-        self.replay = Replay(
+        self.replay = ReplayBuffer(
             self.row_dtype, s.chunk_length, s.step_residual_scale, stride=s.window_stride, gamma=s.gamma,
             transitions=s.replay_transitions, max_bytes=s.replay_bytes,
         )  # fmt: skip
         sizes = (s.token_size, proprio, s.chunk_length, s.action_size)
         batch_bytes = 8 * s.batch_size * (self.architecture.inputs + self.architecture.outputs)
         self.blocks = int(np.clip(BLOCK_BYTES // batch_bytes, 1, BLOCK_MOST))
-        self.td3 = algorithm(s, self.architecture, self.blocks)
+        self.algorithm = algorithm(s, self.architecture, self.blocks)
         self._batches = {count: Batch.empty(count * s.batch_size, *sizes) for count in range(1, self.blocks + 1)}
         self._random = np.random.default_rng(s.seed)
         self._episodes = Episodes(hold=len(s.robots) > 1)
@@ -70,7 +73,7 @@ class Learner:
         self.warm = False  # warm-up is over
         self.owed = 0.0
         self.forgone = 0  # updates that were owed and never made
-        self.steps_practised = 0  # rows since the end of warm-up
+        self.steps_after_warmup = 0  # rows since the end of warm-up
         self.robot_seconds = 0.0  # from the stamps of rows, with the time between episodes
         self.warm_seconds = 0.0  # robot_seconds at the end of warm-up
         self._stamps: dict[str, float] = {}  # of the newest row of each robot
@@ -100,10 +103,10 @@ class Learner:
                 self.robot_seconds += passed
             self._stamps[robot] = stamp
             if self.warm:
-                self.best.add(rows[i : i + 1], self.td3.actor_tensors)
+                self.best.add(rows[i : i + 1], self.algorithm.actor_tensors)
         self.replay.add(rows, robot)
         if self.warm:
-            self.steps_practised += len(rows)
+            self.steps_after_warmup += len(rows)
             self._owe(len(rows) * self.settings.updates_per_step)
         elif self.replay.counters.episodes >= self.settings.warmup_episodes and self.replay.window_count >= self.settings.batch_size:
             self._end_warmup()
@@ -116,7 +119,7 @@ class Learner:
 
     def _end_warmup(self) -> None:
         self.warm, self.warm_seconds = True, self.robot_seconds
-        self.td3.normalise_from(*self.replay.states())
+        self.algorithm.normalise_from(*self.replay.states())
         self.owed = float(self.settings.pretrain_updates)  # not bounded by updates_owed_max: it was asked for
 
     # ---- learning
@@ -124,7 +127,7 @@ class Learner:
     @property
     def updates(self) -> int:
         """Critic updates made so far."""
-        return self.td3.updates
+        return self.algorithm.updates
 
     @property
     def updates_owed(self) -> int:
@@ -133,19 +136,19 @@ class Learner:
 
     @property
     def phase(self) -> str:
-        """warmup, pretraining or practice."""
+        """warmup, pretraining or training."""
         if not self.warm:
             return "warmup"
-        return "pretraining" if self.updates < self.settings.pretrain_updates else "practice"
+        return "pretraining" if self.updates < self.settings.pretrain_updates else "training"
 
     @property
-    def beta(self) -> float:
+    def bc_weight(self) -> float:
         """Weight of the penalty on the residual: from start to end geometrically over robot time since warm-up."""
         s = self.settings
-        if s.beta_anneal_seconds <= 0.0:
-            return s.beta_end
-        done = min((self.robot_seconds - self.warm_seconds) / s.beta_anneal_seconds, 1.0) if self.warm else 0.0
-        return s.beta_start * (s.beta_end / s.beta_start) ** done
+        if s.bc_weight_anneal_seconds <= 0.0:
+            return s.bc_weight_end
+        done = min((self.robot_seconds - self.warm_seconds) / s.bc_weight_anneal_seconds, 1.0) if self.warm else 0.0
+        return float(s.bc_weight_start * (s.bc_weight_end / s.bc_weight_start) ** done)
 
     @property
     def input_noise(self) -> float:
@@ -153,7 +156,8 @@ class Learner:
 
         Noise on the inputs is ridge regression whose weight is (episodes x variance); what is known beforehand does not grow with the data.
         """
-        return self.settings.input_noise * min((self.settings.warmup_episodes / max(self.replay.counters.episodes, 1)) ** 0.5, 1.0)
+        share = float((self.settings.warmup_episodes / max(self.replay.counters.episodes, 1)) ** 0.5)
+        return self.settings.input_noise * min(share, 1.0)
 
     def update(self, most: int) -> int:
         """Make up to ``most`` of the updates owed, each from a fresh batch; returns how many were made."""
@@ -162,9 +166,9 @@ class Learner:
         made = 0
         while made < wanted:
             count = min(self.blocks, wanted - made)
-            self.td3.load(self.replay.sample(self._random, self._batches[count]), self.input_noise)
+            self.algorithm.load(self.replay.sample(self._random, self._batches[count]), self.input_noise)
             for index in range(count):
-                self.td3.update(index, self.beta)
+                self.algorithm.update(index, self.bc_weight)
             made += count
         self.owed -= made
         self._busy += time.perf_counter() - begun
@@ -176,35 +180,36 @@ class Learner:
     def push_due(self) -> bool:
         """Whether it is time for `weights`: with `learn` off, once, if anything was learned.
 
-        Else after `base_episodes`, and every `push_updates` of practice. The first are of an actor that changes nothing: from then on the exploration noise of `control_node` is added to the base policy.
+        Else after `base_episodes`, and every `push_updates` of training. The first are of an actor that changes nothing: from
+        then on the exploration noise of `control_node` is added to the base policy.
         """
         if not self.settings.learn:
-            return self.phase == "practice" and not self._best_sent
-        if self.phase != "practice":
+            return self.phase == "training" and not self._best_sent
+        if self.phase != "training":
             base, warmup = self.settings.base_episodes, self.settings.warmup_episodes
             return self.phase == "warmup" and self.version == 0 and base < warmup and self.replay.counters.episodes >= base
         return self.version == 0 or self.updates - self.pushed_at >= self.settings.push_updates
 
     def weights(self) -> ActorWeights:
-        """The averaged actor under the next version number; with `learn` off, the best one."""
+        """The newest actor under the next version number; with `learn` off, the best one."""
         self.pushed_at = self.updates
         if self.settings.learn:
-            return self._weights(self.td3.actor_tensors())
+            return self._weights(self.algorithm.actor_tensors())
         self._best_sent = True
         return self.best_weights()
 
     def best_weights(self) -> ActorWeights:
-        """The best actor so far, under the next version number; the newest while fewer than `best_window` episodes were practised."""
-        return self._weights(self.best.tensors or self.td3.actor_tensors())
+        """The best actor so far, under the next version number; the newest while an actor has acted in fewer than `best_window` episodes."""
+        return self._weights(self.best.tensors or self.algorithm.actor_tensors())
 
-    def _weights(self, tensors: dict[str, np.ndarray]) -> ActorWeights:
+    def _weights(self, tensors: Tensors) -> ActorWeights:
         self.version += 1
         return ActorWeights(self.version, self.updates, self.architecture, self.identity, tensors, time.time_ns(), self.run)
 
     @property
     def true_utd(self) -> float:
         """Updates made per row received since warm-up; `updates_per_step` unless the machine is too slow."""
-        return max(self.updates - self.settings.pretrain_updates, 0) / max(self.steps_practised, 1)
+        return max(self.updates - self.settings.pretrain_updates, 0) / max(self.steps_after_warmup, 1)
 
     def stats(self) -> dict[str, Any]:
         """Figures for diagnostics and logs, all plain numbers and text. Costs about as much as two updates."""
@@ -223,13 +228,13 @@ class Learner:
             "updates_forgone": self.forgone,
             "true_utd": self.true_utd,
             "weights_version": self.version,
-            "beta": self.beta,
+            "bc_weight": self.bc_weight,
             "best_version": self.best.version,
             "best_successes_per_10min": self.best.throughput,
             "recent_successes_per_10min": self.best.recent or 0.0,
             "robot_seconds": self.robot_seconds,
             "steps": r.counters.rows,
-            "steps_practised": self.steps_practised,
+            "steps_after_warmup": self.steps_after_warmup,
             "rows_lost": r.counters.rows_lost,
             "gaps": r.counters.gaps,
             "episodes": r.counters.episodes,
@@ -243,12 +248,21 @@ class Learner:
             "replay_tokens": r.token_count,
             "replay_bytes": r.bytes,
         }
-        return found | (figures.measure(self) if self.warm and r.window_count else {})
+        return found | (self._measure() if self.warm and r.window_count else {})
+
+    def _measure(self) -> dict[str, float]:
+        """The algorithm's figures of a batch of their own, drawn with random numbers of their own: a run is the same without anyone looking."""
+        random = np.random.default_rng(self.updates)
+        return self.algorithm.measure(self.replay.sample(random, self._batches[1]), self.input_noise, random)
 
     # ---- disk
 
     def save(self, directory: str) -> None:
-        """Write a checkpoint of everything into a folder; whole or not at all."""
+        """Write a checkpoint of everything into a folder; whole or not at all.
+
+        Raises:
+            OSError: the disk is full or gone.
+        """
         r = self.replay
         numbers = {name: getattr(self, name) for name in KEPT}
         state = {
@@ -263,21 +277,21 @@ class Learner:
         }
         best = {prefix + name: tensor for prefix, kept in ((BEST, self.best.tensors), (AVERAGE, self.best.average)) for name, tensor in kept.items()}
         held = {HELD + robot: rows for robot, rows in self._episodes.arrays().items()}
-        checkpoint.save(directory, state, {**self.td3.state(), **best}, {**r.arrays(), **held})
+        checkpoint.save(directory, state, {**self.algorithm.state(), **best}, {**r.arrays(), **held})
 
     def restore(self, directory: str) -> bool:
         """Continue exactly from the newest checkpoint in a folder; False if there is none.
 
         Raises:
             ParameterError: it was made for another robot, VLA, encoder or network size.
+            OSError: there are some, and none can be read.
         """
         checkpoint.refuse_mismatch(directory, self.identity, self.architecture)
         found = checkpoint.load(directory)
         if found is None:
             return False
         state, networks, arrays = found
-        self.td3.restore(networks)
-        self.td3.updates = state["updates"]
+        self.algorithm.restore({name: tensor for name, tensor in networks.items() if not name.startswith((BEST, AVERAGE))}, state["updates"])
         for name in KEPT:
             setattr(self, name, state["learner"][name])
         self._stamps = state["learner"].get("stamps", {})
@@ -291,4 +305,4 @@ class Learner:
 
 
 BEST, AVERAGE, HELD = "best.", "average.", "held."  # before the names of its tensors, and of robots, in a checkpoint
-KEPT = ("journal_ns", "version", "pushed_at", "warm", "owed", "forgone", "steps_practised", "robot_seconds", "warm_seconds")
+KEPT = ("journal_ns", "version", "pushed_at", "warm", "owed", "forgone", "steps_after_warmup", "robot_seconds", "warm_seconds")

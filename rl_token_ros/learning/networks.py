@@ -32,7 +32,7 @@ class Parameters:
         self.grads = self._views(self.grad)
 
     def _views(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
-        parts = vector.split([math.prod(shape) for shape in self.shapes.values()])
+        parts = torch.split(vector, [math.prod(shape) for shape in self.shapes.values()])
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts)}
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -72,7 +72,7 @@ def _uniform(tensor: torch.Tensor, fan_in: int, generator: torch.Generator) -> N
 class Actor:
     """MLP with ReLU from normalised inputs [B, S] to residuals [B, C * A] in (-1, 1); its last layer starts at zero.
 
-    So it starts exactly at the base policy (METHOD.md, pitfall 1).
+    So it starts exactly at the base policy (docs/method.md, pitfall 1).
     """
 
     def __init__(self, architecture: Architecture, batch: int, device: torch.device, generator: torch.Generator | None = None):
@@ -115,7 +115,7 @@ class Critic:
     """Q functions of [normalised inputs, residuals in units of the residual scale], B x (S + C * A).
 
     Each: linear, LayerNorm (without affine part), ReLU per hidden layer, then linear. That the residual, not the action, is the
-    input keeps the critic from ignoring it (METHOD.md, pitfall 3); LayerNorm bounds what it extrapolates (pitfall 9).
+    input keeps the critic from ignoring it (docs/method.md, pitfall 3); LayerNorm bounds what it extrapolates (pitfall 9).
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Critic:
             # The last layer is a row, not a column: multiplying and adding up is three times as fast as products of width 1.
             shapes[f"w{i}"] = (CRITICS, rows, columns) if i < layers else (CRITICS, columns, rows)
             shapes[f"b{i}"] = (CRITICS, 1, columns)
-        self.parameters = Parameters(shapes, device) if first_of is None else first_of.parameters
+        self.parameters: Parameters = Parameters(shapes, device) if first_of is None else first_of.parameters
         p = self.parameters
         self.weights = [p[f"w{i}"][:count] for i in range(layers + 1)]
         self.transposed = [w.transpose(1, 2) for w in self.weights]
@@ -168,9 +168,10 @@ class Critic:
             gradient = torch.bmm(delta, self.transposed[i], out=self.upward[i - 1])
         gradient = aten.threshold_backward(gradient, self.hidden[i - 1], 0)
         mean, rstd = self.moments[i - 1]
-        return aten.native_layer_norm_backward(
+        below: torch.Tensor = aten.native_layer_norm_backward(
             gradient, self.linear[i - 1], self.norm, mean, rstd, None, None, [True, False, False]
         )[0]
+        return below
 
     def backward(self, inputs: torch.Tensor, gradient: torch.Tensor) -> None:
         """Fill the parameters' gradients from dL / dQ [E, B], for the inputs of the last `forward`."""

@@ -1,4 +1,4 @@
-"""Replay: a bounded store of control steps, and the overlapping chunk windows that index it.
+"""Replay buffer: a bounded store of control steps, and the overlapping chunk windows that index it.
 
 A step is stored once; a token once per observation (consecutive equal tokens are one). A window is a start, a length, a return and a
 discount: sampling gathers rows and copies nothing that it does not return.
@@ -7,7 +7,7 @@ A window of C steps starts at every ``stride``-th step of a run of consecutive s
 sum_{k < length} gamma^k r_k + discount * Q(state after the last of them). By how the episode ended:
     running        length C, discount gamma^C;
     success, failure    shorter at the end, discount 0: nothing follows;
-    time limit     shorter at the end, gamma^length from the last row's own state: only the clock ended it (pitfall 12);
+    time limit     shorter at the end, gamma^length from the last row's own state: only the clock ended it (docs/method.md, pitfall 12);
     aborted        all steps and windows of the episode are taken out.
 """
 
@@ -17,11 +17,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.settings.parameters import ParameterError
 
-# Executed residuals are bounded before the critic sees them: a human's may be far outside. Wide, not 1: pitfall 4.
+# Executed residuals are bounded before the critic sees them: a human's may be far outside. Wide, not 1: docs/method.md, pitfall 4.
 RESIDUAL_LIMIT = 5.0
 
 
@@ -29,27 +30,33 @@ RESIDUAL_LIMIT = 5.0
 class Batch:
     """Preallocated arrays of n windows, float32 unless noted."""
 
-    token: np.ndarray  # [n, Dz]
-    proprio: np.ndarray  # [n, P]
-    reference: np.ndarray  # [n, C * A], action units
-    residual: np.ndarray  # [n, C, A], (executed action - reference) / residual_scale; tails filled
-    action: np.ndarray  # [n, C, A], what was executed; garbage beyond length
-    length: np.ndarray  # [n] int64, executed steps
-    human: np.ndarray  # [n, C] bool, executed by the human
-    reward: np.ndarray  # [n], discounted sum
-    discount: np.ndarray  # [n], gamma^length, or 0 after an end
-    observed: np.ndarray  # [n], the discounted return that followed, up to the episode's end; NaN while it runs
-    next_token: np.ndarray
-    next_proprio: np.ndarray
-    next_reference: np.ndarray
+    token: npt.NDArray[np.float32]  # [n, Dz]
+    proprio: npt.NDArray[np.float32]  # [n, P]
+    reference: npt.NDArray[np.float32]  # [n, C * A], action units
+    residual: npt.NDArray[np.float32]  # [n, C, A], (executed action - reference) / residual_scale; tails filled
+    action: npt.NDArray[np.float32]  # [n, C, A], what was executed; garbage beyond length
+    length: npt.NDArray[np.int64]  # [n], executed steps
+    human: npt.NDArray[np.bool_]  # [n, C], executed by the human
+    reward: npt.NDArray[np.float32]  # [n], discounted sum
+    discount: npt.NDArray[np.float32]  # [n], gamma^length, or 0 after an end
+    observed: npt.NDArray[np.float32]  # [n], the discounted return that followed, up to the episode's end; NaN while it runs
+    next_token: npt.NDArray[np.float32]  # of the state after the last executed step, sizes as above
+    next_proprio: npt.NDArray[np.float32]
+    next_reference: npt.NDArray[np.float32]
 
     @staticmethod
     def empty(n: int, token: int, proprio: int, chunk_length: int, action: int) -> Batch:
-        """Room for n windows."""
-        state = [(n, token), (n, proprio), (n, chunk_length * action)]
-        chunk = (n, chunk_length, action)
-        f = [np.zeros(shape, np.float32) for shape in [*state, chunk, chunk, (n,), (n,), (n,), *state]]
-        return Batch(*f[:5], np.zeros(n, np.int64), np.zeros((n, chunk_length), bool), *f[5:])
+        """Room for n windows with tokens of Dz, proprioceptions of P and chunks of C x A values."""
+
+        def room(*shape: int) -> npt.NDArray[np.float32]:
+            return np.zeros((n, *shape), np.float32)
+
+        return Batch(
+            token=room(token), proprio=room(proprio), reference=room(chunk_length * action),
+            residual=room(chunk_length, action), action=room(chunk_length, action),
+            length=np.zeros(n, np.int64), human=np.zeros((n, chunk_length), bool), reward=room(), discount=room(), observed=room(),
+            next_token=room(token), next_proprio=room(proprio), next_reference=room(chunk_length * action),
+        )  # fmt: skip
 
 
 @dataclass
@@ -67,21 +74,33 @@ class Counters:
     sources: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("vla", "actor", "human"), 0))  # rows of each
 
 
-class Replay:
-    """Steps and windows. ``transitions`` bounds the steps, ``max_bytes`` everything that is stored."""
+class ReplayBuffer:
+    """Steps and windows.
+
+    Args:
+        row: columns of a row of `replay`, as `interfaces.replay_table.row_dtype` gives them.
+        chunk_length: C, steps of a window.
+        residual_scale: [A], action units per control step.
+        stride: steps between the starts of two windows.
+        gamma: discount per control step.
+        transitions: most steps kept.
+        max_bytes: most memory for everything that is stored.
+
+    Raises:
+        ParameterError: `max_bytes` has no room for a few chunks.
+    """
 
     def __init__(
-        self, row: np.dtype, chunk_length: int, residual_scale: list[float], *,
+        self, row: np.dtype[np.void], chunk_length: int, residual_scale: list[float], *,
         stride: int, gamma: float, transitions: int, max_bytes: int,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         self.chunk, self.stride, self.gamma, self.row = chunk_length, stride, gamma, row
         self.scale = np.asarray(residual_scale, np.float32)
         self.sizes = (row["token"].shape[0], row["proprio"].shape[0], chunk_length, row["action"].shape[0])
-        self._columns = np.dtype(
-            [(name, row[name]) for name in row.names if name != "token"] + [("token_id", "<i8"), ("observed", "<f4")]
-        )
+        self._own = [name for name in row.names or () if name != "token"]  # columns that are stored as they come
+        columns = np.dtype([*((name, row[name]) for name in self._own), ("token_id", "<i8"), ("observed", "<f4")])
         window = np.dtype([("start", "<i8"), ("length", "<i4"), ("reward", "<f4"), ("discount", "<f4")])
-        self.step_bytes, self.token_bytes = self._columns.itemsize + window.itemsize, max(4 * self.sizes[0], 1)
+        self.step_bytes, self.token_bytes = columns.itemsize + window.itemsize, max(4 * self.sizes[0], 1)
         # Steps get at most half of the bytes, tokens (at most one per step) what is then left.
         self.capacity = min(transitions, max_bytes // 2 // self.step_bytes)
         self.token_capacity = min(self.capacity, (max_bytes - self.capacity * self.step_bytes) // self.token_bytes)
@@ -91,9 +110,9 @@ class Replay:
                 f"write at least {16 * chunk_length * (self.step_bytes + self.token_bytes)}"
             )
         # Pages of these are only taken from the system when first written.
-        self.steps = {name: np.zeros((self.capacity, *self._columns[name].shape), self._columns[name].base) for name in self._columns.names}
+        self.steps = {name: np.zeros((self.capacity, *columns[name].shape), columns[name].base) for name in columns.names or ()}
         self.tokens = np.zeros((self.token_capacity, self.sizes[0]), np.float32)
-        self.windows = {name: np.zeros(self.capacity, window[name]) for name in window.names}
+        self.windows = {name: np.zeros(self.capacity, window[name]) for name in window.names or ()}
         self.counters = Counters()
         # Steps, tokens and windows are numbered for ever; number i lies at i modulo the capacity. [first, next) are stored.
         self.first = self.next = self.first_token = self.next_token = self.first_window = self.next_window = 0
@@ -119,12 +138,12 @@ class Replay:
     @property
     def bytes(self) -> int:
         """Bytes that the stored steps, windows and tokens take."""
-        return len(self) * self.step_bytes + self.token_count * self.token_bytes
+        return int(len(self) * self.step_bytes + self.token_count * self.token_bytes)
 
     # ---- arrival
 
     def add(self, rows: np.ndarray, robot: str = "") -> None:
-        """Store rows [n] of :func:`replay_record.row_dtype`, in the order in which they arrived; of several robots, whole episodes."""
+        """Store rows [n] of :func:`interfaces.replay_table.row_dtype`, in the order in which they arrived; of several robots, whole episodes."""
         if robot != self._robot:
             if self._last is not None:  # the other robot's episode has no end
                 self._break(-1, -1)
@@ -194,9 +213,8 @@ class Replay:
             self.tokens[self.next_token % self.token_capacity] = row["token"]
             self.next_token += 1
         at = self.next % self.capacity
-        for name in self.row.names:
-            if name != "token":
-                self.steps[name][at] = row[name]
+        for name in self._own:
+            self.steps[name][at] = row[name]
         self.steps["token_id"][at] = self.next_token - 1
         self.steps["observed"][at] = np.nan
         self.next += 1
@@ -235,10 +253,10 @@ class Replay:
     # ---- sampling
 
     def sample(self, random: np.random.Generator, batch: Batch) -> Batch:
-        """Fill a batch with windows drawn uniformly, with replacement.
+        """Fill a batch with windows drawn uniformly, with replacement; there must be one.
 
         The part of a chunk that an end cut off was never executed: it is filled with the residuals of other windows of the batch.
-        The outcome did not depend on it, and zeros there would teach that zero is good (METHOD.md, pitfall 5).
+        The outcome did not depend on it, and zeros there would teach that zero is good (docs/method.md, pitfall 5).
         """
         n, s, capacity = len(batch.length), self.steps, self.capacity
         w = random.integers(self.first_window, self.next_window, n) % capacity
@@ -280,7 +298,7 @@ class Replay:
         batch.residual[short] = np.where(executed[short][:, :, None], batch.residual[short], fill)
 
     def states(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Token, proprioception and reference of every stored step, each [n, ...]."""
+        """Token [n, Dz], proprioception [n, P] and reference [n, C * A] of every stored step."""
         at = np.arange(self.first, self.next) % self.capacity
         tokens = self.tokens[self.steps["token_id"][at] % self.token_capacity]
         return tokens, self.steps["proprio"][at], self.steps["reference"][at]
@@ -306,7 +324,9 @@ class Replay:
         """Take back what `arrays` and `numbers` gave; the oldest go where the bounds have become smaller."""
         for name, value in numbers.items():
             setattr(self, name, Counters(**value) if name == "counters" else value)
-        self._last = tuple(self._last) if self._last else None
+        if self._last is not None:
+            seq, episode, step = self._last  # JSON makes lists of tuples
+            self._last = (seq, episode, step)
 
         def put(store: np.ndarray, after: int, values: np.ndarray) -> int:
             keep = min(len(values), len(store))

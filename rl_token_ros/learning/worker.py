@@ -70,7 +70,7 @@ class Worker:
         self.state = "starting"
         self.failed = ""  # a parameter that the process refused: no restart will help
         self.rows_lost = self.restarts = 0
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._row, self._on_weights, self._log = row, on_weights, log
         self.disk_errors = 0
         self._queue: queue.Queue[tuple[np.ndarray, bytes, str] | None] = queue.Queue(QUEUE_MESSAGES)
@@ -145,10 +145,10 @@ class Worker:
         self._stop()
         self._try_disk(self._journal.close)
 
-    def _try_disk(self, write: Callable[[], None]) -> None:
+    def _try_disk(self, write: Callable[[], object]) -> None:
         try:
             write()
-        except OSError as error:  # a full disk must not stop practice
+        except OSError as error:  # a full disk must not stop training
             self.disk_errors += 1
             if (now := time.monotonic()) - self._disk_told >= DISK_SECONDS:
                 self._disk_told = now
@@ -226,6 +226,7 @@ class Worker:
     def _tidy(self) -> int:
         """End the process if it still lives, and take everything it said; returns its status."""
         process, connection, reader = self.process, self._connection, self._reader
+        assert process is not None and connection is not None and reader is not None, "nothing was started"
         self.process = self._connection = None
         if process.poll() is None:
             process.kill()

@@ -117,8 +117,8 @@ class WorkerProcess:
     def _try_disk(self, what: str, write: Callable[[], object]) -> None:
         try:
             write()
-        except OSError as error:  # a full disk must not stop practice
-            self._say(b"F", f"{what} cannot be written to '{self.directory}': {error}; practice goes on, a restart would lose it")
+        except OSError as error:  # a full disk must not stop training
+            self._say(b"F", f"{what} cannot be written to '{self.directory}': {error}; learning goes on, a restart would lose it")
 
 
 def _version(actor: Path) -> int:

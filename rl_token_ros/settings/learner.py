@@ -33,7 +33,7 @@ class Learner(Robot):
     batch_size: int = parameter(128, "Windows of a batch; every update draws its own.", low=8, high=8192)
     learning_rate: float = parameter(3e-4, "Step size of Adam.", low=1e-7, high=0.1)
     gradient_norm: float = parameter(10.0, "Largest norm of a gradient; longer ones are shortened.", low=1e-6, high=1e6)
-    polyak: float = parameter(0.005, "Share of the new parameters in the averaged ones, per actor update.", low=1e-5, high=1.0)
+    polyak: float = parameter(0.005, "Share of the new parameters in the target networks, per actor update; the target actor is the one that acts.", low=1e-5, high=1.0)
     gamma: float = parameter(0.995, "Discount per control step.", low=0.5, high=1.0)
     return_min: float = parameter(0.0, "Smallest possible return; targets are clipped to it.", low=-1e6, high=1e6)
     return_max: float = parameter(1.0, "Largest possible return: 1 for the sparse reward.", low=-1e6, high=1e6)
@@ -41,12 +41,12 @@ class Learner(Robot):
         0.1, "Standard deviation of the noise on target actions, share of the residual's bound, cut off at twice that.",
         low=0.0, high=1.0,
     )
-    return_share: float = parameter(
-        0.0, "Share of the return that was observed, up to the episode's end, in the critic's target; more keeps values from being dreamed up.",
+    monte_carlo_mix: float = parameter(
+        0.0, "Share of the Monte Carlo return, observed up to the episode's end, in the critic's target; more keeps values from being dreamed up.",
         low=0.0, high=1.0,
     )
-    residual_knots: int = parameter(
-        0, "Residuals per chunk that the actor chooses for each action, each held over chunk_length / residual_knots steps; 0: one per step.",
+    temporal_basis_size: int = parameter(
+        0, "Residuals per chunk that the actor chooses for each action, each held over chunk_length / temporal_basis_size steps; 0: one per step.",
         low=0, high=100,
     )
     input_noise: float = parameter(
@@ -54,12 +54,12 @@ class Learner(Robot):
         "critic from knowing few episodes by heart, and falls with the square root of the episodes learned from.", low=0.0, high=10.0,
     )
     reference_dropout: float = parameter(0.5, "Share of samples whose reference the actor does not see in training; 1: it never sees it, acting neither.", low=0.0, high=1.0)
-    beta_start: float = parameter(
-        1.0, "Weight of the penalty on the residual at the end of warm-up; it is a MEAN over C x A of squares in units of "
+    bc_weight_start: float = parameter(
+        1.0, "Weight of the penalty on the residual (behaviour cloning of the base) at the end of warm-up; it is a MEAN over C x A of squares in units of "
         "residual_scale.", low=1e-6, high=1e3,
     )
-    beta_end: float = parameter(0.03, "That weight after beta_anneal_seconds, approached geometrically.", low=1e-6, high=1e3)
-    beta_anneal_seconds: float = parameter(300.0, "Robot time from beta_start to beta_end.", unit="s", low=0.0, high=1e6)
+    bc_weight_end: float = parameter(0.03, "That weight after bc_weight_anneal_seconds, approached geometrically.", low=1e-6, high=1e3)
+    bc_weight_anneal_seconds: float = parameter(300.0, "Robot time from bc_weight_start to bc_weight_end.", unit="s", low=0.0, high=1e6)
 
     base_episodes: int = parameter(
         5, "Episodes of the base policy alone. Then weights are sent that change nothing: with them control_node adds its exploration noise, "
@@ -101,10 +101,10 @@ class Learner(Robot):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.residual_knots and self.chunk_length % self.residual_knots:
+        if self.temporal_basis_size and self.chunk_length % self.temporal_basis_size:
             divisors = [n for n in range(1, self.chunk_length + 1) if self.chunk_length % n == 0]
             raise ParameterError(
-                f"parameter 'residual_knots' is {self.residual_knots}, which does not divide chunk_length = {self.chunk_length}; write 0 or one of {divisors}"
+                f"parameter 'temporal_basis_size' is {self.temporal_basis_size}, which does not divide chunk_length = {self.chunk_length}; write 0 or one of {divisors}"
             )
         if not self.return_min < self.return_max:
             raise ParameterError(

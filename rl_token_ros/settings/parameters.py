@@ -27,6 +27,15 @@ TYPES = {
     list[float]: "list of numbers",
 }
 
+# What a parameter was called before -> what it is called now. An old name is refused, not taken: a file says what it means.
+RENAMED = {
+    "residual_knots": "temporal_basis_size",
+    "return_share": "monte_carlo_mix",
+    "beta_start": "bc_weight_start",
+    "beta_end": "bc_weight_end",
+    "beta_anneal_seconds": "bc_weight_anneal_seconds",
+}
+
 
 class ParameterError(ValueError):
     """A parameter that cannot be used. The message names it, says what was found and what to write."""
@@ -104,10 +113,16 @@ def build(group: type[Group], values: dict[str, Any]) -> Group:
 
 
 def refuse_unknown(names: list[str], known: set[str], where: str) -> None:
-    """Raise for the first name that no node of this package declares, with the nearest name that one does."""
+    """Raise for the first name that no node of this package declares, with what it is called now, else with the nearest name that one does.
+
+    Raises:
+        ParameterError: there is such a name.
+    """
     for name in names:
         if name in known:
             continue
+        if name in RENAMED:
+            raise ParameterError(f"{where}: parameter '{name}' is now '{RENAMED[name]}'")
         near = difflib.get_close_matches(str(name), sorted(known), n=1, cutoff=0.7)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         raise ParameterError(f"{where}: unknown parameter '{name}'{hint}")

@@ -94,7 +94,7 @@ def test_rows_become_weights_and_a_restarted_node_goes_on(graph, models, tmp_pat
     )
     actor_weights.refuse_mismatch(first, small_robot.architecture(), expected)  # control_node would let them in
     assert first.version == 1 and robot.versions == sorted(robot.versions)
-    assert robot.figures["message"] == "practice" and robot.figures["rows_refused"] == "0"
+    assert robot.figures["message"] == "training" and robot.figures["rows_refused"] == "0"
 
     broken = episode_messages(9, 900)[0]
     broken.data = array.array("B", bytes(broken.data)[:-1])
@@ -125,7 +125,8 @@ def test_rows_become_weights_and_a_restarted_node_goes_on(graph, models, tmp_pat
         ({"return_max": 0.0}, "write the smaller one first"),
         ({"encoder_sha256": "abc"}, "write the 64 hex digits"),
         ({"encoder_sha256": "0" * 64}, "leave 'encoder_sha256' empty"),
-        ({"beta_ende": 0.1}, "did you mean 'beta_end'"),
+        ({"bc_weight_ende": 0.1}, "did you mean 'bc_weight_end'"),
+        ({"beta_end": 0.1}, "parameter 'beta_end' is now 'bc_weight_end'"),
     ],
 )
 def test_bad_parameters_are_refused_with_what_to_write(graph, models, tmp_path, changes, found):

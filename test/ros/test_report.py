@@ -60,7 +60,7 @@ def write_run(folder, episodes: list[tuple[int, int]], seconds: int = 0):
         for second in range(seconds):
             for node, values in (
                 ("control_node", {"ticks": 50 * second, "ticks_stopped": max(second - 30, 0), "compute_ms_p99": 1.5, "weights_version": second // 10, "weights_reverts": second // 30}),
-                ("learner_node", {"updates_per_s": 100 + second, "mean_q": 0.5, "mean_return": 0.4, "critic_loss": 1e-3, "phase": "practice"}),
+                ("learner_node", {"updates_per_s": 100 + second, "mean_q": 0.5, "mean_return": 0.4, "critic_loss": 1e-3, "phase": "training"}),
             ):  # fmt: skip
                 pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
                 status = DiagnosticStatus(name=f"/left/{node}", message="all <well>", values=pairs)
@@ -159,7 +159,7 @@ def test_the_same_warning_of_several_nodes_is_said_once(tmp_path):
         ("control_node", {"weights_refused": "3", "last_refusal": "made for another arm"}, "refused weights 3 times, at last because: made for another arm."),
         ("control_node", {"weights_reverts": "1"}, "returned to older weights 1 times"),
         ("control_node", {"weights_version": "0"}, "Weights were sent, and none acted"),
-        ("learner_node", {"phase": "practice", "updates": "0"}, "no update although it practises"),
+        ("learner_node", {"phase": "training", "updates": "0"}, "no update although it practises"),
         ("learner_node", {"rows_lost": "7"}, "7 rows of 'replay' did not reach the learner"),
         ("learner_node", {"mean_q": "0.9", "mean_return": "0.2"}, "Q is 0.7 above the returns"),
         ("vla_node", {"queries": "100", "failures": "50"}, "50 of 100 queries of the VLA failed"),
@@ -169,7 +169,7 @@ def test_what_stands_out_is_said_first(tmp_path, node, figures, says):
     run = Run(tmp_path, versions=[(0.5, 1)])
     fine = {
         "control_node": {"ticks": "1000", "ticks_stopped": "10", "missed_ticks": "1", "weights_version": "1", "weights_refused": "0"},
-        "learner_node": {"phase": "practice", "updates": "50", "rows_lost": "0", "mean_q": "0.4", "mean_return": "0.3", "state": "nan"},
+        "learner_node": {"phase": "training", "updates": "50", "rows_lost": "0", "mean_q": "0.4", "mean_return": "0.3", "state": "nan"},
         "vla_node": {"queries": "100", "failures": "0"},
     }
     for name, told in fine.items():

@@ -54,7 +54,7 @@ def test_best_actor_outlives_a_restart_and_is_what_a_learner_that_learns_no_more
     learner.add(practised(settings, 10, 50, Ended.SUCCESS, 1))
     best = {name: value.copy() for name, value in learner.best.tensors.items()}
     learner.update(60)
-    assert not np.array_equal(best["w1"], learner.td3.actor_tensors()["w1"])
+    assert not np.array_equal(best["w1"], learner.algorithm.actor_tensors()["w1"])
     learner.add(practised(settings, 11, 50, Ended.FAILURE, 2))
     learner.save(tmp_path)
 
@@ -85,5 +85,5 @@ def test_a_run_too_short_for_a_best_stretch_sends_its_newest_actor(tmp_path):
     learner.save(tmp_path / "practice")
     short = Learner(small_settings(learn=False), PROPRIO, **SHA)
     assert short.restore(tmp_path / "practice") and short.push_due
-    np.testing.assert_array_equal(short.weights().tensors["w1"], learner.td3.actor_tensors()["w1"])
+    np.testing.assert_array_equal(short.weights().tensors["w1"], learner.algorithm.actor_tensors()["w1"])
     assert not short.push_due

@@ -61,8 +61,8 @@ def test_every_tensor_of_an_update_lies_on_the_device(monkeypatch):
     made = td3.Td3(SimpleNamespace(**{**vars(real.settings), "device": "meta", "target_noise": 0.2, "step_residual_scale": [0.5, 0.25]}), real.architecture, 1)
     made.load(block)
     for _ in range(td3.ACTOR_DELAY):
-        made.update(0, beta=0.1)
-    seen = [made.now, made.after, made.reward, made.discount, made.observed, made.imitated, *made._state().values()]
+        made.update(0, bc_weight=0.1)
+    seen = [made.now, made.after, made.reward, made.discount, made.observed, made.bc_target, *made._state().values()]
     assert {tensor.device.type for tensor in seen} == {"meta"}
 
 
@@ -78,6 +78,6 @@ def test_cpu_and_cuda_come_to_the_same_actor(tmp_path):
         made = learner(device, target_noise=0.0, reference_dropout=0.0)
         assert made.restore(str(tmp_path))
         made.update(200)
-        found.append(made.td3.actor_tensors())
+        found.append(made.algorithm.actor_tensors())
     for name, value in found[0].items():
         np.testing.assert_allclose(value, found[1][name], rtol=1e-3, atol=1e-4, err_msg=name)

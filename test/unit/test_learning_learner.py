@@ -1,7 +1,10 @@
 """The learner: phases, account of updates, losses, checkpoints, and a small problem with a known answer."""
 
+import json
+
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 from learning_helpers import PROPRIO, SHA, episodes, make_rows, small_settings
 
@@ -17,7 +20,7 @@ def make_learner(**overrides):
     return Learner(small_settings(**overrides), PROPRIO, **SHA)
 
 
-def practising(**overrides):
+def trained(**overrides):
     """A learner past warm-up and pretraining."""
     learner = make_learner(**overrides)
     learner.add(episodes(learner.settings, 12))
@@ -45,7 +48,7 @@ def test_no_update_before_warm_up_and_warm_up_exceeds_a_batch():
 
 def test_true_utd_is_the_one_asked_for():
     """Pitfall 7: every row brings its updates, in whatever pieces rows and updates come."""
-    learner = practising(updates_per_step=2.5)
+    learner = trained(updates_per_step=2.5)
     before, rows = learner.updates, episodes(learner.settings, 20, seed=1, first=12)
     received = 0
     for start in range(0, len(rows), 7):
@@ -55,28 +58,28 @@ def test_true_utd_is_the_one_asked_for():
     while learner.updates_owed:
         learner.update(11)
     assert learner.updates - before == int(2.5 * received)
-    learner.steps_practised = received
+    learner.steps_after_warmup = received
     assert learner.true_utd == pytest.approx(2.5, abs=0.05)
     assert learner.forgone == 0
 
 
 def test_updates_beyond_the_cap_are_counted_as_forgone():
-    learner = practising(updates_owed_max=50)
+    learner = trained(updates_owed_max=50)
     learner.add(make_rows(learner.settings, np.random.default_rng(0), 20, Ended.SUCCESS, 99, 99000))
     assert (learner.updates_owed, learner.forgone) == (50, 50)
 
 
 def test_every_update_draws_its_own_batch():
     """Pitfall 7: not one batch for all updates of a step."""
-    learner = practising()
+    learner = trained()
     learner.owed = 10.0
-    seen, update = set(), learner.td3.update
+    seen, update = set(), learner.algorithm.update
 
     def watched(index, *arguments, **options):
-        seen.add(learner.td3.now[index * 32 : (index + 1) * 32].numpy().tobytes())
+        seen.add(learner.algorithm.now[index * 32 : (index + 1) * 32].numpy().tobytes())
         update(index, *arguments, **options)
 
-    learner.td3.update = watched
+    learner.algorithm.update = watched
     learner.update(10)
     assert len(seen) == 10
 
@@ -102,13 +105,13 @@ def test_the_next_weights_are_of_an_actor_pretrained_on_the_warm_up():
     learner.add(episodes(learner.settings, 3))
     learner.weights()
     learner.add(episodes(learner.settings, 9, first=3))
-    critic = learner.td3.critic.parameters.flat.clone()
+    critic = learner.algorithm.critic.parameters.flat.clone()
     pushes = []
     while learner.updates < 40:
         pushes.append(learner.push_due)
         learner.update(7)
     assert not any(pushes) and learner.push_due
-    assert not torch.equal(critic, learner.td3.critic.parameters.flat)
+    assert not torch.equal(critic, learner.algorithm.critic.parameters.flat)
     weights = learner.weights()
     assert weights.version == 2 and weights.tensors["w2"].any()
     assert not learner.push_due
@@ -128,27 +131,27 @@ def test_without_noise_in_the_warm_up_the_first_weights_are_learned():
     assert learner.push_due and learner.weights().version == 1
 
 
-def test_beta_anneals_over_robot_time():
-    learner = make_learner(beta_start=1.0, beta_end=0.01, beta_anneal_seconds=40.0)
-    betas = []
+def test_the_weight_of_the_penalty_anneals_over_robot_time():
+    learner = make_learner(bc_weight_start=1.0, bc_weight_end=0.01, bc_weight_anneal_seconds=40.0)
+    weights = []
     for episode in range(12):  # an episode begins every 10 s
         learner.add(make_rows(learner.settings, np.random.default_rng(episode), 20, Ended.SUCCESS, episode, 20 * episode))
-        betas.append(learner.beta)
-    start = betas.index(next(b for b in betas if b < 1.0)) - 1
-    assert learner.warm and betas[start + 2] == pytest.approx(0.1, rel=0.01)
-    assert betas[-1] == pytest.approx(0.01) and betas == sorted(betas, reverse=True)
+        weights.append(learner.bc_weight)
+    start = weights.index(next(w for w in weights if w < 1.0)) - 1
+    assert learner.warm and weights[start + 2] == pytest.approx(0.1, rel=0.01)
+    assert weights[-1] == pytest.approx(0.01) and weights == sorted(weights, reverse=True)
 
 
 def test_normalisation_is_fixed_at_the_end_of_warm_up():
-    learner = practising()
-    mean, scale = learner.td3.mean.clone(), learner.td3.scale.clone()
+    learner = trained()
+    mean, scale = learner.algorithm.mean.clone(), learner.algorithm.scale.clone()
     tokens = learner.replay.states()[0]
     np.testing.assert_allclose(mean[:3], tokens.mean(0), atol=0.2)
     rows = episodes(learner.settings, 5, first=20)
     rows["token"] += 100.0
     learner.add(rows)
     learner.update(20)
-    assert torch.equal(mean, learner.td3.mean) and torch.equal(scale, learner.td3.scale)
+    assert torch.equal(mean, learner.algorithm.mean) and torch.equal(scale, learner.algorithm.scale)
     state = learner.architecture.token + learner.architecture.proprio
     np.testing.assert_array_equal(learner.weights().tensors["input_mean"][:state], mean[:state].numpy())
 
@@ -158,7 +161,7 @@ def test_components_of_a_token_share_one_scale():
     learner, rows = make_learner(), episodes(small_settings(), 12)
     rows["token"] *= np.array([10.0, 1.0, 0.1], np.float32)
     learner.add(rows)
-    scale = learner.td3.scale.numpy()
+    scale = learner.algorithm.scale.numpy()
     assert scale[0] == scale[1] == scale[2]
     np.testing.assert_allclose((learner.replay.states()[0].var(0) * scale[:3] ** 2).mean(), 1.0, rtol=1e-3)
 
@@ -166,9 +169,9 @@ def test_components_of_a_token_share_one_scale():
 # --- losses
 
 
-def batch_loss_gradient(learner, block, beta, reference_seen=True):
+def batch_loss_gradient(learner, block, bc_weight, reference_seen=True):
     """Gradient of the actor loss of td3.py by autograd, from its formula, for batch 0."""
-    td3, n, width = learner.td3, learner.settings.batch_size, learner.td3.architecture.inputs
+    td3, n, width = learner.algorithm, learner.settings.batch_size, learner.algorithm.architecture.inputs
     inputs = td3.now[:n, :width].clone()
     p = {name: value.clone().requires_grad_() for name, value in td3.actor.parameters.values.items()}
     h = inputs
@@ -183,67 +186,67 @@ def batch_loss_gradient(learner, block, beta, reference_seen=True):
     target = torch.zeros_like(residual)
     human = torch.from_numpy(block.human).repeat_interleave(2, dim=1)
     target = torch.where(human, torch.from_numpy(block.residual).reshape(n, -1).clamp(-1, 1), target)
-    loss = (-q.squeeze() + beta * (residual - target).square().mean(1)).mean()
+    loss = (-q.squeeze() + bc_weight * (residual - target).square().mean(1)).mean()
     loss.backward()
     return {name: value.grad for name, value in p.items()}
 
 
-def test_actor_loss_is_minus_q_plus_beta_times_the_mean_over_the_chunk():
+def test_actor_loss_is_minus_q_plus_bc_weight_times_the_mean_over_the_chunk():
     """Pitfall 2: mean over K x A, not sum. Human steps are imitated, the others held to the base."""
-    learner = practising(reference_dropout=0.0, gradient_norm=1e6)
+    learner = trained(reference_dropout=0.0, gradient_norm=1e6)
     rows = episodes(learner.settings, 10, first=30)
     rows["source"][::3] = Source.HUMAN
     learner.add(rows)
-    td3 = learner.td3
+    td3 = learner.algorithm
     td3.actor.parameters.flat.normal_(0, 0.2, generator=torch.Generator().manual_seed(0))
     block = learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
     assert block.human.any() and not block.human.all()
     td3.load(block)
-    expected = batch_loss_gradient(learner, block, beta=3.0)
+    expected = batch_loss_gradient(learner, block, bc_weight=3.0)
     with torch.no_grad():
-        td3.update_actor(td3.now[:32], td3.imitated, 3.0)
+        td3.update_actor(td3.now[:32], td3.bc_target, 3.0)
     for name, gradient in expected.items():
         torch.testing.assert_close(td3.actor.parameters.grads[name], gradient, rtol=1e-3, atol=1e-6)
 
 
 def test_target_bootstraps_at_a_time_limit_and_not_at_success():
     """Pitfall 12, through to the target; and targets stay within the bounds of the return."""
-    learner = practising(target_noise=0.0, return_share=0.0)
-    td3, block = learner.td3, learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
+    learner = trained(target_noise=0.0, monte_carlo_mix=0.0)
+    td3, block = learner.algorithm, learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
     td3.load(block)
-    td3.critic_average.parameters["b2"].fill_(0.5)
-    td3.critic_average.parameters["w2"].zero_()  # Q' = 0.5 everywhere
+    td3.critic_target.parameters["b2"].fill_(0.5)
+    td3.critic_target.parameters["w2"].zero_()  # Q' = 0.5 everywhere
     with torch.no_grad():
-        target = td3.target(slice(0, 32)).numpy()
-        td3.critic_average.parameters["b2"].fill_(50.0)
-        clipped = td3.target(slice(0, 32)).numpy()
+        target = td3.td_target(slice(0, 32)).numpy()
+        td3.critic_target.parameters["b2"].fill_(50.0)
+        clipped = td3.td_target(slice(0, 32)).numpy()
     np.testing.assert_allclose(target, np.clip(block.reward + block.discount * 0.5, 0, 1), rtol=1e-5)
     assert (block.discount == 0).any() and (block.discount > 0).any()
     np.testing.assert_allclose(clipped[block.discount > 0], 1.0)
 
 
 def test_observed_returns_have_their_share_in_the_target():
-    learner = practising(target_noise=0.0, return_share=0.3)
+    learner = trained(target_noise=0.0, monte_carlo_mix=0.3)
     learner.add(episodes(learner.settings, 1, first=40)[:-1])  # an episode that still runs
-    td3, block = learner.td3, learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
+    td3, block = learner.algorithm, learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
     ended = ~np.isnan(block.observed)
     assert ended.any() and not ended.all()
     td3.load(block)
-    td3.critic_average.parameters["b2"].fill_(0.5)
-    td3.critic_average.parameters["w2"].zero_()
+    td3.critic_target.parameters["b2"].fill_(0.5)
+    td3.critic_target.parameters["w2"].zero_()
     with torch.no_grad():
-        target = td3.target(slice(0, 32)).numpy()
+        target = td3.td_target(slice(0, 32)).numpy()
     bootstrapped = block.reward + block.discount * 0.5
     np.testing.assert_allclose(target, np.where(ended, 0.7 * bootstrapped + 0.3 * block.observed, bootstrapped), rtol=1e-5)
 
 
 def test_input_noise_is_new_for_every_sample_and_leaves_residuals_and_the_exported_actor_alone():
-    learner, quiet = practising(input_noise=0.5), practising()
-    td3, width = learner.td3, learner.td3.architecture.inputs
+    learner, quiet = trained(input_noise=0.5), trained()
+    td3, width = learner.algorithm, learner.algorithm.architecture.inputs
     block = learner.replay.sample(np.random.default_rng(0), Batch.empty(32, 3, PROPRIO, 4, 2))
     loaded = []
-    for learned in (quiet.td3, td3, td3):
-        learned.mean.copy_(quiet.td3.mean), learned.scale.copy_(quiet.td3.scale)
+    for learned in (quiet.algorithm, td3, td3):
+        learned.mean.copy_(quiet.algorithm.mean), learned.scale.copy_(quiet.algorithm.scale)
         learned.load(block, 0.5 if learned is td3 else 0.0)
         loaded.append((learned.now[:32].clone(), learned.after[:32, :width].clone()))
     plain, noisy, again = loaded
@@ -252,7 +255,7 @@ def test_input_noise_is_new_for_every_sample_and_leaves_residuals_and_the_export
         assert noise.std() == pytest.approx(0.5, rel=0.1) and abs(noise.mean()) < 0.05
         assert not torch.equal(one[:, :width], other[:, :width])
     assert torch.equal(noisy[0][:, width:], plain[0][:, width:])
-    np.testing.assert_array_equal(td3.actor_tensors()["input_scale"], quiet.td3.actor_tensors()["input_scale"])
+    np.testing.assert_array_equal(td3.actor_tensors()["input_scale"], quiet.algorithm.actor_tensors()["input_scale"])
 
 
 def test_input_noise_falls_with_the_square_root_of_the_episodes():
@@ -261,16 +264,16 @@ def test_input_noise_falls_with_the_square_root_of_the_episodes():
     assert learner.input_noise == 0.5
     learner.add(episodes(learner.settings, 9, first=40))
     assert learner.input_noise == pytest.approx(0.25)
-    given, load = [], learner.td3.load
-    learner.td3.load = lambda block, noise: given.append(noise) or load(block, noise)
+    given, load = [], learner.algorithm.load
+    learner.algorithm.load = lambda block, noise: given.append(noise) or load(block, noise)
     learner.update(1)
     learner.stats()
     assert given == [learner.input_noise] * 2
 
 
 def test_reference_dropout_hides_the_reference_from_half_of_the_actor_inputs_only():
-    learner = practising(reference_dropout=0.5)
-    td3, width, seen = learner.td3, learner.td3.architecture.inputs, learner.td3.architecture.outputs
+    learner = trained(reference_dropout=0.5)
+    td3, width, seen = learner.algorithm, learner.algorithm.architecture.inputs, learner.algorithm.architecture.outputs
     hidden = kept = 0
     for seed in range(20):
         td3.load(learner.replay.sample(np.random.default_rng(seed), Batch.empty(32, 3, PROPRIO, 4, 2)))
@@ -310,7 +313,7 @@ def test_learns_a_known_best_residual(seed):
     Explored at random first, then with the exported actor and noise, as on the robot.
     """
     settings = small_settings(
-        seed=seed, chunk_length=2, warmup_episodes=300, pretrain_updates=500, beta_start=0.02, beta_end=0.005, beta_anneal_seconds=100.0,
+        seed=seed, chunk_length=2, warmup_episodes=300, pretrain_updates=500, bc_weight_start=0.02, bc_weight_end=0.005, bc_weight_anneal_seconds=100.0,
         learning_rate=1e-3, batch_size=64, updates_per_step=2.0, polyak=0.02, push_updates=50,
     )  # fmt: skip
     learner, random, tensors, distances = Learner(settings, PROPRIO, **SHA), np.random.default_rng(seed), None, []
@@ -341,10 +344,10 @@ def test_learns_a_known_best_residual(seed):
 
 def test_action_sensitivity_tells_a_critic_that_ignores_the_action():
     """Pitfall 3."""
-    learner = practising()
+    learner = trained()
     assert learner.stats()["action_sensitivity"] > 0.05
-    for critic in (learner.td3.critic, learner.td3.critic_average):
-        critic.parameters["w0"][:, learner.td3.architecture.inputs :] = 0.0
+    for critic in (learner.algorithm.critic, learner.algorithm.critic_target):
+        critic.parameters["w0"][:, learner.algorithm.architecture.inputs :] = 0.0
     assert learner.stats()["action_sensitivity"] < 1e-4
 
 
@@ -352,19 +355,19 @@ def test_looking_changes_nothing():
     """A run is the same with and without anyone reading the figures."""
     results = []
     for look in (False, True):
-        learner = practising()
+        learner = trained()
         learner.add(episodes(learner.settings, 4, first=12))
         for _ in range(5):
             learner.update(6)
             if look:
                 learner.stats()
-        results.append(learner.td3.state())
+        results.append(learner.algorithm.state())
     for name, value in results[0].items():
         np.testing.assert_array_equal(value, results[1][name], err_msg=name)
 
 
 def test_observed_returns_are_those_that_followed():
-    learner = practising()
+    learner = trained()
     learner.replay.restore(make_learner().replay.arrays(), make_learner().replay.numbers())
     settings = learner.settings
     learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.SUCCESS, 0, 0))
@@ -392,8 +395,8 @@ def test_checkpoint_continues_bit_for_bit(tmp_path):
         learner.add(episodes(settings, 6, seed=9, first=12))
         learner.update(200)
     assert (one.version, one.updates, one.owed, one.robot_seconds) == (two.version, two.updates, two.owed, two.robot_seconds)
-    state = two.td3.state()
-    for name, value in one.td3.state().items():
+    state = two.algorithm.state()
+    for name, value in one.algorithm.state().items():
         np.testing.assert_array_equal(value, state[name], err_msg=name)
     timing = ("updates_per_s", "updates_per_busy_s")
     first, second = ({k: v for k, v in learner.stats().items() if k not in timing} for learner in (one, two))
@@ -406,7 +409,7 @@ def test_nothing_to_restore(tmp_path):
 
 def test_half_a_checkpoint_is_never_taken(tmp_path):
     """The newest one damaged: the one before is used; all damaged: said so."""
-    learner = practising()
+    learner = trained()
     for _ in range(3):
         learner.save(tmp_path)
         learner.owed = 1.0
@@ -423,8 +426,41 @@ def test_half_a_checkpoint_is_never_taken(tmp_path):
         checkpoint.load(tmp_path)
 
 
+def test_a_checkpoint_of_format_version_1_is_continued_bit_for_bit(tmp_path):
+    """It is of the same content under other names."""
+    learner = trained()
+    learner.add(episodes(learner.settings, 2, first=12))
+    learner.save(tmp_path)
+    (folder,) = tmp_path.glob("checkpoint-*")
+    state = json.loads((folder / "state.json").read_text())
+    assert state["format_version"] == 2
+    state["format_version"], numbers = 1, state["learner"]
+    numbers["steps_practised"] = numbers.pop("steps_after_warmup")
+    (folder / "state.json").write_text(json.dumps(state))
+    networks = safetensors.numpy.load_file(folder / "networks.safetensors")
+    for name in ("actor", "critic"):
+        networks[f"{name}_average"] = networks.pop(f"{name}_target")
+    safetensors.numpy.save_file(networks, folder / "networks.safetensors")
+    other = make_learner(seed=5)
+    assert other.restore(tmp_path)
+    assert other.steps_after_warmup == learner.steps_after_warmup > 0 and other.updates == learner.updates
+    for one in (learner, other):
+        one.owed = 20.0
+        one.update(20)
+    for name, value in learner.algorithm.state().items():
+        np.testing.assert_array_equal(value, other.algorithm.state()[name], err_msg=name)
+
+
+def test_a_checkpoint_of_a_format_to_come_is_refused(tmp_path):
+    trained().save(tmp_path)
+    (path,) = tmp_path.glob("checkpoint-*/state.json")
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
+    with pytest.raises(OSError, match="format version 3, this program reads 2 and 1"):
+        make_learner().restore(tmp_path)
+
+
 def test_checkpoint_of_another_robot_is_refused(tmp_path):
-    practising().save(tmp_path)
+    trained().save(tmp_path)
     with pytest.raises(ParameterError, match="encoder_sha256 e+, this node has a+; write another run_directory"):
         Learner(small_settings(), PROPRIO, "a" * 64, SHA["vla_sha256"]).restore(tmp_path)
     with pytest.raises(ParameterError, match="hidden 32, this node has 64"):

@@ -104,20 +104,20 @@ def test_adam_is_torch_adam_after_clipping():
     assert math.isclose(float(mine.state["step"]), 20)
 
 
-@pytest.mark.parametrize(("layers", "knots"), [(2, 4), (3, 4), (2, 2), (2, 1)])
-def test_exported_actor_is_what_the_robot_runs(layers, knots):
-    """The blob, through the control node's graph, gives what the learner's networks give, each knot held over its group of steps."""
-    settings = small_settings(actor_layers=layers, residual_knots=knots)
+@pytest.mark.parametrize(("layers", "size"), [(2, 4), (3, 4), (2, 2), (2, 1)])
+def test_exported_actor_is_what_the_robot_runs(layers, size):
+    """The blob, through the control node's graph, gives what the learner's networks give, each coefficient held over its group of steps."""
+    settings = small_settings(actor_layers=layers, temporal_basis_size=size)
     learner = Learner(settings, PROPRIO, **SHA)
     learner.add(episodes(settings, 8))
-    learner.td3.actor_average.parameters.flat.normal_(0, 0.3, generator=torch.Generator().manual_seed(1))
+    learner.algorithm.actor_target.parameters.flat.normal_(0, 0.3, generator=torch.Generator().manual_seed(1))
     weights = learner.weights()
     robot = ResidualActor(settings.token_size, PROPRIO, settings.chunk_length, settings.action_size, layers)
     robot.weights = weights
     batch = learner.replay.sample(np.random.default_rng(0), learner._batches[1])
-    learner.td3.load(batch)
-    expected = learner.td3.actor_average.forward(learner.td3.now[: settings.batch_size, : learner.td3.architecture.inputs])
+    learner.algorithm.load(batch)
+    expected = learner.algorithm.actor_target.forward(learner.algorithm.now[: settings.batch_size, : learner.algorithm.architecture.inputs])
     for i in range(settings.batch_size):
         observation = np.concatenate([batch.token[i], batch.proprio[i], batch.reference[i]])
-        held = np.repeat(expected[i].numpy().reshape(knots, 2), 4 // knots, axis=0)
+        held = np.repeat(expected[i].numpy().reshape(size, 2), 4 // size, axis=0)
         np.testing.assert_allclose(robot.run(observation), held, atol=1e-5)

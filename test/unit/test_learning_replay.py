@@ -5,14 +5,14 @@ import pytest
 from learning_helpers import PROPRIO, dtype_of, episodes, make_rows, small_settings
 
 from rl_token_ros.interfaces.codes import Ended, Source
-from rl_token_ros.learning.replay_buffer import Batch, Replay
+from rl_token_ros.learning.replay_buffer import Batch, ReplayBuffer
 from rl_token_ros.settings.parameters import ParameterError
 
 GAMMA, STRIDE = 0.9, 2
 
 
 def make_replay(settings, *, stride=STRIDE, transitions=2000, max_bytes=1 << 22):
-    return Replay(
+    return ReplayBuffer(
         dtype_of(settings), settings.chunk_length, settings.step_residual_scale, stride=stride, gamma=GAMMA,
         transitions=transitions, max_bytes=max_bytes,
     )  # fmt: skip

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 from learning_helpers import PROPRIO, SHA, dtype_of, episodes, make_rows, small_settings
 
 from rl_token_ros.learning.learner import Learner
-from rl_token_ros.learning.replay_buffer import Replay
+from rl_token_ros.learning.replay_buffer import ReplayBuffer
 from rl_token_ros.learning.robots import Episodes
 from rl_token_ros.settings.parameters import ParameterError
 
@@ -49,7 +49,7 @@ def test_steps_of_two_robots_are_never_in_one_window(random):
         at = (replay.windows["start"][number] + np.arange(replay.windows["length"][number])) % replay.capacity
         assert len({replay.steps["proprio"][i].tobytes() in of_left for i in at}) == 1
         assert len(set(replay.steps["episode"][at])) == 1 and (np.diff(replay.steps["step"][at]) == 1).all()
-    alone = [Replay(dtype_of(made.settings), 4, [0.5, 0.25], stride=2, gamma=0.995, transitions=2000, max_bytes=1 << 20) for _ in ROBOTS]
+    alone = [ReplayBuffer(dtype_of(made.settings), 4, [0.5, 0.25], stride=2, gamma=0.995, transitions=2000, max_bytes=1 << 20) for _ in ROBOTS]
     for one, own in zip(alone, rows.values()):
         one.add(own)
     assert replay.window_count == sum(one.window_count for one in alone)
@@ -72,7 +72,7 @@ def test_the_end_that_one_robot_lost_does_not_take_the_other_with_it(random):
 
 def test_an_episode_without_an_end_is_not_continued_by_another_robot():
     settings = small_settings()
-    replay = Replay(dtype_of(settings), 4, [0.5, 0.25], stride=2, gamma=0.995, transitions=2000, max_bytes=1 << 20)
+    replay = ReplayBuffer(dtype_of(settings), 4, [0.5, 0.25], stride=2, gamma=0.995, transitions=2000, max_bytes=1 << 20)
     rows = make_rows(settings, np.random.default_rng(0), 12, 1, episode=3, seq=0)
     replay.add(rows[:6], "left")
     built = replay.window_count

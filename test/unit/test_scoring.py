@@ -71,7 +71,7 @@ def practised_run() -> Run:
         run.add(found)
     run.control = {"rate_hz": "50", "ticks": "1000", "missed_ticks": "0", "compute_ms_p99": "1.5", "push_to_use_ms_p99": "20"}
     for second, updates in enumerate((1000, 1300, 1400)):
-        run.saw_learner(100.0 + second, {"phase": "practice", "updates": str(updates), "updates_per_s": "100", "weights_version": "13"})
+        run.saw_learner(100.0 + second, {"phase": "training", "updates": str(updates), "updates_per_s": "100", "weights_version": "13"})
     return run
 
 

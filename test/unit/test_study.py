@@ -1,4 +1,4 @@
-"""The study of practice: its arms differ in what they say, results survive a stop, the scripted controller is what it claims."""
+"""The study of training: its arms differ in what they say, results survive a stop, the scripted controller is what it claims."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rl_token_ros.learning.replay_buffer import Batch  # noqa: E402
 from rl_token_ros.policy import actor_weights  # noqa: E402
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file  # noqa: E402
-from rl_token_ros.sim import practice  # noqa: E402
-from rl_token_ros.sim.practice import best_of_run, practise  # noqa: E402
+from rl_token_ros.sim import training  # noqa: E402
+from rl_token_ros.sim.training import best_of_run, train  # noqa: E402
 
 CONFIG = config_file("sim")
 FAST = {"sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0, "hole_range": 0.0}}
@@ -43,7 +43,7 @@ def test_parameters_of_every_arm_are_accepted(name):
 def test_arms_of_other_shape_or_code_act_and_learn(name):
     variant = VARIANTS[name]
     overrides = {**FAST, "learner_node": SOON, "control_node": {"episode_time_limit": 1.5, "authority_ramp": 0.0}}
-    done = practise(CONFIG, 0, 17.0, overrides, variant=variant)
+    done = train(CONFIG, 0, 17.0, overrides, variant=variant)
     acting = [episode for episode in done.episodes if episode.practised]
     assert acting and done.stats["updates"] > 20
     sent = actor_weights.decode(done.blob).architecture
@@ -68,10 +68,10 @@ def test_an_actor_without_reference_never_sees_it():
     random = np.random.default_rng(0)
     for name in ("token", "reference", "residual", "next_reference", "reward"):
         getattr(block, name)[:] = random.normal(size=getattr(block, name).shape)
-    learner.td3.load(block)
+    learner.algorithm.load(block)
     for _ in range(8):
-        learner.td3.update(0, 0.1)
-    first = learner.td3.actor_tensors()["w0"]
+        learner.algorithm.update(0, 0.1)
+    first = learner.algorithm.actor_tensors()["w0"]
     assert np.abs(first[57:]).max() == 0.0 < np.abs(first[:57]).max()
 
 
@@ -79,9 +79,9 @@ def test_a_direct_actor_is_pulled_to_the_reference_and_learns_from_whole_actions
     learner = learner_of(VARIANTS["direct"])
     block = Batch.empty(64, 48, 9, 10, 3)
     block.reference[:], block.residual[:] = 0.00015, 0.25  # half of the bound, and a quarter of it more was executed
-    learner.td3.load(block)
-    np.testing.assert_allclose(learner.td3.now[:64, learner.td3.architecture.inputs :], 0.75, rtol=1e-5)
-    np.testing.assert_allclose(learner.td3.imitated, 0.5, rtol=1e-5)
+    learner.algorithm.load(block)
+    np.testing.assert_allclose(learner.algorithm.now[:64, learner.algorithm.architecture.inputs :], 0.75, rtol=1e-5)
+    np.testing.assert_allclose(learner.algorithm.bc_target, 0.5, rtol=1e-5)
 
 
 def test_a_stopped_study_goes_on_and_refuses_another_protocol(tmp_path):
@@ -121,7 +121,7 @@ def test_the_best_actor_of_a_run_is_taken_from_its_checkpoint(tmp_path):
     loop = VARIANTS["token"].loop(CONFIG, FAST)
     encoder, proprio = loop.pipeline.encoder, loop.controller.row_dtype["proprio"].shape[0]
     learner = Learner(node_settings.load("learner_node", CONFIG), proprio, encoder.sha256, encoder.vla_sha256)
-    learner.best.tensors = {name: tensor + 0.5 for name, tensor in learner.td3.actor_tensors().items()}
+    learner.best.tensors = {name: tensor + 0.5 for name, tensor in learner.algorithm.actor_tensors().items()}
     learner.save(str(tmp_path))
     taken = actor_weights.decode(best_of_run(CONFIG, tmp_path))
     for name, tensor in learner.best.tensors.items():
@@ -134,8 +134,8 @@ def test_the_best_actor_of_a_run_is_taken_from_its_checkpoint(tmp_path):
 
 def test_a_run_is_compared_with_the_interval_of_the_seeds(tmp_path, monkeypatch):
     learner = learner_of(VARIANTS["token"])
-    monkeypatch.setattr(practice, "best_of_run", lambda *_: actor_weights.encode(learner.best_weights()))
-    monkeypatch.setattr(practice, "evaluate", lambda *_: ([ScoredEpisode(i, Ended.SUCCESS, 2.0, 5.0 * i, True, 1) for i in range(4)], 1.0))
+    monkeypatch.setattr(training, "best_of_run", lambda *_: actor_weights.encode(learner.best_weights()))
+    monkeypatch.setattr(training, "evaluate", lambda *_: ([ScoredEpisode(i, Ended.SUCCESS, 2.0, 5.0 * i, True, 1) for i in range(4)], 1.0))
     folder = study.Folder(tmp_path, study.Protocol(CONFIG, 900.0, 4))
     for seed in range(3):
         folder.save("token", seed, {"success_rate": 1.0, "successes_per_10min": 130.0 + seed})

@@ -1,4 +1,4 @@
-"""Practice and evaluation in one process, faster than real time, with the nodes' own pipeline, replay and learner."""
+"""Training and evaluation in one process, faster than real time, with the nodes' own pipeline, replay and learner."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from rl_token_ros.evaluation.scores import EpisodeScorer, ScoredEpisode
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.learning.algorithm import MakeAlgorithm
 from rl_token_ros.learning.learner import Learner
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy import actor_weights
@@ -17,12 +18,12 @@ from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.settings import node_settings
 from rl_token_ros.sim.closed_loop import ClosedLoop
 
-EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a practice
+EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a training
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """What practises: parameters, and the parts in the place of the method's own.
+    """What is trained: parameters, and the parts in the place of the method's own.
 
     Attributes:
         what: how it differs from the method, in a few words.
@@ -39,7 +40,7 @@ class Variant:
     learner: dict[str, Any] = dataclasses.field(default_factory=dict)
     encoder: Callable[[str], Any] | None = None
     policy: type[ResidualPolicy] = ResidualPolicy
-    algorithm: type[Td3] = Td3
+    algorithm: MakeAlgorithm = Td3
 
     def overrides(self, given: dict[str, dict] | None = None) -> dict[str, dict]:
         """``{node: {parameter: value}}``; what is given wins over the variant's own."""
@@ -56,8 +57,8 @@ METHOD = Variant("the method")
 
 
 @dataclasses.dataclass
-class Practice:
-    """What a practice left: its scored episodes, how many of them were warm-up, the best weights, the learner's figures, robot seconds used."""
+class Training:
+    """What a training left: its scored episodes, how many of them were warm-up, the best weights, the learner's figures, robot seconds used."""
 
     episodes: list[ScoredEpisode]
     warmup: int
@@ -66,22 +67,22 @@ class Practice:
     robot_seconds: float
 
 
-def practise(
+def train(
     parameter_file: str | Path,
     seed: int,
     robot_seconds: float,
     overrides: dict[str, dict] | None = None,
     progress: Callable[[float, list[ScoredEpisode]], None] | None = None,
     variant: Variant = METHOD,
-) -> Practice:
-    """Practise for ``robot_seconds`` of robot time: approaches, critical phases and resets all count.
+) -> Training:
+    """Train for ``robot_seconds`` of robot time: approaches, critical phases and resets all count.
 
     Args:
         parameter_file: of the simulated robot.
         seed: of scene, exploration and learner.
         overrides: ``{node: {parameter: value}}``.
         progress: called after every episode with the robot time and the episodes so far.
-        variant: what practises.
+        variant: what is trained.
     """
     given = variant.overrides(overrides)
     seeded = {node: {"seed": seed, **given.get(node, {})} for node in ("sim_node", "control_node", "learner_node")}
@@ -107,7 +108,7 @@ def practise(
             progress(gone, episodes)
     loop.simulation.close()
     blob = actor_weights.encode(learner.best_weights()) if learner.warm else b""
-    return Practice(episodes, learner_settings.warmup_episodes, blob, learner.stats(), (loop.now_ns - begun) * 1e-9)
+    return Training(episodes, learner_settings.warmup_episodes, blob, learner.stats(), (loop.now_ns - begun) * 1e-9)
 
 
 def evaluate(
