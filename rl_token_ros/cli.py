@@ -9,6 +9,8 @@ import difflib
 import importlib
 import sys
 
+from rl_token_ros.system import packages
+
 # verb -> (module with a `main()`, a line of help). Modules are imported when asked for: nodes need ROS, some tools torch.
 VERBS = {
     "demo": ("rl_token_ros.commands.demo", "practise on the simulated robot and compare with the base policy"),
@@ -26,9 +28,6 @@ VERBS = {
     "report": ("rl_token_ros.commands.report", "one HTML page of a run: is practice working?"),
     "train_token": ("rl_token_ros.commands.train_token", "trains the token's encoder from the embeddings in bags"),
 }
-
-# Packages that pip installs only with an extra of this package, by what is imported.
-EXTRAS = {"torch": "learner", "mujoco": "sim", "onnx": "train", "matplotlib": "demo", "websockets": "vla", "msgpack": "vla", "PIL": "vla", "mcap": "bags", "rosbags": "bags", "zstandard": "bags"}
 
 
 def usage() -> str:
@@ -55,23 +54,10 @@ def main() -> int:
     try:
         module = importlib.import_module(VERBS[verb][0])
     except ModuleNotFoundError as error:
-        print(f"rl_token {verb}: {missing(error.name)}", file=sys.stderr)
+        print(f"rl_token {verb}: {packages.missing(error.name)}", file=sys.stderr)
         return 2
     sys.argv = [f"rl_token {verb}", *arguments[1:]]
     return module.main()
-
-
-def missing(module: str | None) -> str:
-    """What to do about a module that cannot be imported."""
-    root = (module or "").partition(".")[0]
-    if root == "rclpy" or root.endswith("_msgs"):
-        return (
-            f"no ROS 2 here ('{root}' is not installed). Source a ROS installation, or install its wheels with "
-            "pip install 'rl_token_ros[ros]' (Linux on x86-64, Python 3.10 to 3.13)"
-        )
-    if root in EXTRAS:
-        return f"'{root}' is not installed; pip install 'rl_token_ros[{EXTRAS[root]}]'"
-    return f"module '{module}' is not installed"
 
 
 if __name__ == "__main__":

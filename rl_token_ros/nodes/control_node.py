@@ -22,8 +22,9 @@ from rl_token_ros.control.controller import Command
 from rl_token_ros.control.gripper import Gripper
 from rl_token_ros.control.phase_switch import PhaseWatch
 from rl_token_ros.control.pipeline import Pipeline
-from rl_token_ros.interfaces import diagnostics, replay_table
+from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.background_work import Beside
 from rl_token_ros.nodes.command_topic import UNNAMED, CommandTopic
 from rl_token_ros.nodes.command_writer import CommandWriter

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from rl_token_ros.sim.vla_model import Block
+from rl_token_ros.rl_token.transformer import Block
 
 
 class Placed(nn.Module):

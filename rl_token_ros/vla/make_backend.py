@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 
-from rl_token_ros.cli import missing
 from rl_token_ros.settings import proprioception_groups
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.vla import Vla
+from rl_token_ros.system.packages import missing
 from rl_token_ros.vla.backend import Backend
 
 

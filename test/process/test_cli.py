@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rl_token_ros import cli
+from rl_token_ros.system import packages
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,10 +36,10 @@ def test_unknown_verb_is_refused_with_the_nearest_one():
 
 
 def test_missing_packages_are_answered_with_what_to_install():
-    assert "rl_token_ros[learner]" in cli.missing("torch.nn")
-    assert "rl_token_ros[sim]" in cli.missing("mujoco")
-    assert "rl_token_ros[ros]" in cli.missing("rclpy.node")
-    assert "rl_token_ros[ros]" in cli.missing("std_msgs.msg")
+    assert "rl_token_ros[learner]" in packages.missing("torch.nn")
+    assert "rl_token_ros[sim]" in packages.missing("mujoco")
+    assert "rl_token_ros[ros]" in packages.missing("rclpy.node")
+    assert "rl_token_ros[ros]" in packages.missing("std_msgs.msg")
 
 
 def test_every_executable_of_ros2_run_is_a_verb():
