@@ -104,7 +104,8 @@ class Learner(Robot):
         if self.residual_knots and self.chunk_length % self.residual_knots:
             divisors = [n for n in range(1, self.chunk_length + 1) if self.chunk_length % n == 0]
             raise ParameterError(
-                f"parameter 'residual_knots' is {self.residual_knots}, which does not divide chunk_length = {self.chunk_length}; write 0 or one of {divisors}"
+                f"parameter 'residual_knots' is {self.residual_knots}, which does not divide chunk_length = {self.chunk_length}; "
+                f"write 0 or one of {divisors}"
             )
         if not self.return_min < self.return_max:
             raise ParameterError(
