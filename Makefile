@@ -9,22 +9,23 @@ ifneq ($(AMENT_PREFIX_PATH),)
 # A sourced ROS installation: use its rclpy and messages, through --system-site-packages. PyPI's ROS wheels would be a second,
 # different ROS in one process. The distribution's message libraries are compiled against its NumPy, whose major version must stay.
 VENV_ARGS := --system-site-packages
-EXTRAS := demo,test
+EXTRAS := demo,test,dev
 NUMPY = $(shell $(PYTHON) -c 'import numpy; print("numpy<%d" % (int(numpy.__version__.split(".")[0]) + 1))')
 export AMENT_PREFIX_PATH := $(abspath $(VENV)):$(AMENT_PREFIX_PATH)
 NO_ROS := ROS is sourced, but $(PYTHON) cannot import its rclpy: name the Python it was built for, as in make PYTHON=/usr/bin/python3, or use a shell without it
 else
 VENV_ARGS :=
-EXTRAS := demo,test,ros
+EXTRAS := demo,test,dev,ros
 NUMPY :=
 NO_ROS := no ROS 2 here: source an installation, or use Linux on x86-64 with PYTHON= a Python 3.10 to 3.13, for which there are wheels
 endif
 
-.PHONY: help demo test test-fast clean
+.PHONY: help demo check test test-fast clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo            practise on the simulated robot for MINUTES=5 of robot time; SEED=, OUT=, ARGS= are passed on'
+	@echo 'make check           lint, formatting, types, and which layer imports which'
 	@echo 'make test            run the tests; ARGS= are passed to pytest'
 	@echo 'make test-fast       the tests of logic alone, without ROS and processes, within a minute'
 	@echo 'make bench-NAME      a benchmark: $(patsubst benchmark/%.py,%,$(wildcard benchmark/*.py))'
@@ -34,6 +35,12 @@ help:
 
 demo: $(READY)
 	$(VENV)/bin/rl_token demo --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(OUT),--out $(OUT)) $(ARGS)
+
+check: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest $(ARGS)
@@ -55,5 +62,5 @@ $(READY): setup.py package.xml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .grimp_cache .import_linter_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -57,6 +57,8 @@ test = vla + [
     "onnx",  # small models are built on the spot
     "setuptools>=70.1",  # the first that builds a wheel without the package `wheel`
 ]
+# `make check`. Exact versions where each formats, or finds, something else than the one before.
+dev = ["ruff==0.17.6", "mypy==2.4.1", "import-linter>=2", "types-PyYAML"]
 
 
 
@@ -83,7 +85,7 @@ setup(
     ],
     python_requires=">=3.10",
     packages=find_packages(include=[name, f"{name}.*"]),
-    package_data={name: ["models/*", "nodes/*.xml"]},
+    package_data={name: ["py.typed", "models/*", "nodes/*.xml"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (share, ["package.xml"]),
@@ -106,6 +108,7 @@ setup(
         "ros": ros,
         "demo": demo,
         "test": test,
+        "dev": dev,
     },
     zip_safe=False,
 )

@@ -26,10 +26,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import yaml
-from study import study
-from study.variants import VARIANTS
 
 from rl_token_ros.settings.parameters import ParameterError
+from study import study
+from study.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -64,7 +64,7 @@ def resize_with_padding(picture: np.ndarray, height: int, width: int) -> np.ndar
     small = Image.fromarray(picture).resize((columns, rows), Image.Resampling.BILINEAR)
     padded = np.zeros((height, width, 3), np.uint8)
     top, left = (height - rows) // 2, (width - columns) // 2
-    padded[top : top + rows, left : left + columns] = small
+    padded[top : top + rows, left : left + columns] = np.asarray(small)
     return padded
 
 

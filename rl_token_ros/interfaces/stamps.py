@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 AHEAD_NS = 200_000_000  # clocks of two machines differ, and /clock arrives after the messages of its moment
 
 
-def stamp_to_ns(stamp) -> int:
+def stamp_to_ns(stamp: Any) -> int:
     """A builtin_interfaces/Time as integer nanoseconds."""
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
+    total: int = stamp.sec * 1_000_000_000 + stamp.nanosec
+    return total
 
 
 def from_future(stamp_ns: int, now_ns: int) -> bool:

@@ -24,7 +24,8 @@ from rl_token_ros.control.command import Outputs
 from rl_token_ros.control.condition import condition, figures
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import diagnostics, replay_table
+from rl_token_ros.interfaces import replay_table
+from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.background_work import Beside
 from rl_token_ros.nodes.command_topic import CommandTopic
 from rl_token_ros.nodes.command_writer import CommandWriter

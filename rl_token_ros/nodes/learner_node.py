@@ -15,10 +15,11 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import UInt8MultiArray
 
-from rl_token_ros.interfaces import diagnostics, replay_table
+from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.learning.identity import find_identity
 from rl_token_ros.learning.worker import Worker
+from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.measurement_topics import LATCHED
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run

@@ -6,11 +6,13 @@ import argparse
 import json
 import signal
 import sys
-from typing import Any, Callable, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
+from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
@@ -25,8 +27,8 @@ from rl_token_ros.nodes.measurement_topics import LATCHED
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run
 from rl_token_ros.operator.devices import KEYS, Joystick, Keyboard, SpaceMouse
-from rl_token_ros.operator.screen import View, columns, read
-from rl_token_ros.operator.teleoperation import Hand
+from rl_token_ros.operator.screen import Screen, columns, read
+from rl_token_ros.operator.teleoperation import Teleoperation
 from rl_token_ros.operator.terminal import Terminal
 from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.operator import Operator
@@ -38,27 +40,17 @@ SWITCHES = ("enable", "critical_phase")  # services that take true or false
 CALLS = ("success", "failure", "discard", "stop", "reset_stop", "rollback")
 
 
-class Screen(Protocol):
-    """What `Terminal` does."""
-
-    def keys(self) -> list[str]: ...
-
-    def draw(self, lines: list[str]) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class OperatorNode(Node):
     """Asks control_node by its services; moves the arm by `intervention` alone, which control_node filters like everything else.
 
     Args:
-        screen: makes keyboard and screen; None: joystick and devices only, and the log.
+        terminal: makes keyboard and screen; None: joystick and devices only, and the log.
     """
 
-    def __init__(self, screen: Callable[[], Screen] | None = None, **options: Any) -> None:
+    def __init__(self, terminal: Callable[[], Terminal] | None = None, **options: Any) -> None:
         super().__init__("operator", **options)
         self.settings = settings = declare(self, Operator)
-        self.hand, self.view = Hand(settings), View()
+        self.teleoperation, self.screen = Teleoperation(settings), Screen()
         self.joystick, self.keyboard, self.spacemouse = Joystick(settings), Keyboard(settings), SpaceMouse(settings)
         self._columns = columns(settings.action_size)
         self._joy_heard_ns = self._deflected_ns = 0
@@ -67,16 +59,16 @@ class OperatorNode(Node):
         self.create_subscription(PointCloud2, "control_node/ticks", self._on_ticks, QoSProfile(depth=10))
         self.create_subscription(String, "control_node/settings", self._on_settings, LATCHED)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self.create_subscription(UInt8, "episode_ended", lambda message: self.view.ended(message.data), 10)
+        self.create_subscription(UInt8, "episode_ended", lambda message: self.screen.ended(message.data), 10)
         self.create_subscription(Joy, "joy", self._on_joy, qos_profile_sensor_data)
         self.create_subscription(JointState, "leader/joint_states", self._on_leader, qos_profile_sensor_data)
         self.create_subscription(TwistStamped, "twist", self._on_twist, qos_profile_sensor_data)
-        self._calls = {name: self.create_client(SetBool, f"control_node/{name}") for name in SWITCHES}
+        self._calls: dict[str, Client] = {name: self.create_client(SetBool, f"control_node/{name}") for name in SWITCHES}
         self._calls |= {name: self.create_client(Trigger, f"control_node/{name}") for name in CALLS}
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / settings.control_rate, self._step, clock=steady)
-        self.screen = None if screen is None else screen()  # last: what fails before it is said on the terminal as it was
-        if self.screen is not None:
+        self.terminal = None if terminal is None else terminal()  # last: what fails before it is said on the terminal as it was
+        if self.terminal is not None:
             self.create_timer(DRAW_SECONDS, self._draw, clock=steady)
         else:
             self.get_logger().warning("no terminal on standard input and output: keys do not work; joystick, leader arm and SpaceMouse do")
@@ -85,8 +77,8 @@ class OperatorNode(Node):
         return self.get_clock().now().nanoseconds
 
     def _tell(self, text: str) -> None:
-        self.view.tell(text)
-        if self.screen is None and text:
+        self.screen.tell(text)
+        if self.terminal is None and text:
             self.get_logger().info(text, throttle_duration_sec=1.0)
 
     # --- control_node -------------------------------------------------------------------------------------------------
@@ -99,33 +91,34 @@ class OperatorNode(Node):
             return
         for row in rows:
             row = read(row)
-            self.view.ticked(row, self._now())
+            self.screen.ticked(row, self._now())
             if abs(self._now() - row.now_ns) > CLOCKS_APART:
-                self._tell(f"control_node's clock is {(row.now_ns - self._now()) * 1e-9:+.1f} s off: it takes no intervention older than intervention_timeout")
+                off = (row.now_ns - self._now()) * 1e-9
+                self._tell(f"control_node's clock is {off:+.1f} s off: it takes no intervention older than intervention_timeout")
             if row.event == Event.TICK:
-                self.hand.commanded(row.command if row.enabled and not row.stopped and np.isfinite(row.command).all() else None)
+                self.teleoperation.commanded(row.command if row.enabled and not row.stopped and np.isfinite(row.command).all() else None)
 
     def _on_settings(self, message: String) -> None:
         parameters = json.loads(message.data)["parameters"]
-        self.view.mode, self.view.episode_time_limit = parameters["mode"], parameters["episode_time_limit"]
+        self.screen.mode, self.screen.episode_time_limit = parameters["mode"], parameters["episode_time_limit"]
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         wanted = self.resolve_service_name("control_node/enable").rpartition("/")[0]
         for status in message.status:
             if status.name == wanted:
-                self.view.message = status.message
-                self.view.control = {pair.key: pair.value for pair in status.values}
+                self.screen.message = status.message
+                self.screen.control = {pair.key: pair.value for pair in status.values}
 
     def ask(self, request: str) -> None:
         """Do what a key or button asks for, one of settings.operator.REQUESTS."""
         if request == "quit":
             signal.raise_signal(signal.SIGINT)
         elif request == "take_over":
-            self._switch_hand()
+            self._switch_teleoperation()
         elif request in ("enable", "disable"):
             self._call("enable", request == "enable", f"{request}d")
         elif request == "critical_phase":
-            on = not (self.view.row is not None and self.view.row.critical)
+            on = not (self.screen.row is not None and self.screen.row.critical)
             self._call("critical_phase", on, f"critical phase {'on' if on else 'off'}")
         else:
             self._call(request, None, request.replace("_", " "))
@@ -149,15 +142,15 @@ class OperatorNode(Node):
 
     # --- the human's hand ---------------------------------------------------------------------------------------------
 
-    def _switch_hand(self) -> None:
-        if "keys" in self.hand.by:
-            self.hand.hand_back("keys")
+    def _switch_teleoperation(self) -> None:
+        if "keys" in self.teleoperation.held_by:
+            self.teleoperation.hand_back("keys")
             self._tell("handed back")
         else:
             self._take_over("keys")
 
     def _take_over(self, by: str) -> None:
-        refused = self.hand.take_over(by, self._now())
+        refused = self.teleoperation.take_over(by, self._now())
         self._tell(refused or f"taken over by {by}")
         if refused:
             self.joystick.let_go()
@@ -169,17 +162,17 @@ class OperatorNode(Node):
             self._tell(str(error))
             return
         now = self._joy_heard_ns = self._now()
-        self.hand.deflect("joy", now, self.joystick.deflection)
-        if self.joystick.held and "joy" not in self.hand.by:
+        self.teleoperation.deflect("joy", now, self.joystick.deflection)
+        if self.joystick.held and "joy" not in self.teleoperation.held_by:
             self._take_over("joy")
         elif not self.joystick.held:
-            self.hand.hand_back("joy")
+            self.teleoperation.hand_back("joy")
         for request in requests:
             self.ask(request)
 
     def _on_leader(self, message: JointState) -> None:
         try:
-            self.hand.lead(self._now(), message.name, message.position)
+            self.teleoperation.lead(self._now(), message.name, message.position)
         except ValueError as error:
             self._tell(str(error))
 
@@ -190,17 +183,17 @@ class OperatorNode(Node):
             self._tell(str(error))
             return
         now = self._now()
-        self.hand.deflect("twist", now, deflection)
+        self.teleoperation.deflect("twist", now, deflection)
         if deflection.any():
             self._deflected_ns = now
-            if self.settings.twist_takes_over and "twist" not in self.hand.by:
+            if self.settings.twist_takes_over and "twist" not in self.teleoperation.held_by:
                 self._take_over("twist")
 
-    def _press(self) -> None:
+    def _press(self, terminal: Terminal) -> None:
         try:
-            pressed = self.screen.keys()
+            pressed = terminal.keys()
         except EOFError:
-            self.hand.hand_back("keys")
+            self.teleoperation.hand_back("keys")
             signal.raise_signal(signal.SIGINT)
             return
         for key in pressed:
@@ -211,36 +204,36 @@ class OperatorNode(Node):
         deflection = self.keyboard.deflection(pressed)
         if deflection is None:
             return
-        if self.hand.active:
-            self.hand.deflect("keys", self._now(), deflection)
+        if self.teleoperation.active:
+            self.teleoperation.deflect("keys", self._now(), deflection)
         else:
             self._tell("press t to take over before the arrow keys move the arm")
 
     def _step(self) -> None:
         """Every control step: keys, silence, and the intervention."""
-        if self.screen is not None:
-            self._press()
+        if self.terminal is not None:
+            self._press(self.terminal)
         now, silence = self._now(), self.settings.device_timeout * 1e9
-        if not self.view.heard(now):
-            self.hand.commanded(None)
+        if not self.screen.heard(now):
+            self.teleoperation.commanded(None)
         for request, since in list(self._waiting.items()):
             if now - since > ANSWER_SECONDS * 1e9:
                 del self._waiting[request]
                 self._tell(f"{request}: no answer")
         if self.joystick.held and now - self._joy_heard_ns > silence:
             self.joystick.silent()
-            self.hand.hand_back("joy")
+            self.teleoperation.hand_back("joy")
             self._tell("the joystick is silent: handed back")
-        if "twist" in self.hand.by and now - self._deflected_ns > silence:
-            self.hand.hand_back("twist")
+        if "twist" in self.teleoperation.held_by and now - self._deflected_ns > silence:
+            self.teleoperation.hand_back("twist")
         self._publish(now)
 
     def _publish(self, now: int) -> None:
-        names = self.hand.names
-        action = self.hand.action(now)
-        if self.hand.ended:
-            self._tell(f"handed back: {self.hand.ended}")
-            self.hand.ended = ""
+        names = self.teleoperation.names
+        action = self.teleoperation.action(now)
+        if self.teleoperation.ended:
+            self._tell(f"handed back: {self.teleoperation.ended}")
+            self.teleoperation.ended = ""
             self.joystick.let_go()
         if action is None:
             return
@@ -249,20 +242,22 @@ class OperatorNode(Node):
         self._intervention.publish(message)
 
     def _draw(self) -> None:
-        self.view.hand = self.hand.by
+        if self.terminal is None:
+            return
+        self.screen.held_by = self.teleoperation.held_by
         names = self.settings.action_names[self.keyboard.first : self.keyboard.first + 3]
-        self.view.jogs = ", ".join(names)
+        self.screen.jogs = ", ".join(names)
         where = self.resolve_service_name("control_node/enable").rpartition("/")[0]
-        self.screen.draw([f"rl_token operator of {where}", "", *self.view.lines(self._now(), where)])
+        self.terminal.draw([f"rl_token operator of {where}", "", *self.screen.lines(self._now(), where)])
 
     def close(self) -> None:
         """Hand back, and give the terminal back."""
-        for device in list(self.hand.by):
-            self.hand.hand_back(device)
+        for device in list(self.teleoperation.held_by):
+            self.teleoperation.hand_back(device)
         self._publish(self._now())
-        if self.screen is not None:
-            self.screen.close()
-            self.screen = None
+        if self.terminal is not None:
+            self.terminal.close()
+            self.terminal = None
 
 
 def main() -> None:

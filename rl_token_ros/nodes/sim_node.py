@@ -17,7 +17,8 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, UInt8
 
-from rl_token_ros.interfaces import diagnostics, images
+from rl_token_ros.interfaces import images
+from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run

@@ -16,8 +16,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String, UInt8
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rl_token_ros.interfaces import diagnostics, image_cdr, images
+from rl_token_ros.interfaces import image_cdr, images
 from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
+from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.measurement_topics import LATCHED, StateTopics
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.running import run

@@ -13,6 +13,7 @@ from rl_token_ros.interfaces.codes import Clipped, Ended, Source
 
 SECOND = 1_000_000_000
 SILENT_SECONDS = 1.0  # without a tick: control_node is not heard
+TOLD = 4  # newest lines for the human
 RECENT = 20  # episodes of the success rate
 STALE = 1.5  # a chunk this much older than chunks were when they were replaced: its remaining steps are being executed
 HELP = (
@@ -68,32 +69,31 @@ def read(row: np.void) -> Tick:
 
 
 @dataclass
-class View:
+class Screen:
     """The newest of everything, and its text.
 
-    ``control`` and ``message``: values and sentence of control_node's diagnostics. ``hand``: what holds a human's hand on the arm.
+    ``control`` and ``message``: values and sentence of control_node's diagnostics. ``held_by``: the devices by which a human holds the arm.
     """
 
     episode_time_limit: float = 0.0
     mode: str = "?"
     message: str = ""
     control: dict[str, str] = field(default_factory=dict)
-    hand: list[str] = field(default_factory=list)
+    held_by: list[str] = field(default_factory=list)
     jogs: str = ""  # the actions that the arrow keys move
     row: Tick | None = None
     heard_ns: int = 0
     endings: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
     last_ending: int = 0
-    told: deque[str] = field(default_factory=lambda: deque(maxlen=4))
+    told: deque[str] = field(default_factory=lambda: deque(maxlen=TOLD))
     _replaced: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))  # ages of chunks when a newer one came, ns
 
     # --- what is heard ------------------------------------------------------------------------------------------------
 
     def ticked(self, row: Tick, now_ns: int) -> None:
         """A row of `~/ticks`."""
-        if self.row is not None and row.event == Event.TICK:
-            if 0 < self.row.chunk_ns < row.chunk_ns:
-                self._replaced.append(row.now_ns - self.row.chunk_ns)
+        if self.row is not None and row.event == Event.TICK and 0 < self.row.chunk_ns < row.chunk_ns:
+            self._replaced.append(row.now_ns - self.row.chunk_ns)
         if row.event == Event.TICK or self.row is None:
             self.row = row
         self.heard_ns = now_ns
@@ -117,11 +117,10 @@ class View:
 
     def may_move(self, now_ns: int) -> bool:
         """Whether the arm may move."""
-        return self.heard(now_ns) and self.row.enabled and not self.row.stopped
+        return self.row is not None and self.heard(now_ns) and self.row.enabled and not self.row.stopped
 
-    def ladder(self) -> str:
-        """The level of the degrade ladder, DESIGN.md section 4."""
-        row = self.row
+    def ladder(self, row: Tick) -> str:
+        """The level of the degrade ladder at a tick: how near the arm is to standing still."""
         if row.stopped:
             return "4 latched stop"
         if not row.enabled:
@@ -137,14 +136,14 @@ class View:
     def lines(self, now_ns: int, target: str = "control_node") -> list[str]:
         """The screen, a line each."""
         told = [f"  > {text}" for text in self.told]
-        if not self.heard(now_ns):
+        if self.row is None or not self.heard(now_ns):
             state = [f"  arm       NOT HEARD: no ticks from {target}; does it run?"]
         else:
-            state = self._state()
-        return [*state, "", *told, *[""] * (self.told.maxlen - len(told)), *[f"  {line}" for line in HELP], f"  arrows and page keys move: {self.jogs}"]
+            state = self._state(self.row)
+        return [*state, "", *told, *[""] * (TOLD - len(told)), *[f"  {line}" for line in HELP], f"  arrows and page keys move: {self.jogs}"]
 
-    def _state(self) -> list[str]:
-        row, control = self.row, self.control
+    def _state(self, row: Tick) -> list[str]:
+        control = self.control
         if row.stopped or not row.enabled:
             known = self.message.startswith("stopped" if row.stopped else "disabled")
             arm = self.message if known else ("stopped" if row.stopped else "disabled")
@@ -163,23 +162,23 @@ class View:
         refusal = control.get("last_refusal", "")
         return [
             f"  arm       {arm}",
-            f"  acts      {self._actor()}{f', limited by {limits}' if limits else ''}",
+            f"  acts      {self._actor(row)}{f', limited by {limits}' if limits else ''}",
             f"  mode      {self.mode}",
-            f"  ladder    {self.ladder()}",
+            f"  ladder    {self.ladder(row)}",
             f"  phase     {phase}",
             f"  outcome   {Ended(self.last_ending).label if self.last_ending else 'none yet'}; {rate}",
-            f"  weights   version {row.weights_version}, {control.get('weights_accepted', '?')} accepted, {control.get('weights_refused', '?')} refused"
-            f"{f': {refusal}' if refusal else ''}",
+            f"  weights   version {row.weights_version}, {control.get('weights_accepted', '?')} accepted, "
+            f"{control.get('weights_refused', '?')} refused{f': {refusal}' if refusal else ''}",
             f"  refused   {control.get('refused_inputs', '?')} inputs, {control.get('missed_ticks', '?')} ticks missed",
         ]
 
-    def _actor(self) -> str:
-        source = self.row.source
+    def _actor(self, row: Tick) -> str:
+        source = Source(row.source)
         if source == Source.HUMAN:
-            return f"HUMAN ({', '.join(self.hand)})" if self.hand else "HUMAN (another's hand)"
+            return f"HUMAN ({', '.join(self.held_by)})" if self.held_by else "HUMAN (another's hand)"
         if source == Source.ACTOR:
-            share = f", {100 * self.row.share:.0f} % of the residual" if self.row.share < 1.0 else ""
-            return f"actor, weights {self.row.weights_version}{share}"
+            share = f", {100 * row.share:.0f} % of the residual" if row.share < 1.0 else ""
+            return f"actor, weights {row.weights_version}{share}"
         names = {Source.VLA: "VLA", Source.HOLD: "nobody, it holds", Source.NONE: "nobody"}
-        waiting = f"; a hand ({', '.join(self.hand)}) is on it" if self.hand else ""
+        waiting = f"; a hand ({', '.join(self.held_by)}) is on it" if self.held_by else ""
         return names[source] + waiting

@@ -7,7 +7,7 @@ and off, the joystick's deadman, or a deflected SpaceMouse. Silence of the devic
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,7 +18,7 @@ WINDUP_SECONDS = 0.2  # of motion at full speed that an absolute target may be a
 KEY_SECONDS = 0.15  # for which a pressed key moves the arm; a held one repeats faster
 
 
-class Hand:
+class Teleoperation:
     """Says at every control step what the human wants, or nothing.
 
     Args:
@@ -27,7 +27,7 @@ class Hand:
 
     def __init__(self, settings: Operator) -> None:
         self.settings = settings
-        self.by: list[str] = []  # what holds it: keys, joy, twist
+        self.held_by: list[str] = []  # devices: keys, joy, twist
         self.ended = ""  # why it was handed back without the human's asking
         self._names = [*settings.action_names, *settings.gripper_names]
         self._leads = settings.leader_names or self._names
@@ -37,14 +37,14 @@ class Hand:
         self._leader: tuple[int, np.ndarray] | None = None  # time of arrival, position [A + G]
         self._deflections: dict[str, tuple[int, np.ndarray]] = {}
         self._anchor: tuple[np.ndarray, np.ndarray] | None = None  # command [A] and leader [A + G] at the take-over
-        self._target: np.ndarray | None = None  # of absolute actions, without a leader
+        self._target = np.zeros(settings.action_size)  # of absolute actions, without a leader; from the take-over on
         self._before_ns = 0
         self._last_words = False
 
     @property
     def active(self) -> bool:
         """Whether the human acts."""
-        return bool(self.by)
+        return bool(self.held_by)
 
     @property
     def names(self) -> list[str]:
@@ -56,7 +56,7 @@ class Hand:
     def commanded(self, command: np.ndarray | None) -> None:
         """control_node's newest command [A]; None: the arm may not move, and nobody can have a hand on it."""
         self._command = command
-        if command is None and self.by:
+        if command is None and self.held_by:
             self._end("the arm may not move")
 
     def lead(self, now_ns: int, names: Sequence[str], position: Sequence[float]) -> None:
@@ -68,7 +68,9 @@ class Hand:
         found = dict(zip(names, position))
         missing = [name for name in self._leads if name not in found]
         if missing:
-            raise ValueError(f"'leader/joint_states' has no {', '.join(missing)}; it has {', '.join(names)}: write the leader's names in 'leader_names'")
+            raise ValueError(
+                f"'leader/joint_states' has no {', '.join(missing)}; it has {', '.join(names)}: write the leader's names in 'leader_names'"
+            )
         values = np.array([found[name] for name in self._leads], np.float64) * self._scale
         if not np.isfinite(values).all():
             raise ValueError("'leader/joint_states' holds values that are not finite")
@@ -82,26 +84,26 @@ class Hand:
 
     def take_over(self, by: str, now_ns: int) -> str:
         """A device takes hold; gives why it may not, or nothing."""
-        if by in self.by:
+        if by in self.held_by:
             return ""
         if self._command is None:
             return "the arm may not move: enable it first"
-        if not self.by:
+        if not self.held_by:
             leader = self._leader if self._leader is not None and self._fresh(self._leader[0], now_ns) else None
             self._anchor = None if leader is None else (self._command.copy(), leader[1].copy())
             self._target = self._command.copy()
             self._before_ns, self.ended = now_ns, ""
-        self.by.append(by)
+        self.held_by.append(by)
         return ""
 
     def hand_back(self, by: str) -> None:
         """A device lets go."""
-        if by in self.by:
-            self.by.remove(by)
-            self._last_words = not self.by
+        if by in self.held_by:
+            self.held_by.remove(by)
+            self._last_words = not self.held_by
 
     def _end(self, why: str) -> None:
-        self.by, self.ended, self._last_words = [], why, True
+        self.held_by, self.ended, self._last_words = [], why, True
 
     # --- what it wants ------------------------------------------------------------------------------------------------
 
@@ -110,30 +112,32 @@ class Hand:
 
         The first one after handing back asks for rest: control_node goes by the last one for `intervention_timeout`.
         """
-        if self.by and self._anchor is not None and not self._fresh(self._leader[0], now_ns):
+        leader = self._leader
+        if self.held_by and self._anchor is not None and (leader is None or not self._fresh(leader[0], now_ns)):
             self._end("the leader arm is silent")
-        if not self.by:
+        if not self.held_by or self._command is None:
             last, self._last_words, self._anchor = self._last_words, False, None
             return self._rest() if last else None
-        return self._jog(now_ns) if self._anchor is None else self._follow()
+        if self._anchor is None or leader is None:
+            return self._jog(now_ns, self._command)
+        return self._follow(*self._anchor, leader[1], self._command)
 
     def _rest(self) -> np.ndarray | None:
         if self.settings.action_type == "delta":
             return np.zeros(self.settings.action_size)
         return None if self._command is None else self._command.copy()
 
-    def _follow(self) -> np.ndarray:
+    def _follow(self, command_then: np.ndarray, leader_then: np.ndarray, leader: np.ndarray, command: np.ndarray) -> np.ndarray:
         """Behind the leader: where it is or, relative, as far from the command at the take-over as it has moved. Grippers are as the leader's."""
         size = self.settings.action_size
-        command, leader = self._anchor
-        where = self._leader[1].copy()
+        where = leader.copy()
         if self.settings.leader_follow == "relative":
-            where[:size] += command - leader[:size]
+            where[:size] += command_then - leader_then[:size]
         if self.settings.action_type == "delta":
-            where[:size] = (where[:size] - self._command) * (self.settings.chunk_dt / self.settings.follow_seconds)
+            where[:size] = (where[:size] - command) * (self.settings.chunk_dt / self.settings.follow_seconds)
         return where
 
-    def _jog(self, now_ns: int) -> np.ndarray:
+    def _jog(self, now_ns: int, command: np.ndarray) -> np.ndarray:
         deflection = np.zeros(self.settings.action_size)
         for device, (heard_ns, value) in self._deflections.items():
             if (device == "keys" and now_ns - heard_ns <= KEY_SECONDS * SECOND) or (device != "keys" and self._fresh(heard_ns, now_ns)):
@@ -143,7 +147,7 @@ class Hand:
         if self.settings.action_type == "delta":
             return velocity * self.settings.chunk_dt
         ahead = self._speed * WINDUP_SECONDS
-        self._target = np.clip(self._target + velocity * max(seconds, 0.0), self._command - ahead, self._command + ahead)
+        self._target = np.clip(self._target + velocity * max(seconds, 0.0), command - ahead, command + ahead)
         return self._target.copy()
 
     def _fresh(self, heard_ns: int, now_ns: int) -> bool:

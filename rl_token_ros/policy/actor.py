@@ -35,9 +35,15 @@ class ResidualActor:
         return self.weights.version if self.weights else 0
 
     def run(self, observation: np.ndarray, weights: ActorWeights | None = None) -> np.ndarray:
-        """Residuals float32 [C, A] for an observation float32 [inputs], with the current or the given weights."""
+        """Residuals float32 [C, A] for an observation float32 [inputs], with the current or the given weights.
+
+        Raises:
+            WeightsError: there are none.
+        """
         weights = weights or self.weights
-        (residual,) = self._session.run(None, {"observation": observation[None], **weights.tensors})
+        if weights is None:
+            raise WeightsError("there are no weights yet")
+        residual: np.ndarray = self._session.run(None, {"observation": observation[None], **weights.tensors})[0]
         return residual.reshape(self.architecture.chunk_length, self.architecture.action)
 
     def prepare(self, weights: ActorWeights, observation: np.ndarray) -> ActorWeights:

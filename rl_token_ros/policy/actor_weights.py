@@ -7,6 +7,7 @@ No pickle anywhere. A receiver lets weights in only after :func:`decode` (format
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import struct
@@ -57,7 +58,7 @@ class Architecture:
         """
         widths = [self.inputs, *[self.hidden] * self.layers, self.outputs]
         shapes: dict[str, tuple[int, ...]] = {"input_mean": (self.inputs,), "input_scale": (self.inputs,)}
-        for i, (rows, columns) in enumerate(zip(widths[:-1], widths[1:])):
+        for i, (rows, columns) in enumerate(itertools.pairwise(widths)):
             shapes[f"w{i}"] = (rows, columns)
             shapes[f"b{i}"] = (columns,)
         return shapes

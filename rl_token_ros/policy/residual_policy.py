@@ -99,7 +99,7 @@ class ResidualPolicy:
             self._draw()
             self._plan = self.centre(window) + self.scale * np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
             self._executed, self.version = 0, self.actor.version
-        action = self._plan[self._executed]
+        action: np.ndarray = self._plan[self._executed]
         self._executed += 1
         return action
 

@@ -178,7 +178,8 @@ class Rollout:
         if share >= 1.0:
             return residual
         before = self.actor.run(observation, self._left) if self._left is not None else np.zeros_like(residual)
-        return np.float32(share) * residual + np.float32(1.0 - share) * before
+        mixed: np.ndarray = np.float32(share) * residual + np.float32(1.0 - share) * before
+        return mixed
 
     # --- how it goes --------------------------------------------------------------------------------------------------
 

@@ -66,13 +66,14 @@ class WeightsGate:
         return ready
 
     def _refuse_old(self, weights: ActorWeights) -> None:
+        run, version = self._newest or ("", 0)
         if weights.run in self._runs_left:
             raise WeightsError(
-                f"weights version {weights.version} are of the learner's run '{weights.run}', which was left for run '{self._newest[0]}'; "
+                f"weights version {weights.version} are of the learner's run '{weights.run}', which was left for run '{run}'; "
                 "stop one of the two learners, and restart control_node to return to the old run"
             )
-        if self._newest is not None and self._newest[0] == weights.run and weights.version < self._newest[1]:
-            raise WeightsError(f"weights version {weights.version} are older than version {self._newest[1]}, seen before")
+        if weights.run == run and weights.version < version:
+            raise WeightsError(f"weights version {weights.version} are older than version {version}, seen before")
 
     def _compare(self, ready: ActorWeights, observation: np.ndarray) -> float:
         """Mean change of the residuals from the current actor's, or from the base where there is none yet."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rl_token_ros.robot.yaw import yaw_of
 from rl_token_ros.settings.proprioception_groups import AXES, GROUPS, YAW, moves_tool
+
+Numbers = Sequence[float] | np.ndarray
 
 
 class StateError(ValueError):
@@ -24,7 +28,7 @@ class RobotState:
         tool_orientation: x, y, z, w, from which yaw is counted; where no action is yaw, nothing.
     """
 
-    def __init__(self, joint_names: list[str], groups: list[str], tool_orientation: list[float] | None = None) -> None:
+    def __init__(self, joint_names: list[str], groups: list[str], tool_orientation: Sequence[float] = ()) -> None:
         self.joint_names = joint_names
         self._zero = tool_orientation
         self._joint_groups = [group for group in groups if GROUPS[group] == "joint_states"]
@@ -32,7 +36,7 @@ class RobotState:
         self.stamps: dict[str, int] = {}
         self.out_of_order = 0
 
-    def update_joints(self, stamp_ns: int, names: list[str], position, velocity=(), effort=()) -> None:
+    def update_joints(self, stamp_ns: int, names: list[str], position: Numbers, velocity: Numbers = (), effort: Numbers = ()) -> None:
         """A `joint_states` message: values by name; extra joints are ignored, missing ones refused."""
         index = {name: i for i, name in enumerate(names)}
         missing = [name for name in self.joint_names if name not in index]
@@ -50,14 +54,14 @@ class RobotState:
             groups[group] = np.asarray(sent, np.float64)[columns]
         self._accept("joint_states", stamp_ns, groups)
 
-    def update_pose(self, stamp_ns: int, position, orientation) -> None:
+    def update_pose(self, stamp_ns: int, position: Numbers, orientation: Numbers) -> None:
         """An `ee_pose`: position x, y, z in m and orientation x, y, z, w of the tool in the base frame."""
         groups = {"ee_position": np.asarray(position, np.float64), "ee_orientation": np.asarray(orientation, np.float64)}
         if not 0.99 < np.linalg.norm(groups["ee_orientation"]) < 1.01:
             raise StateError("'ee_pose' has an orientation that is no unit quaternion")
         self._accept("ee_pose", stamp_ns, groups)
 
-    def update_wrench(self, stamp_ns: int, force, torque) -> None:
+    def update_wrench(self, stamp_ns: int, force: Numbers, torque: Numbers) -> None:
         """A `wrench`: force in N and torque in N m."""
         self._accept(
             "wrench", stamp_ns, {"wrench_force": np.asarray(force, np.float64), "wrench_torque": np.asarray(torque, np.float64)}
@@ -86,11 +90,11 @@ class RobotState:
 
     def age_ns(self, groups: list[str], now_ns: int) -> int:
         """Age of the oldest of these groups, none of which is missing."""
-        return max((now_ns - self.stamps[GROUPS[group]] for group in groups if GROUPS[group]), default=0)
+        return max((now_ns - self.stamps[topic] for group in groups if (topic := GROUPS[group])), default=0)
 
     def vector(self, groups: list[str], command_lead: np.ndarray | None = None) -> np.ndarray:
         """Proprioception float32 [P], groups in the given order."""
-        parts = [command_lead if group == "command_lead" else self.values[group] for group in groups]
+        parts = [command_lead if command_lead is not None and group == "command_lead" else self.values[group] for group in groups]
         return np.concatenate(parts).astype(np.float32)
 
     def measured(self, action_names: list[str]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 
 def turned(zero: Sequence[float], yaw: float) -> tuple[float, float, float, float]:

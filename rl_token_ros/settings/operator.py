@@ -82,7 +82,7 @@ class Operator(Robot):
         Raises:
             ParameterError: an entry that cannot be read.
         """
-        found = {}
+        found: dict[int, str] = {}
         for entry in self.joy_buttons:
             request, _, index = (part.strip() for part in entry.partition(":"))
             if request not in REQUESTS or not index.isdecimal():

@@ -62,17 +62,17 @@ def parameter(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def fields(group: type) -> dict[str, tuple[Any, Any, dict]]:
+def fields(group: type) -> dict[str, tuple[Any, Any, dict[str, Any]]]:
     """``{name: (type, default, metadata)}`` of a group, in order of declaration."""
     hints = get_type_hints(group)
     found = {}
     for field in dataclasses.fields(group):
-        default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         found[field.name] = (hints[field.name], default, dict(field.metadata))
     return found
 
 
-def check(name: str, kind: Any, metadata: dict, value: Any) -> Any:
+def check(name: str, kind: Any, metadata: dict[str, Any], value: Any) -> Any:
     """The value in its declared type.
 
     Raises:

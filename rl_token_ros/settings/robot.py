@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rl_token_ros.robot import proprioception
 from rl_token_ros.settings.parameters import ParameterError, parameter
+from rl_token_ros.settings.proprioception_groups import GROUPS, YAW, moves_tool
 
 CARTESIAN = ("x", "y", "z")
-TOOL = (*CARTESIAN, proprioception.YAW)
+TOOL = (*CARTESIAN, YAW)
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,12 @@ class Robot:
     @property
     def cartesian(self) -> bool:
         """Whether actions are positions of the tool rather than of joints."""
-        return proprioception.moves_tool(self.action_names, self.joint_names)
+        return moves_tool(self.action_names, self.joint_names)
 
     @property
     def turns(self) -> bool:
         """Whether one of them is the tool's yaw."""
-        return self.cartesian and proprioception.YAW in self.action_names
+        return self.cartesian and YAW in self.action_names
 
     def unit(self, action: str) -> str:
         """m or rad, of one action name."""
@@ -133,7 +133,7 @@ def fingerprint(group: Any, name: str) -> None:
 def known_groups(group: Any, name: str) -> None:
     """Refuse groups of proprioception that do not exist or that have no joints to be measured."""
     for value in getattr(group, name):
-        if value not in proprioception.GROUPS:
-            raise ParameterError(f"parameter '{name}' names '{value}'; write some of {', '.join(proprioception.GROUPS)}")
-        if proprioception.GROUPS[value] == "joint_states" and not group.joint_names:
+        if value not in GROUPS:
+            raise ParameterError(f"parameter '{name}' names '{value}'; write some of {', '.join(GROUPS)}")
+        if GROUPS[value] == "joint_states" and not group.joint_names:
             raise ParameterError(f"parameter 'joint_names' is empty but '{name}' has {value}; write the joints to be measured")

@@ -23,7 +23,7 @@ class Percentiles:
         """Percentiles of the values kept; zeros before the first."""
         if not self.count:
             return [0.0] * len(percent)
-        return np.percentile(self._values[: min(self.count, len(self._values))], percent).tolist()
+        return [float(value) for value in np.percentile(self._values[: min(self.count, len(self._values))], percent)]
 
     def report(self, name: str, scale: float = 1.0) -> dict[str, str]:
         """``{name_p50: ..., name_p99: ..., name_max: ...}`` times ``scale``, as text."""

@@ -159,7 +159,8 @@ class PolicyClient:
         if isinstance(error, TimeoutError):
             return f"{where} did not take a connection within {self._timeout:g} s; is it running, or busy with another client?"
         if isinstance(error, websockets.exceptions.InvalidStatus) and error.response.status_code in (401, 403):
-            return f"{where} refused the connection with status {error.response.status_code}: set the API key in the variable that 'api_key_variable' names"
+            status = error.response.status_code
+            return f"{where} refused the connection with status {status}: set the API key in the variable that 'api_key_variable' names"
         if isinstance(error, ConnectionRefusedError):
             return f"{where}: nothing listens there; is the server running, and the port right?"
         if isinstance(error, ssl.SSLError):

@@ -10,7 +10,8 @@ An entry is ``"NAME: SOURCE"``. A > in NAME nests: ``images>cam_high`` is ``{"im
 from __future__ import annotations
 
 import re
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 

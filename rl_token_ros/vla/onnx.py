@@ -62,7 +62,8 @@ class OnnxBackend:
             raise ParameterError(f"'{self.path}' has outputs {', '.join(outputs)}; expected actions [1, H, A] and embeddings [1, M, D]")
         if outputs["actions"][-1] != len(settings.chunk_names):
             raise ParameterError(
-                f"parameters 'action_names' and 'gripper_names' have {len(settings.chunk_names)} names, but '{self.path}' gives {outputs['actions'][-1]} actions"
+                f"parameters 'action_names' and 'gripper_names' have {len(settings.chunk_names)} names, but '{self.path}' gives "
+                f"{outputs['actions'][-1]} actions"
             )
         metadata = self._session.get_modelmeta().custom_metadata_map
         for key, mine in (

@@ -19,6 +19,7 @@ from ament_index_python.packages import (  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from geometry_msgs.msg import PoseStamped  # noqa: E402
 from graph import ENVIRONMENT, Listener, quick_learner  # noqa: E402
+from launch import LaunchDescription, LaunchService  # noqa: E402
 from launch.actions import (  # noqa: E402
     DeclareLaunchArgument,
     IncludeLaunchDescription,
@@ -28,7 +29,6 @@ from launch.event_handlers import OnProcessExit  # noqa: E402
 from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
 from sensor_msgs.msg import PointCloud2  # noqa: E402
 
-from launch import LaunchDescription, LaunchService  # noqa: E402
 from rl_token_ros.launching.compositions import COMPOSITIONS  # noqa: E402
 from rl_token_ros.settings.files import config_file
 

@@ -112,7 +112,7 @@ def test_a_hand_by_keys_is_recorded_as_human_and_handed_back(graph, control, wor
     tty.press("t")
     graph.wait_for(lambda: "the arm may not move: enable it first" in tty.screen, "the refusal")
     enable(graph, control, tty)
-    graph.wait_for(lambda: operator.view.may_move(operator._now()), "the operator knows")
+    graph.wait_for(lambda: operator.screen.may_move(operator._now()), "the operator knows")
     tty.press("ct")
     graph.wait_for(lambda: "HUMAN (keys)" in tty.screen, "the human's hand")
     begin = world.position.copy()
@@ -134,7 +134,7 @@ def test_a_hand_by_keys_is_recorded_as_human_and_handed_back(graph, control, wor
 
 def test_the_joysticks_deadman_acts_while_held_and_silence_takes_it_off(graph, control, world, operator, tty):
     enable(graph, control, tty)
-    graph.wait_for(lambda: operator.view.may_move(operator._now()), "the operator knows")
+    graph.wait_for(lambda: operator.screen.may_move(operator._now()), "the operator knows")
     joy = world.create_publisher(Joy, "joy", 10)
     state = {"pressed": [], "axis": 0.0}
 
@@ -149,18 +149,18 @@ def test_the_joysticks_deadman_acts_while_held_and_silence_takes_it_off(graph, c
     begin = world.position.copy()
     graph.wait_for(lambda: control.controller.source == Source.HUMAN and world.position[1] < begin[1] - 0.002, "the arm moved")
     state.update(pressed=[])
-    graph.wait_for(lambda: not operator.hand.active and control.controller.source == Source.VLA, "handed back")
+    graph.wait_for(lambda: not operator.teleoperation.active and control.controller.source == Source.VLA, "handed back")
     state.update(pressed=[4], axis=0.0)
-    graph.wait_for(lambda: operator.hand.by == ["joy"], "taken over again")
+    graph.wait_for(lambda: operator.teleoperation.held_by == ["joy"], "taken over again")
     world.destroy_timer(timer)
-    graph.wait_for(lambda: not operator.hand.active, "the silence noticed")
-    assert "the joystick is silent: handed back" in operator.view.told
+    graph.wait_for(lambda: not operator.teleoperation.active, "the silence noticed")
+    assert "the joystick is silent: handed back" in operator.screen.told
     graph.wait_for(lambda: control.controller.source == Source.VLA, "the VLA again")
 
 
 def test_a_leader_arm_and_a_spacemouse(graph, control, world, operator, tty):
     enable(graph, control, tty)
-    graph.wait_for(lambda: operator.view.may_move(operator._now()), "the operator knows")
+    graph.wait_for(lambda: operator.screen.may_move(operator._now()), "the operator knows")
     twist = world.create_publisher(TwistStamped, "twist", 10)
     message = TwistStamped()
     message.twist.linear.z = 1.0
@@ -171,8 +171,8 @@ def test_a_leader_arm_and_a_spacemouse(graph, control, world, operator, tty):
         return world.position[2] > begin[2] + 0.002
 
     graph.wait_for(lifted, "lifted by the SpaceMouse")
-    assert operator.hand.by == ["twist"]
-    graph.wait_for(lambda: not operator.hand.active, "let go")  # it says no more
+    assert operator.teleoperation.held_by == ["twist"]
+    graph.wait_for(lambda: not operator.teleoperation.active, "let go")  # it says no more
 
     leader = world.create_publisher(JointState, "leader/joint_states", 10)
     at = {"x": 1.0}
@@ -181,9 +181,9 @@ def test_a_leader_arm_and_a_spacemouse(graph, control, world, operator, tty):
         leader.publish(JointState(name=["x", "y", "z"], position=[at["x"], 0.0, 0.0]))
 
     world.create_timer(0.02, lead)
-    graph.wait_for(lambda: operator.hand._leader is not None, "the leader heard")
+    graph.wait_for(lambda: operator.teleoperation._leader is not None, "the leader heard")
     tty.press("t")
-    graph.wait_for(lambda: operator.hand.by == ["keys"], "taken over")
+    graph.wait_for(lambda: operator.teleoperation.held_by == ["keys"], "taken over")
     graph.wait_for(lambda: control.controller.source == Source.HUMAN, "the human acts")
     begin = world.position.copy()
     at["x"] = 1.02

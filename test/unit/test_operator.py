@@ -19,7 +19,7 @@ from rl_token_ros.operator.devices import (
     beyond,
     keys,
 )
-from rl_token_ros.operator.screen import Tick, View
+from rl_token_ros.operator.screen import Screen, Tick
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.operator import REQUESTS, Operator
 
@@ -32,7 +32,7 @@ def operator(**changes) -> Operator:
 
 
 def twist(**parts: float) -> SimpleNamespace:
-    values = {name: 0.0 for name in ("x", "y", "z")}
+    values = dict.fromkeys(("x", "y", "z"), 0.0)
     linear = SimpleNamespace(**{**values, **{name: value for name, value in parts.items() if name in values}})
     return SimpleNamespace(linear=linear, angular=SimpleNamespace(**{**values, "z": parts.get("yaw", 0.0)}))
 
@@ -176,16 +176,16 @@ def row(now_ns: int, **changes) -> Tick:
     return still._replace(**changes)
 
 
-def shown(view: View, now_ns: int) -> str:
-    return "\n".join(view.lines(now_ns))
+def shown(screen: Screen, now_ns: int) -> str:
+    return "\n".join(screen.lines(now_ns))
 
 
 def test_it_says_when_control_node_is_not_heard():
-    view = View()
-    assert "NOT HEARD: no ticks from /left/control_node" in "\n".join(view.lines(0, "/left/control_node"))
-    view.ticked(row(SECOND), SECOND)
-    assert "ENABLED" in shown(view, SECOND + SECOND // 2) and view.may_move(SECOND + SECOND // 2)
-    assert "NOT HEARD" in shown(view, 3 * SECOND) and not view.may_move(3 * SECOND)
+    screen = Screen()
+    assert "NOT HEARD: no ticks from /left/control_node" in "\n".join(screen.lines(0, "/left/control_node"))
+    screen.ticked(row(SECOND), SECOND)
+    assert "ENABLED" in shown(screen, SECOND + SECOND // 2) and screen.may_move(SECOND + SECOND // 2)
+    assert "NOT HEARD" in shown(screen, 3 * SECOND) and not screen.may_move(3 * SECOND)
 
 
 @pytest.mark.parametrize(
@@ -202,42 +202,42 @@ def test_it_says_when_control_node_is_not_heard():
     ],
 )
 def test_it_says_what_the_robot_does(state, message, says):
-    view = View(message=message, mode="actor", episode_time_limit=20.0)
-    view.ticked(row(SECOND, **state), SECOND)
-    assert says in shown(view, SECOND)
+    screen = Screen(message=message, mode="actor", episode_time_limit=20.0)
+    screen.ticked(row(SECOND, **state), SECOND)
+    assert says in shown(screen, SECOND)
 
 
 def test_the_ladder_tells_a_fresh_chunk_from_the_rest_of_an_old_one():
-    view = View()
+    screen = Screen()
     period, chunk = SECOND // 50, SECOND
     for tick in range(100):
         now = SECOND + tick * period
         if tick % 5 == 0:
             chunk = now - 2 * period  # every five ticks, of two ticks before
-        view.ticked(row(now, chunk_ns=chunk), now)
-        assert view.ladder().startswith("1 fresh chunk")
+        screen.ticked(row(now, chunk_ns=chunk), now)
+        assert screen.ladder(screen.row).startswith("1 fresh chunk")
     levels = []
     for tick in range(100, 115):
-        view.ticked(row(SECOND + tick * period, chunk_ns=chunk), SECOND)
-        levels.append(view.ladder()[0])
+        screen.ticked(row(SECOND + tick * period, chunk_ns=chunk), SECOND)
+        levels.append(screen.ladder(screen.row)[0])
     assert levels[0] == "1" and levels[-1] == "2" and levels == sorted(levels)
 
 
 def test_the_success_rate_leaves_out_what_was_discarded():
-    view = View()
-    view.ticked(row(SECOND), SECOND)
-    assert "none yet; none judged yet" in shown(view, SECOND)
+    screen = Screen()
+    screen.ticked(row(SECOND), SECOND)
+    assert "none yet; none judged yet" in shown(screen, SECOND)
     for code in (Ended.SUCCESS, Ended.FAILURE, Ended.ABORTED, Ended.TIME_LIMIT, Ended.SUCCESS):
-        view.ended(code)
-    assert "success; 2 of the last 4 succeeded (50 %)" in shown(view, SECOND)
-    view.ended(Ended.ABORTED)
-    assert "aborted; 2 of the last 4" in shown(view, SECOND)
+        screen.ended(code)
+    assert "success; 2 of the last 4 succeeded (50 %)" in shown(screen, SECOND)
+    screen.ended(Ended.ABORTED)
+    assert "aborted; 2 of the last 4" in shown(screen, SECOND)
 
 
 def test_answers_are_shown_newest_last_and_repeats_once():
-    view = View()
+    screen = Screen()
     for text in ("one", "two", "two", "three", "four", "five"):
-        view.tell(text)
-    assert list(view.told) == ["two", "three", "four", "five"]
-    height = len(View().lines(0))
-    assert len(view.lines(0)) == height  # the screen does not jump
+        screen.tell(text)
+    assert list(screen.told) == ["two", "three", "four", "five"]
+    height = len(Screen().lines(0))
+    assert len(screen.lines(0)) == height  # the screen does not jump

@@ -13,8 +13,6 @@ import yaml
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxruntime")
 
-from study import scripted
-
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.policy.actor_weights import fingerprint  # noqa: E402
 from rl_token_ros.settings import node_settings
@@ -24,6 +22,7 @@ from rl_token_ros.sim import demonstrator, peg  # noqa: E402
 from rl_token_ros.sim.rollout import roll_out  # noqa: E402
 from rl_token_ros.sim.simulation import Simulation  # noqa: E402
 from rl_token_ros.system.onnx_session import session  # noqa: E402
+from study import scripted
 
 PERIOD = 0.02
 LEAD = np.array([0.002, 0.002, 0.002, 0.02])  # m and rad

@@ -10,9 +10,6 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("torch")
 
-from study import scripted, study
-from study.variants import VARIANTS, pooled, projected  # noqa: E402
-
 from rl_token_ros.evaluation.scores import ScoredEpisode  # noqa: E402
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.learning.learner import Learner  # noqa: E402
@@ -22,6 +19,8 @@ from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file  # noqa: E402
 from rl_token_ros.sim import training  # noqa: E402
 from rl_token_ros.sim.training import best_of_run, train  # noqa: E402
+from study import scripted, study
+from study.variants import VARIANTS, pooled, projected  # noqa: E402
 
 CONFIG = config_file("sim")
 FAST = {"sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0, "hole_range": 0.0}}

@@ -10,7 +10,7 @@ from small_robot import CHUNK, HOME, HORIZON, STEP
 from rl_token_ros.control.chunk import Chunk
 from rl_token_ros.control.controller import Controller
 from rl_token_ros.interfaces.codes import Source
-from rl_token_ros.operator.teleoperation import Hand
+from rl_token_ros.operator.teleoperation import Teleoperation
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.operator import Operator
@@ -27,7 +27,7 @@ class Bench:
         self.settings = small_robot.settings(action_type=action_type, mode=mode)
         self.controller = Controller(self.settings, ResidualActor(small_robot.TOKEN, 9, CHUNK, 3, layers=2))
         self.controller.actor.weights = small_robot.make_weights(5, residual=0.5)
-        self.hand = Hand(parameters.build(Operator, small_robot.shared(action_type=action_type, **of_operator)))
+        self.hand = Teleoperation(parameters.build(Operator, small_robot.shared(action_type=action_type, **of_operator)))
         self.now, self.position = 1_000 * SECOND, HOME.copy()
         self.leader: np.ndarray | None = None
         self.deflection: dict[str, np.ndarray] = {}
@@ -229,7 +229,7 @@ def test_two_devices_hold_it_until_both_let_go():
 
 
 def test_leaders_have_names_signs_and_grippers():
-    hand = Hand(
+    hand = Teleoperation(
         parameters.build(
             Operator,
             small_robot.shared(
