@@ -59,5 +59,6 @@ def control_of(settings: dict, **changes: Any) -> Control:
     Raises:
         ParameterError: a value that this version does not take.
     """
-    values = {**settings["parameters"], "vla_model": "", "vla_sha256": settings.get("vla_sha256", ""), **changes}
+    then = {parameters.RENAMED.get(name, name): value for name, value in settings["parameters"].items()}  # a bag of before is run again
+    values = {**then, "vla_model": "", "vla_sha256": settings.get("vla_sha256", ""), **changes}
     return parameters.build(Control, values)

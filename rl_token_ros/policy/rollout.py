@@ -1,6 +1,6 @@
 """Which actor weights act, and how much of the residual is theirs: ramps, rollbacks, and returning by itself to the last good ones.
 
-A new version takes over from the one before it over `authority_ramp` seconds of acting: its share of the residual grows from 0 to 1, while
+A new version takes over from the one before it over `rollout_ramp` seconds of acting: its share of the residual grows from 0 to 1, while
 newer versions wait, the newest of them only. Time is counted in control steps, so that the same inputs give the same commands.
 """
 
@@ -78,7 +78,7 @@ class Rollout:
         self.actor = actor
         self.reverts = 0
         self.last_revert = ""
-        self._ramp = round(settings.authority_ramp * settings.control_rate)
+        self._ramp = round(settings.rollout_ramp * settings.control_rate)
         self._hold = round(settings.rollback_seconds * settings.control_rate)
         self._automatic = settings.auto_revert
         self._steps = self._ramp  # of acting since the current weights began to take over

@@ -88,7 +88,7 @@ class Control(Robot):
         "", "File of train_phase that begins the critical phase by itself, where the operator did; empty: only the operator or the robot begins it."
     )
     episode_time_limit: float = parameter(20.0, "Length of a critical phase after which it ends.", unit="s", low=0.1, high=3600.0)
-    authority_ramp: float = parameter(
+    rollout_ramp: float = parameter(
         1.0, "Time of acting over which a new version of the weights takes over from the one before; 0: at once.", unit="s", low=0.0, high=60.0
     )
     weights_change_limit: float = parameter(

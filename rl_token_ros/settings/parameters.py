@@ -29,6 +29,7 @@ TYPES = {
 
 # What a parameter was called before -> what it is called now. An old name is refused, not taken: a file says what it means.
 RENAMED = {
+    "authority_ramp": "rollout_ramp",
     "residual_knots": "temporal_basis_size",
     "return_share": "monte_carlo_mix",
     "beta_start": "bc_weight_start",

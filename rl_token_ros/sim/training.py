@@ -128,7 +128,7 @@ def evaluate(
     merged = {
         **given,
         "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
-        "control_node": {"authority_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
+        "control_node": {"rollout_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
     }
     loop = variant.loop(parameter_file, merged)
     if blob:

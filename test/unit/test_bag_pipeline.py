@@ -93,7 +93,7 @@ class Run:
         self.random = np.random.default_rng(seed)
         self.pushes = pushes
         settings = small_robot.settings(
-            token_encoder=str(models["encoder"]), mode="actor", exploration_sigma=0.5, replan_interval=2, authority_ramp=0.5, rollback_seconds=0.3,
+            token_encoder=str(models["encoder"]), mode="actor", exploration_sigma=0.5, replan_interval=2, rollout_ramp=0.5, rollback_seconds=0.3,
             state_timeout=0.1, chunk_timeout=0.3, hold_timeout=0.3, episode_time_limit=3.0, weights_change_limit=2.0, **changes,
         )  # fmt: skip
         self.pipeline = Pipeline(settings, lambda error: None)
@@ -423,3 +423,9 @@ def test_a_row_comes_back_as_it_was_packed():
     assert (row.seq, row.event, row.now_ns, row.inputs["intervention"], "vla/reference" in row.inputs) == (7, 0, 3 * 10**9 + 4, 6 * 10**9, False)
     assert (row.command.tolist(), row.velocity.tolist(), row.gripper.tolist()) == values[-3:]
     assert layout.differing(layout.pack(values, state), layout.pack((*values[:-1], [0.8]), state)) == ["gripper"]
+
+
+def test_parameters_that_have_another_name_since_count_in_a_bag_of_before():
+    values = dataclasses.asdict(small_robot.settings(rollout_ramp=0.25))
+    values["authority_ramp"] = values.pop("rollout_ramp")
+    assert control_of({"parameters": values}).rollout_ramp == 0.25

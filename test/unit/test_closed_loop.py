@@ -27,7 +27,7 @@ from rl_token_ros.sim.closed_loop import ClosedLoop  # noqa: E402
 
 FAST = {
     "sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0, "hole_range": 0.0, "reset_time": 1.0},
-    "control_node": {"episode_time_limit": 1.0, "authority_ramp": 0.1},
+    "control_node": {"episode_time_limit": 1.0, "rollout_ramp": 0.1},
 }
 
 

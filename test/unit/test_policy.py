@@ -29,7 +29,7 @@ windows = st.floats(-1.0, 1.0).map(lambda value: value * np.linspace(0.0, 1.0, C
 def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(outputs, sigma, correlation, interval, ramp, seen):
     """For any weights, also not finite ones and while one version takes over from another; the noise is within the bound too."""
     ACTOR.weights = None
-    rollout = Rollout(ACTOR, small_robot.settings(authority_ramp=ramp))
+    rollout = Rollout(ACTOR, small_robot.settings(rollout_ramp=ramp))
     policy = ResidualPolicy(rollout, SCALE, sigma, correlation, interval, seed=1)
     limiter = SafetyFilter(LIMITS, 0.02)
     limiter.seed(HOME)

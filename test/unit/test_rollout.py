@@ -21,7 +21,7 @@ class Trial:
 
     def __init__(self, **changes) -> None:
         self.actor = ResidualActor(small_robot.TOKEN, 9, small_robot.CHUNK, 3, layers=2)
-        settings = small_robot.settings(**{"authority_ramp": RAMP * 0.02, "rollback_seconds": 1.0, **changes})
+        settings = small_robot.settings(**{"rollout_ramp": RAMP * 0.02, "rollback_seconds": 1.0, **changes})
         self.rollout = Rollout(self.actor, settings)
 
     def act(self, ticks: int = 1, clipped: int = 0) -> list[float]:
@@ -100,7 +100,7 @@ def test_between_episodes_nobody_waits(trial):
 
 
 def test_without_a_ramp_weights_act_at_once():
-    trial = Trial(authority_ramp=0.0)
+    trial = Trial(rollout_ramp=0.0)
     trial.offer(1, 0.5)
     np.testing.assert_allclose(trial.act(2), 0.5, atol=1e-6)
 
@@ -188,7 +188,7 @@ def test_failures_that_jump_return_to_weights_that_were_good(trial, random):
 @pytest.mark.parametrize("success", [0.0, 0.02, 0.4, 0.6, 0.9, 1.0])
 @pytest.mark.slow
 def test_ordinary_practice_of_any_success_rate_is_left_alone(success, seed):
-    trial = Trial(authority_ramp=0.0)
+    trial = Trial(rollout_ramp=0.0)
     practised(trial, np.random.default_rng(seed), 400, success)
     assert trial.rollout.reverts == 0
 

@@ -41,7 +41,7 @@ def test_parameters_of_every_arm_are_accepted(name):
 @pytest.mark.slow
 def test_arms_of_other_shape_or_code_act_and_learn(name):
     variant = VARIANTS[name]
-    overrides = {**FAST, "learner_node": SOON, "control_node": {"episode_time_limit": 1.5, "authority_ramp": 0.0}}
+    overrides = {**FAST, "learner_node": SOON, "control_node": {"episode_time_limit": 1.5, "rollout_ramp": 0.0}}
     done = train(CONFIG, 0, 17.0, overrides, variant=variant)
     acting = [episode for episode in done.episodes if episode.practised]
     assert acting and done.stats["updates"] > 20
