@@ -120,7 +120,7 @@ class View:
         return self.heard(now_ns) and self.row.enabled and not self.row.stopped
 
     def ladder(self) -> str:
-        """The level of the degrade ladder, docs/architecture.md."""
+        """The level of the degrade ladder, DESIGN.md section 4."""
         row = self.row
         if row.stopped:
             return "4 latched stop"
