@@ -42,7 +42,7 @@ def on_signal() -> Callable[[], bool]:
 def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
     """Run a node until SIGINT or SIGTERM; returns the exit status.
 
-    rclpy's own signal handlers are off: with them the context is dead before a last command could be sent (PLATFORM.md).
+    rclpy's own signal handlers are off: with them the context is dead before a last command could be sent (docs/architecture.md).
     A node may have ``close()``, which is called while publishing still works.
     """
     memory.keep()

@@ -1,6 +1,6 @@
 """The residual actor at control rate: onnxruntime, one thread, weights as graph inputs.
 
-Weights are inputs rather than constants because creating a session holds the GIL for milliseconds (PLATFORM.md), while handing
+Weights are inputs rather than constants because creating a session holds the GIL for milliseconds (docs/architecture.md), while handing
 over other arrays costs nothing: a push is copied aside, tried out, and made current by one assignment between two ticks.
 """
 

@@ -1,7 +1,7 @@
 """Actor weights on the wire and on disk: one safetensors blob with metadata that says what they were made for.
 
 No pickle anywhere. A receiver lets weights in only after :func:`decode` (format, shapes, finite) and :func:`refuse_mismatch`
-(names, order, fingerprints): a token, VLA, normalisation and actor from different models degrade silently (METHOD.md, pitfall 10).
+(names, order, fingerprints): a token, VLA, normalisation and actor from different models degrade silently (docs/method.md, pitfall 10).
 """
 
 from __future__ import annotations

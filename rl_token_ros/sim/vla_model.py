@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from rl_token_ros.rl_token.network import Block
+from rl_token_ros.rl_token.transformer import Block
 
 EMBEDDING = 128  # D
 PATCHES = 7  # per side and camera; M = 2 * 49

@@ -2,7 +2,7 @@
 
 Two files are understood: LeRobot's ``meta/stats.json`` (entries ``observation.state`` and ``action``) and openpi's ``norm_stats.json``
 (``norm_stats``: ``state`` and ``actions``). openpi's own server normalises by itself and wants none of this.
-Nothing is clipped: z-scores of good actions reach 2 to 5 (METHOD.md, pitfall 4).
+Nothing is clipped: z-scores of good actions reach 2 to 5 (docs/method.md, pitfall 4).
 """
 
 from __future__ import annotations

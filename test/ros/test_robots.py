@@ -220,7 +220,7 @@ def test_poses_of_a_tool_in_absolute_coordinates(graph, tmp_path, robot):
 
 
 def test_a_server_that_is_late_and_dies_never_stops_the_control_loop_nor_moves_the_arm_on_old_chunks(graph, tmp_path):
-    """The ladder of DESIGN.md section 4 from the network's end: fresh, rest of the chunk, hold; and on again."""
+    """The ladder of docs/architecture.md from the network's end: fresh, rest of the chunk, hold; and on again."""
     values, control, vla = groups("ur5e", tmp_path)
     values["control_node"] |= {"chunk_timeout": 3.0, "hold_timeout": 3600.0}
     values["vla_node"] |= {"query_timeout": 5.0}

@@ -53,3 +53,13 @@ def test_parameters_that_are_written_exist(page):
     for block in re.findall(r"```yaml\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL):
         for name in re.findall(r"(?m)^\s*([a-z]\w*):", block):
             assert name in known, name
+
+
+@pytest.mark.parametrize("page", ["architecture", "method"])
+def test_paths_exist(page):
+    """What stands in backticks and names a file or folder of the repository."""
+    found = re.findall(r"`([\w.]+(?:/[\w.]+)*(?:/|\.py))`", (DOCS / f"{page}.md").read_text())
+    paths = [path for path in found if "/" in path or path == "setup.py"]
+    assert len(paths) > 20
+    missing = [path for path in paths if not (DOCS.parent / path).exists()]
+    assert not missing, f"docs/{page}.md names what is not there: {', '.join(missing)}"
