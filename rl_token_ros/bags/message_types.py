@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -31,7 +32,7 @@ def known() -> Typestore:
     return get_typestore(Stores.LATEST)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def definition(name: str) -> tuple[str, str]:
     """Text of the definition of a type such as ``sensor_msgs/msg/Image``, dependencies included, and its RIHS01 hash.
 

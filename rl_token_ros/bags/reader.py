@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import sqlite3
 import struct
-import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, Iterator, NamedTuple
+from typing import NamedTuple
 
 import yaml
 import zstandard
 from mcap.data_stream import ReadDataStream
-from mcap.exceptions import (
-    EndOfFile,
-    InvalidMagic,
-    McapError,
-    RecordLengthLimitExceeded,
-)
+from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, Message, Schema
 from mcap.stream_reader import get_chunk_data_stream
 
+from rl_token_ros.bags import mcap_records, sqlite_file
+from rl_token_ros.bags.mcap_records import RECORD_HEAD
+from rl_token_ros.bags.sqlite_file import SqliteFile
+
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
-RECORD_HEAD = struct.Struct("<BQ")  # opcode, length
 MESSAGE_HEAD = struct.Struct("<H4xQ")  # channel, log time; between them the sequence
 MESSAGE_HEAD_BYTES = 22  # with the publish time
-MAGIC = b"\x89MCAP0\r\n"
-LARGEST_RECORD = 1 << 30  # a length beyond it is a broken file's
 # What the libraries raise for files that are cut off or overwritten.
 DAMAGE = (McapError, struct.error, ValueError, EOFError, RuntimeError, MemoryError, OSError, zstandard.ZstdError, sqlite3.Error)
 
@@ -105,7 +101,7 @@ class Bag:
         self.size = sum(file.stat().st_size for file in self.files)
         self.position = 0
         self.topics: dict[str, Topic] = {}
-        self._unpacked: dict[Path, Any] = {}  # temporary files
+        self._databases: dict[Path, SqliteFile] = {}
         self._channels: dict[str, list[Channel]] = {}  # of files with an index: of use when their first chunk is damaged
         for file in self.files:
             self._find_topics(file)
@@ -165,7 +161,7 @@ class Bag:
     def _find_topics(self, file: Path) -> None:
         if ".db3" in file.suffixes:
             try:
-                with self._database(file) as database:
+                with self._database(file).opened() as database:
                     self._sqlite_topics(database)
             except (sqlite3.Error, zstandard.ZstdError, OSError) as error:
                 self._problem(f"'{file.name}' is damaged: {error}")
@@ -218,7 +214,7 @@ class Bag:
         names = {c.id: c.topic for c in self._channels.get(file.name, ()) if wanted is None or c.topic in wanted}
         with open(file, "rb") as raw:
             stream = zstandard.ZstdDecompressor().stream_reader(raw) if file.suffix == ".zstd" else raw
-            records = _mcap_records(stream)
+            records = mcap_records.records(stream)
             while True:
                 try:
                     record = next(records, None)
@@ -270,83 +266,28 @@ class Bag:
 
     # --- sqlite3 ------------------------------------------------------------------------------------------------------
 
-    def _database(self, file: Path) -> _database:
-        """A database, unpacked once where it was compressed: SQLite must be able to seek."""
-        if file.suffix == ".zstd" and file not in self._unpacked:
-            self._unpacked[file] = unpacked = tempfile.NamedTemporaryFile(prefix="rl_token_", suffix=".db3")
-            with open(file, "rb") as packed:
-                zstandard.ZstdDecompressor().copy_stream(packed, unpacked)
-            unpacked.flush()
-        return _database(Path(self._unpacked[file].name) if file in self._unpacked else file)
+    def _database(self, file: Path) -> SqliteFile:
+        return self._databases.setdefault(file, SqliteFile(file))
 
     def _sqlite_topics(self, database: sqlite3.Connection) -> dict[int, str]:
-        definitions = {}
-        try:
-            rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
-            definitions = {kind: (text, encoding) for kind, encoding, text in rows}
-        except sqlite3.Error:
-            pass  # before Iron there were none
+        """Names of the topics by number; those that are not cdr are left out."""
         names = {}
-        for number, name, kind, encoding, qos in database.execute("SELECT id, name, type, serialization_format, offered_qos_profiles FROM topics"):
-            if encoding != "cdr":
-                self._problem(f"'{name}' is encoded as '{encoding}', not as cdr; it is left out")
+        for row in sqlite_file.topics(database):
+            if row.serialization != "cdr":
+                self._problem(f"'{row.name}' is encoded as '{row.serialization}', not as cdr; it is left out")
                 continue
-            names[number] = name
-            self.topics.setdefault(name, Topic(name, kind, *definitions.get(kind, ("", "")), qos or ""))
+            names[row.number] = row.name
+            self.topics.setdefault(row.name, Topic(row.name, row.type, row.definition, row.encoding, row.qos))
         return names
 
     def _read_sqlite(self, file: Path, before: int, wanted: set[str] | None) -> Iterator[Record]:
         size = file.stat().st_size
-        with self._database(file) as database:
-            names = self._sqlite_topics(database)
-            names = {number: name for number, name in names.items() if wanted is None or name in wanted}
-            last = database.execute("SELECT max(id) FROM messages").fetchone()[0] or 1
-            some = ",".join(map(str, names)) or "-1"
-            for number, topic, stamp, data in database.execute(
-                f"SELECT id, topic_id, timestamp, data FROM messages WHERE topic_id IN ({some}) ORDER BY id"
-            ):
+        with self._database(file).opened() as database:
+            names = {number: name for number, name in self._sqlite_topics(database).items() if wanted is None or name in wanted}
+            last = sqlite_file.last_message(database)
+            for number, topic, stamp, data in sqlite_file.messages(database, names):
                 self.position = before + size * number // last
                 yield Record(names[topic], stamp, zstandard.ZstdDecompressor().decompress(data) if self._compression else data)
-
-
-class _database:
-    """A connection that reads only, as a context manager (that of sqlite3 does not close)."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection = sqlite3.connect(f"{self._file.resolve().as_uri()}?mode=ro", uri=True)
-        return self._connection
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.close()
-
-
-def _mcap_records(stream: IO[bytes]) -> Iterator[Chunk | Message | Schema | Channel]:
-    """The records of a file that hold messages or say what they are; the indexes between them, an entry per message, are passed over.
-
-    Raises:
-        McapError: this is no MCAP, or it ends before its end.
-    """
-    if (magic := stream.read(len(MAGIC))) != MAGIC:
-        raise InvalidMagic(magic) if len(magic) == len(MAGIC) else EndOfFile("it ends before its first record")
-    while True:
-        head = stream.read(RECORD_HEAD.size)
-        kind, size = RECORD_HEAD.unpack(head) if len(head) == RECORD_HEAD.size else (0, 0)
-        if size > LARGEST_RECORD:
-            raise RecordLengthLimitExceeded(kind, size, LARGEST_RECORD)
-        if kind == Opcode.FOOTER:
-            size += len(MAGIC)
-        body = stream.read(size)
-        if not kind or len(body) < size:
-            raise EndOfFile("it ends within a record")
-        if kind == Opcode.FOOTER:
-            return
-        if kind == Opcode.MESSAGE:
-            yield Message.read(ReadDataStream(BytesIO(body)), size)
-        elif kind in (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL):
-            yield {Opcode.CHUNK: Chunk, Opcode.SCHEMA: Schema, Opcode.CHANNEL: Channel}[kind].read(ReadDataStream(BytesIO(body)))
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,8 @@ import queue
 import shutil
 import threading
 import time
-from typing import Callable, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from rl_token_ros.bags.writer import BagWriter
 
@@ -114,7 +115,8 @@ class Recorder:
     def _watch_space(self) -> None:
         free = shutil.disk_usage(self._writer.folder).free
         if free < self._free_bytes:
-            self._pause(f"only {free / 1e9:.2f} GB are free below '{os.path.abspath(self._writer.folder)}'; free_space is {self._free_bytes / 1e9:.2f} GB")
+            where, least = os.path.abspath(self._writer.folder), self._free_bytes / 1e9
+            self._pause(f"only {free / 1e9:.2f} GB are free below '{where}'; free_space is {least:.2f} GB")
 
     def _pause(self, why: str) -> None:
         if self.state != why:

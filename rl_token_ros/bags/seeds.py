@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 
@@ -37,16 +37,18 @@ class Seed:
     """
 
     def __init__(self, path: str, settings: Learner, dtype: np.dtype, identity: Identity) -> None:
-        self.path, self.steps, self.problems = path, 0, []
+        self.path, self.steps = path, 0
+        self.problems: list[str] = []
         self._dtype = dtype
         try:
             self._bag = open_bag(Path(path).expanduser())
         except BagError as error:
             raise self._refusal(error) from None
         names = Names(self._bag.topics)
-        self._topic = names.find("replay")
-        if self._topic is None:
+        topic = names.find("replay")
+        if topic is None:
             raise self._refusal(names.missing("replay"))
+        self._topic = topic
         if (told := names.find(SETTINGS)) is not None:
             decode = message_types.decoder(told.type, told.definition, told.encoding)
             for record in self._bag.read({told.name}):
@@ -68,7 +70,10 @@ class Seed:
         for name in ("encoder_sha256", "vla_sha256"):
             theirs, mine = told.get(name, ""), getattr(identity, name)
             if theirs and mine and theirs != mine:
-                raise self._refusal(f"it was recorded with another {name.split('_')[0]} (SHA-256 {theirs[:12]}..., this learner's is {mine[:12]}...); leave the bag out")
+                what = name.split("_")[0]
+                raise self._refusal(
+                    f"it was recorded with another {what} (SHA-256 {theirs[:12]}..., this learner's is {mine[:12]}...); leave the bag out"
+                )
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, bytes]]:
         """Rows [n] with the message, CDR, that held them.

@@ -6,11 +6,13 @@ What was written before a :meth:`BagWriter.sync` survives the end of the machine
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import yaml
 from mcap.writer import CompressionType, Writer
@@ -50,6 +52,14 @@ class _Split:
     counts: Counter[str] = field(default_factory=Counter)  # by topic, as far as this writer wrote them
 
 
+@dataclass
+class _Open:
+    """The file that is being written."""
+
+    file: BinaryIO
+    writer: Writer
+
+
 class BagWriter:
     """One bag, a folder. Not for several threads at once.
 
@@ -76,13 +86,12 @@ class BagWriter:
         self._counts: Counter[str] = Counter()  # messages by topic
         self.folder.mkdir(parents=True, exist_ok=True)
         self._splits = self._known_splits()
-        self._writer: Writer | None = None
-        self._file = None
+        self._open: _Open | None = None
         self._channels: dict[str, int] = {}
 
     @property
-    def bytes(self) -> int:
-        """Size of all files on the disk."""
+    def size(self) -> int:
+        """Bytes of all files on the disk."""
         return sum(path.stat().st_size for path in self._files())
 
     def add_topic(self, topic: str, type_name: str, qos_text: str = "") -> None:
@@ -102,14 +111,13 @@ class BagWriter:
             OSError: the disk is full or gone; this message and those since the last :meth:`sync` may be lost.
         """
         try:
-            if self._writer is not None and self.split_bytes and self._file.tell() >= self.split_bytes:
-                self._finish()
-            if self._writer is None:
-                self._begin()
+            if self._open is not None and self.split_bytes and self._open.file.tell() >= self.split_bytes:
+                self._finish(self._open)
+            writer = (self._open or self._begin()).writer
             channel = self._channels.get(topic)
             if channel is None:
-                channel = self._channels[topic] = self._register(topic, type_name)
-            self._writer.add_message(channel, stamp_ns, cdr, stamp_ns)
+                channel = self._channels[topic] = self._register(writer, topic, type_name)
+            writer.add_message(channel, stamp_ns, cdr, stamp_ns)
         except OSError:
             self._abandon()
             raise
@@ -127,20 +135,20 @@ class BagWriter:
         Raises:
             OSError: it could not be written.
         """
-        if self._writer is None:
+        if self._open is None:
             return
         try:
-            self._writer.flush()
-            os.fsync(self._file.fileno())
+            self._open.writer.flush()
+            os.fsync(self._open.file.fileno())
         except OSError:
             self._abandon()
             raise
 
     def close(self) -> None:
         """Write indexes and metadata."""
-        if self._writer is not None:
+        if self._open is not None:
             try:
-                self._finish()
+                self._finish(self._open)
             except OSError:
                 self._abandon()
                 raise
@@ -172,45 +180,44 @@ class BagWriter:
             pass  # no metadata, or not ours: they are written anew
         return list(splits.values())
 
-    def _begin(self) -> None:
+    def _begin(self) -> _Open:
         number = 1 + max((_number(Path(split.name)) for split in self._splits), default=-1)
         path = self.folder / f"{self.folder.name}_{number}.mcap"
-        self._file = open(path, "xb")
+        file = open(path, "xb")
         self._splits.append(_Split(path.name))
-        self._writer = Writer(self._file, chunk_size=CHUNK_BYTES, compression=self._compression)
+        self._open = begun = _Open(file, Writer(file, chunk_size=CHUNK_BYTES, compression=self._compression))
         self._channels.clear()
-        self._writer.start(profile="ros2", library="rl_token_ros")
+        begun.writer.start(profile="ros2", library="rl_token_ros")
         self._write_metadata()
         self._delete_oldest()
+        return begun
 
-    def _register(self, topic: str, type_name: str) -> int:
+    def _register(self, writer: Writer, topic: str, type_name: str) -> int:
         qos_text = self._qos.setdefault(topic, (type_name, qos()))[1]
         try:
             text, digest = message_types.definition(type_name)
         except message_types.TypeUnknown:
             text, digest = "", ""  # the messages are kept; who has the type can read them
-        schema = self._writer.register_schema(type_name, "ros2msg" if text else "", text.encode())
-        return self._writer.register_channel(topic, "cdr", schema, {"offered_qos_profiles": qos_text, "topic_type_hash": digest})
+        schema = writer.register_schema(type_name, "ros2msg" if text else "", text.encode())
+        return writer.register_channel(topic, "cdr", schema, {"offered_qos_profiles": qos_text, "topic_type_hash": digest})
 
-    def _finish(self) -> None:
-        self._writer.finish()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._writer = self._file = None
+    def _finish(self, ended: _Open) -> None:
+        ended.writer.finish()
+        ended.file.flush()
+        os.fsync(ended.file.fileno())
+        ended.file.close()
+        self._open = None
         self._write_metadata()
 
     def _abandon(self) -> None:
         """Leave a file that could not be written to."""
-        file, self._writer, self._file = self._file, None, None
-        if file is not None:
-            try:
-                file.close()
-            except OSError:
-                pass
+        left, self._open = self._open, None
+        if left is not None:
+            with contextlib.suppress(OSError):
+                left.file.close()
 
     def _delete_oldest(self) -> None:
-        while self.limit_bytes and len(self._splits) > 1 and self.bytes > self.limit_bytes - self.split_bytes:
+        while self.limit_bytes and len(self._splits) > 1 and self.size > self.limit_bytes - self.split_bytes:
             oldest = self._splits.pop(0)
             self._counts -= oldest.counts
             (self.folder / oldest.name).unlink(missing_ok=True)

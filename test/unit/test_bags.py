@@ -107,7 +107,7 @@ def test_after_a_full_disk_it_goes_on_in_another_file(tmp_path):
     writer.write("/outcome", BOOL, 1, TRUE)
     writer.sync()
     full = open("/dev/full", "wb")  # a disk without a byte left
-    os.dup2(full.fileno(), writer._file.fileno())
+    os.dup2(full.fileno(), writer._open.file.fileno())
     writer.write("/outcome", BOOL, 2, TRUE)
     with pytest.raises(OSError):
         writer.sync()
