@@ -215,14 +215,14 @@ class _Run:
         ticks = names.find(TICKS)
         self._untraced_because = f"the bag has no '{TICKS}'" if ticks is None else _unreadable(bag, ticks)
         self.traced = not self._untraced_because
-        self._pipeline = self._make(told)
-        self._needed = measurements.topics(self._pipeline.controller.needed)
+        pipeline = self._make(told)
+        self._needed = measurements.topics(pipeline.controller.needed)
         inputs = [topic for topic in tick_record.INPUTS if topic not in measurements.TYPES or topic in self._needed] + ["actor/weights"]
         wanted = (*inputs, TICKS, SETTINGS) if self.traced else (*inputs, "critical_phase", "outcome", "task")
         self._topics: dict[str, Topic] = {ours: topic for ours in wanted if (topic := names.find(ours)) is not None}
         command = names.find("command", COMMAND_TYPES[control.command_interface])
         replay = names.find("replay")
-        self._wire = self._transitions = None
+        self._wire: Wire | None = None
         self._apart: dict[str, Any] = {}  # topics that only comparisons take
         if command is not None:
             if self.traced:
@@ -230,14 +230,12 @@ class _Run:
                 self._apart[command.name] = self._wire
             else:
                 self._topics["command"] = command
-        dtype = self._pipeline.controller.row_dtype
+        dtype = pipeline.controller.row_dtype
         decode = message_types.decoder(replay.type, replay.definition, replay.encoding) if replay is not None else None
         self._transitions = Transitions(dtype, decode)
         if replay is not None:
             self._apart[replay.name] = self._transitions
-        self._replayer = self._traced() if self.traced else self._untraced()
-        if self.traced:
-            self._pipeline = None
+        self._resimulator = self._traced() if self.traced else self._untraced(pipeline)
 
     def _make(self, told: dict, layout: Layout | None = None) -> ResumablePipeline:
         pipeline = ResumablePipeline(control_of(told, **_changes(self._options)), self._refuse, layout)
@@ -254,7 +252,7 @@ class _Run:
         fallback = self._told if self._told.get("of_file") else None
         return Resimulator(self._topics, self._make, self._others, self._refuse, fallback)
 
-    def _untraced(self) -> ResimulatorWithoutTicks:
+    def _untraced(self, pipeline: ResumablePipeline) -> ResimulatorWithoutTicks:
         absent = [self._names.missing(topic) for topic in self._needed if topic not in self._topics]
         look = None
         if "vla/reference" not in self._topics:
@@ -266,7 +264,7 @@ class _Run:
         self._notes.append(f"{self._untraced_because}: which inputs each control step used is not known, and commands may differ for that")
         others = {name: other.make(self._told, None) for name, other in self._others.items()}
         own = {name for name, other in self._others.items() if other.weights is not None}
-        return ResimulatorWithoutTicks(self._topics, self._pipeline, others, own, self._refuse, look)
+        return ResimulatorWithoutTicks(self._topics, pipeline, others, own, self._refuse, look)
 
     def _look(self, absent: list[str]) -> VlaOnPictures | None:
         """A VLA for the pictures in the bag, or the reasons why there is none."""
@@ -297,9 +295,9 @@ class _Run:
             figures.add(step)
             if self._wire is not None:
                 self._wire.add(step.row)
-            if self._replayer.rows:
-                self._transitions.add(self._replayer.rows)
-                self._replayer.rows = []
+            if self._resimulator.rows:
+                self._transitions.add(self._resimulator.rows)
+                self._resimulator.rows = []
         figures.endings = self._transitions.endings
         return figures
 
@@ -310,12 +308,12 @@ class _Run:
             if (apart := self._apart.get(record.topic)) is not None:
                 apart.take(record)
             else:
-                yield from self._replayer.take(record)
+                yield from self._resimulator.take(record)
             if position != self._bag.position:
                 position = self._bag.position
                 progress(min(position // MEGABYTE, self._bag.size // MEGABYTE - 1))
-        if self.traced:
-            yield from self._replayer.finish()
+        if isinstance(self._resimulator, Resimulator):
+            yield from self._resimulator.finish()
         progress(max(self._bag.size // MEGABYTE, 1))
 
     def text(self) -> list[str]:
@@ -323,8 +321,8 @@ class _Run:
         lines = self._transitions.text()
         if self._wire is not None:
             lines += self._wire.text()
-        if self.traced:
-            for topic, count in self._replayer.missing.most_common():
+        if isinstance(self._resimulator, Resimulator):
+            for topic, count in self._resimulator.missing.most_common():
                 if topic not in self._topics and self._names.find(topic) is None:
                     self._notes.append(f"{self._names.missing(topic)} ({count} steps used it)")
                 else:

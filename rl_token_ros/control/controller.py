@@ -75,7 +75,7 @@ class Controller:
         self.enabled = False
         self.stop_reason = ""
         self.counts: Counter[str] = Counter()
-        self.source, self.clipped = Source.NONE, 0  # who made the last tick's command, and why the filter changed it
+        self.source, self.clipped = int(Source.NONE), 0  # who made the last tick's command, and why the filter changed it
         self.counted_ns = 0
         self._moved_ns = -1  # when a command last moved; what was measured before that is not where the arm is
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
@@ -241,7 +241,7 @@ class Controller:
     @property
     def _measured_ns(self) -> int:
         """Stamp of the measured position; 0 without one."""
-        return self.state.stamps.get(GROUPS[measured_group(self.settings.cartesian)], 0)
+        return self.state.stamps.get(GROUPS[measured_group(self.settings.cartesian)] or "", 0)
 
     def _measured(self) -> np.ndarray:
         """The measured position [A]; the last command after a jump of the clock, until the next measurement."""
@@ -280,7 +280,7 @@ class Controller:
         if clipped:
             for bit in Clipped:
                 if clipped & bit:
-                    self.counts[f"filter_{bit.name.lower()}"] += 1
+                    self.counts[f"filter_{str(bit.name).lower()}"] += 1
         if self.episode.active:
             if self._step_inputs is None:
                 self.episode.skip()

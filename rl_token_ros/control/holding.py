@@ -53,6 +53,7 @@ class Holding:
         """
         if self._settings.commands_velocity:
             return self._filter.halt(), 0
+        assert self.position is not None  # held before it is asked for
         return self._filter.step(self.position, measured, stop_at_target=True)
 
     def leave(self, measured: np.ndarray) -> None:

@@ -54,7 +54,7 @@ class PhaseModel:
 
     def probability(self, values: np.ndarray) -> np.ndarray:
         """Of features [F] or [N, F]."""
-        return 1.0 / (1.0 + np.exp(-np.clip(values @ self.weights + self.bias, -50.0, 50.0)))
+        return np.asarray(1.0 / (1.0 + np.exp(-np.clip(values @ self.weights + self.bias, -50.0, 50.0))))
 
 
 def fit(values: np.ndarray, labels: np.ndarray, ridge: float = 1.0) -> tuple[np.ndarray, float]:

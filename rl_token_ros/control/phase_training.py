@@ -70,7 +70,7 @@ def switch_time(model: PhaseModel, approach: Approach) -> int | None:
     switch = PhaseSwitch(model.enter)
     for stamp, probability in zip(approach.stamps.tolist(), model.probability(approach.values).tolist()):
         if switch.see(probability, critical=False):
-            return stamp
+            return int(stamp)
     return None
 
 

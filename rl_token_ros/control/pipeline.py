@@ -156,11 +156,11 @@ class Pipeline:
 
     # --- calls --------------------------------------------------------------------------------------------------------
 
-    def step(self, event: int, now_ns: int, side: CommandSide = ASSURED) -> Outputs:
+    def step(self, event: Event, now_ns: int, side: CommandSide = ASSURED) -> Outputs:
         """One call.
 
         Args:
-            event: code of :class:`Event`. Live, AWAIT_HANDSHAKE and HANDSHAKE come of ENABLE and TICK by themselves.
+            event: what is called. Live, AWAIT_HANDSHAKE and HANDSHAKE come of ENABLE and TICK by themselves.
             now_ns: time.
             side: who takes `command`.
 
@@ -181,7 +181,7 @@ class Pipeline:
         elif event == Event.NOT_CRITICAL:
             self._logged(event, now_ns, lambda: controller.set_critical(False, now_ns))
         elif event in ENDINGS:
-            self._logged(event, now_ns, lambda: controller.end_episode(ENDINGS[Event(event)]))
+            self._logged(event, now_ns, lambda: controller.end_episode(ENDINGS[event]))
         elif event == Event.STOP:
             self._logged(event, now_ns, lambda: controller.stop("~/stop was called"))
         elif event == Event.RESET_STOP:

@@ -138,7 +138,7 @@ class SafetyFilter:
         return self._move(self.velocity - np.minimum(np.maximum(self.velocity, -self._speed_step), self._speed_step))
 
     def _move(self, velocity: np.ndarray) -> np.ndarray:
-        command = np.multiply(velocity, self._period)
+        command: np.ndarray = np.multiply(velocity, self._period)
         np.add(self.command, command, command)
         self.command, self.velocity = _clip(command, self.limits.position_min, self.limits.position_max, command), velocity
         return command
@@ -175,4 +175,5 @@ def _finite(values: np.ndarray) -> bool:
 
 def _clip(values: np.ndarray, low: np.ndarray, high: np.ndarray, out: np.ndarray) -> np.ndarray:
     """np.clip into an array, in a third of its time."""
-    return np.minimum(np.maximum(values, low, out=out), high, out=out)
+    np.minimum(np.maximum(values, low, out=out), high, out=out)
+    return out

@@ -12,6 +12,7 @@ given back to it.
 from __future__ import annotations
 
 import enum
+import functools
 import math
 import operator
 import struct
@@ -160,7 +161,7 @@ class Row:
     command: np.ndarray = column("<f8", size="action")
     velocity: np.ndarray = column("<f8", size="action")
     gripper: np.ndarray = column("<f8", size="gripper", only="gripper")
-    state: State
+    state: State = column("")  # its columns follow
     raw: bytes = b""
 
     @property
@@ -168,7 +169,7 @@ class Row:
         """Whether there is a command."""
         return not np.isnan(self.command[0])
 
-    @property
+    @functools.cached_property
     def inputs(self) -> dict[str, int]:
         """Stamp in ns of each input that was held."""
         return {topic: stamp for topic, stamp in zip(INPUTS, self.input_ns) if stamp}
@@ -183,7 +184,7 @@ class Layout:
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
-        self._row = [f for f in fields(Row) if f.metadata and self._present(f)]
+        self._row = [f for f in fields(Row) if f.metadata.get("kind") and self._present(f)]
         self._state = [f for f in fields(State) if self._present(f)]
         dtype: list[tuple[Any, ...]] = []
         for f in (*self._row, *self._state):
@@ -204,7 +205,7 @@ class Layout:
 
     def snapshot(self, controller: Any) -> tuple[Any, ...]:
         """The values of the columns of :class:`State`, in their order."""
-        return self._read(controller)  # type: ignore[no-any-return]
+        return tuple(self._read(controller))
 
     def pack(self, values: Iterable[Any], state: Iterable[Any]) -> bytes:
         """A row, from the values of the columns of :class:`Row` (without gripper where there is no such column) and a snapshot."""
@@ -241,8 +242,8 @@ class Layout:
                 values[f.name] = part if meta["size"] else bool(part[0]) if f.type == "bool" else part[0]
             found.append(values)
         row, state = found
-        arrays = {name: np.array(row.pop(name, ())) for name in ("command", "velocity", "gripper")}
-        return Row(**row, **arrays, state=State(**state), raw=raw)
+        row |= {name: np.array(row.get(name, ())) for name in ("command", "velocity", "gripper")}
+        return Row(**row, state=State(**state), raw=raw)
 
     def give_back(self, controller: Any, state: State) -> None:
         """Assign what a controller takes back by assignment alone; the rest is `Controller.resume`."""
@@ -256,8 +257,8 @@ class Layout:
         """Names of the columns in which two rows differ, `seq` excepted."""
         if one[4:] == other[4:]:
             return []
-        names = (self.dtype.names or ())[1:]
-        columns = ((name, *(self.dtype.fields or {})[name][:2]) for name in names)
+        fields_of: Any = self.dtype.fields
+        columns = ((name, *fields_of[name][:2]) for name in (self.dtype.names or ())[1:])
         return [name for name, kind, at in columns if one[at : at + kind.itemsize] != other[at : at + kind.itemsize]]
 
 

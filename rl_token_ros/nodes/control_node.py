@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -74,12 +75,12 @@ class ControlNode(Node):
         self._state_topics = StateTopics(self, self.pipeline.measure, self.controller.needed)
         self.create_subscription(JointTrajectory, "vla/reference", lambda m: self.pipeline.propose(m, self._now()), QoSProfile(depth=1))
         self.create_subscription(JointState, "intervention", lambda m: self.pipeline.intervene(m, self._now()), qos_profile_sensor_data)
-        self.create_subscription(Bool, "critical_phase", lambda m: self._call(Event.CRITICAL if m.data else Event.NOT_CRITICAL), 10)
-        self.create_subscription(Bool, "outcome", lambda m: self._call(Event.SUCCESS if m.data else Event.FAILURE), 10)
+        self.create_subscription(Bool, "critical_phase", self._on_critical_phase, 10)
+        self.create_subscription(Bool, "outcome", self._on_outcome, 10)
         self._serve(SetBool, "~/enable", lambda request: Event.ENABLE if request.data else Event.DISABLE)
         self._serve(SetBool, "~/critical_phase", lambda request: Event.CRITICAL if request.data else Event.NOT_CRITICAL)
         for name in ("success", "failure", "discard", "stop", "reset_stop", "rollback"):
-            self._serve(Trigger, f"~/{name}", lambda _, event=Event[name.upper()]: event)
+            self._serve(Trigger, f"~/{name}", functools.partial(_always, Event[name.upper()]))
         on_change(self, settings, self._change)
 
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -103,6 +104,12 @@ class ControlNode(Node):
         self.get_logger().error(str(error), throttle_duration_sec=1.0)
 
     # --- the operator -------------------------------------------------------------------------------------------------
+
+    def _on_critical_phase(self, message: Bool) -> None:
+        self._call(Event.CRITICAL if message.data else Event.NOT_CRITICAL)
+
+    def _on_outcome(self, message: Bool) -> None:
+        self._call(Event.SUCCESS if message.data else Event.FAILURE)
 
     def _serve(self, kind: type, name: str, event_of: Callable[[Any], Event]) -> None:
         def handle(request: Any, response: Any) -> Any:
@@ -191,7 +198,7 @@ class ControlNode(Node):
             self.get_logger().error(f"stopped: {reason}; ~/reset_stop, then ~/enable") if reason else self.get_logger().info("the stop was reset")
         if rollout.newest is not self._newest_weights:
             self._newest_weights = newest = rollout.newest
-            if newest.created_ns > self._started_ns:  # those of before were repeated for a late joiner
+            if newest is not None and newest.created_ns > self._started_ns:  # those of before were repeated for a late joiner
                 self.push_to_use.add((time.time_ns() - newest.created_ns) * 1e-9)
         if rollout.reverts > self._reverts:
             self._reverts = rollout.reverts
@@ -225,6 +232,11 @@ class ControlNode(Node):
         while self._command_once(self._now()):
             time.sleep(1.0 / self.settings.control_rate)
         self.beside.close()
+
+
+def _always(event: Event, _: Any) -> Event:
+    """What a service without arguments calls."""
+    return event
 
 
 def main() -> None:

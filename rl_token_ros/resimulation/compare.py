@@ -49,11 +49,13 @@ class Transitions:
         self.unreadable = ""
         self._dtype, self._decode, self._tables = dtype, decode, TableReader()
         self._pairs = Pairs()
-        self._stamp_at = dtype.fields["stamp_sec"][1]
-        self._ended_at = dtype.fields["ended"][1]
+        columns: Any = dtype.fields
+        self._stamp_at, self._ended_at = columns["stamp_sec"][1], columns["ended"][1]
 
     def take(self, record: Record) -> None:
         """A message of `replay` of the bag."""
+        if self._decode is None:
+            return  # it has none
         try:
             rows = self._tables.rows(record.data, self._decode, self._dtype, "replay")
         except (message_types.NotDecoded, replay_table.ReplayError) as error:

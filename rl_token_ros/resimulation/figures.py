@@ -135,7 +135,7 @@ class Figures:
         measured = [row.inputs[topic] for topic in INPUTS[:3] if topic in row.inputs]
         if measured:
             self.state_age.add((row.now_ns - min(measured)) * 1e-9)
-        time = (row.now_ns - self._first_ns) * 1e-9
+        time = (row.now_ns - (self._first_ns or row.now_ns)) * 1e-9
         if row.commands:
             self.commands += 1
             self.curves["recorded"].add(time, row.command)

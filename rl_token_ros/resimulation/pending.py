@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import struct
+from collections.abc import Mapping
 from collections import OrderedDict
 
 KEEP_NS = 10_000_000_000  # of recording time, after which a message is not waited for any more
@@ -72,7 +73,7 @@ class Inbox:
 
     def find(self, topic: str, stamp_ns: int) -> bytes | None:
         """The message with this stamp. Of a driver that leaves stamps zero: the one received nearest to it, which is a guess."""
-        held = self._held.get(topic, {})
+        held: Mapping[int, tuple[int, bytes]] = self._held.get(topic, {})
         found = held.get(stamp_ns)
         if found is None and (times := self._unstamped.get(topic)):
             at = bisect.bisect_left(times, stamp_ns)

@@ -109,7 +109,7 @@ class Resimulator:
         self._inputs = Inputs(topics, refused, fallback)
         self._waiting: list[tuple[int, int, Row]] = []  # seq, recording time, row; in the order of seq
         self._tables = TableReader()
-        self._layout: Layout | None = None
+        self._layout: Layout | None = None  # of the rows, from the first on
         self.pipeline: ResumablePipeline | None = None
         self.others: dict[str, ResumablePipeline] = {}
         self.rows: list[np.ndarray] = []  # of `replay`, made again; the caller takes them
@@ -155,7 +155,7 @@ class Resimulator:
             if (absent or weights_lost) and waited < WAIT_NS:
                 return
             del self._waiting[0]
-            if not self._restarted(row) and row.seq <= self._previous.seq:
+            if self._previous is not None and not self._restarted(row) and row.seq <= self._previous.seq:
                 continue  # it comes after its place, or twice
             self.missing.update(absent + ["actor/weights"] * weights_lost)
             yield self._step(row, absent, weights_lost)
@@ -168,7 +168,7 @@ class Resimulator:
 
     def _step(self, row: Row, absent: list[str], weights_lost: bool) -> Step:
         step, previous = Step(row), self._previous
-        if self._restarted(row) or self.pipeline is None:
+        if previous is None or self._restarted(row) or self.pipeline is None:
             previous = None
             self._begin(row)
             if row.seq:
@@ -180,20 +180,20 @@ class Resimulator:
         if absent and not step.unchecked:
             step.unchecked = f"the bag lacks what it used of {', '.join(absent)}"
         self._previous = row
-        if self.pipeline is None:
+        if (pipeline := self.pipeline) is None:
             return step
         if not self._in_step and previous is not None:
             self._resumed = True
-            self.pipeline.resume(previous, lambda version: self._inputs.weights(version, self.pipeline))
-        before = self.pipeline.sent
-        damaged = self._inputs.feed(self.pipeline, row, self._refused, control_of)
+            pipeline.resume(previous, lambda version: self._inputs.weights(version, pipeline))
+        before = pipeline.sent
+        damaged = self._inputs.feed(pipeline, row, self._refused, control_of)
         if damaged and not step.unchecked:
             step.unchecked = f"what it used of {', '.join(damaged)} is damaged in the bag"
-        step.again, rows = self._call(self.pipeline, row)
+        step.again, rows = self._call(pipeline, row)
         self._follow(row, previous, step, before)
-        self._judge(step, weights_lost)
+        self._judge(step, weights_lost, pipeline)
         if step.unchecked:
-            self.pipeline.forget_row()
+            pipeline.forget_row()
         else:
             self.rows += rows
         self._in_step = not (step.unchecked or step.differs or weights_lost or step.again is None)
@@ -209,19 +209,19 @@ class Resimulator:
         self._in_step = self._told = row.seq == 0
         self._resumed = not self._in_step
         settings = self._inputs.settings(row.parameters)
-        if settings is None:
+        if settings is None or self._layout is None:
             return
         self.pipeline = self._make(settings, self._layout)
         self.others = {name: other.make(settings, self._layout) for name, other in self._others.items()}
         for pipeline in (self.pipeline, *self.others.values()):
             pipeline.parameters = row.parameters
 
-    def _judge(self, step: Step, weights_lost: bool) -> None:
+    def _judge(self, step: Step, weights_lost: bool, pipeline: ResumablePipeline) -> None:
         """Compare, and say why where the two need not agree."""
         row, again = step.row, step.again
         if again is None:
             return
-        step.differs = self._layout.differing(row.raw, again.raw)
+        step.differs = pipeline.layout.differing(row.raw, again.raw)
         acted = row.source == Source.ACTOR
         if weights_lost and not acted:
             step.differs = [name for name in step.differs if name not in ABOUT_WEIGHTS]
@@ -239,14 +239,14 @@ class Resimulator:
     def _call(self, pipeline: ResumablePipeline, row: Row) -> tuple[Row | None, list[np.ndarray]]:
         """The row that the call is logged as now, None: it could not be made; and the rows of `replay` that came of it."""
         try:
-            outputs = pipeline.step(row.event, row.now_ns)
-        except (Refused, WeightsError) as error:
+            outputs = pipeline.step(Event(row.event), row.now_ns)
+        except (Refused, WeightsError, ValueError) as error:  # the last: a damaged row names no call
             self._refused(error)
             return None, []
         if not outputs.ticks:
             return None, outputs.rows
         raw = outputs.ticks[-1]
-        return row if raw[4:] == row.raw[4:] else self._layout.unpack(raw), outputs.rows
+        return row if raw[4:] == row.raw[4:] else pipeline.layout.unpack(raw), outputs.rows
 
     def _follow(self, row: Row, previous: Row | None, step: Step, before: tuple[np.ndarray, np.ndarray]) -> None:
         """The other pipelines: same inputs, same call, from the command before."""

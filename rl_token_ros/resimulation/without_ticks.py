@@ -72,7 +72,7 @@ class ResimulatorWithoutTicks:
     def take(self, record: Record) -> Iterator[Step]:
         """One message; gives the control step that it is, or those that were due before it."""
         ours, now = self._ours[record.topic], record.stamp_ns
-        if ours == "command":
+        if self._commands is not None and ours == "command":
             try:
                 stamp, position = self._commands.read(record.data)
             except message_types.NotDecoded as error:
