@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         tokens = encoder.load(control)
         found = [approach for path in options.bags for approach in approaches(phase_samples.read(path, control, tokens, options.remap))]
         if len(found) < 2:
-            raise NothingToLearn(f"{len(found)} approach(es) to a critical phase in these bags; record at least 2, better 20, with the operator's switch")
+            raise NothingToLearn(
+                f"{len(found)} approach(es) to a critical phase in these bags; record at least 2, better 20, with the operator's switch"
+            )
     except (BagError, RemapError, NoSettings, NothingToLearn, ParameterError, FileNotFoundError, ReplayError, TypeUnknown) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

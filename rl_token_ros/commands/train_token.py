@@ -47,12 +47,16 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("runs/token/token.onnx"), help="the encoder (default runs/token/token.onnx)")
     parser.add_argument("--vla", type=Path, help="the VLA's file, where its fingerprint is not in the bags")
     parser.add_argument("--size", type=int, default=0, help="width of the token, Dz (default: token_size of the bags, or 128)")
-    parser.add_argument("--rows", type=int, nargs=2, metavar=("FIRST", "END"), help="rows of the embeddings to look at, END excluded: a camera's patches (default: all)")
+    parser.add_argument(
+        "--rows", type=int, nargs=2, metavar=("FIRST", "END"), help="rows of the embeddings to look at, END excluded: a camera's patches (default: all)"
+    )
     parser.add_argument("--steps", type=int, default=2000, help="gradient steps (default 2000)")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate")
     parser.add_argument("--dropout", type=float, default=0.9, help="share of the embeddings kept from the decoder (default 0.9)")
-    parser.add_argument("--probe", nargs="+", metavar="GROUP", help=f"measurements to read from the token (default: those of 'proprioception'): {', '.join(GROUPS)}")
+    parser.add_argument(
+        "--probe", nargs="+", metavar="GROUP", help=f"measurements to read from the token (default: those of 'proprioception'): {', '.join(GROUPS)}"
+    )
     parser.add_argument("--memory", type=float, default=4.0, help="GB for embeddings; beyond it every second one is left out (default 4)")
     parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
@@ -99,7 +103,8 @@ def _train(seen: Observations, options: argparse.Namespace) -> None:
     export(encoder, vla, options.output)
     written = TokenEncoder(options.output, size)
     apart = max(float(np.abs(written.run(seen.embeddings[i]) - tokens[i]).max()) for i in range(0, count, max(count // 20, 1)))
-    print(f"wrote {options.output} ({options.output.stat().st_size / MEGABYTE:.1f} MB, SHA-256 {written.sha256[:12]}..., within {apart:.1g} of what was trained)")
+    size_text = f"{options.output.stat().st_size / MEGABYTE:.1f} MB, SHA-256 {written.sha256[:12]}..."
+    print(f"wrote {options.output} ({size_text}, within {apart:.1g} of what was trained)")
     print(f"for the robot's file: token_encoder: {options.output}, token_size: {size}")
 
 

@@ -116,7 +116,8 @@ def report(late: np.ndarray, accuracy: float, enter: float) -> str:
     lines = [f"held out, {len(late)} approaches: {100 * accuracy:.1f} % of tokens told apart (both classes alike)"]
     if len(heard):
         q25, q50, q75 = np.percentile(heard, [25, 50, 75])
-        lines.append(f"it switches {q50:+.2f} s after the operator (median; quartiles {q25:+.2f}, {q75:+.2f}; extremes {heard.min():+.2f}, {heard.max():+.2f})")
+        spread = f"quartiles {q25:+.2f}, {q75:+.2f}; extremes {heard.min():+.2f}, {heard.max():+.2f}"
+        lines.append(f"it switches {q50:+.2f} s after the operator (median; {spread})")
     lines.append(f"missed: {int(np.isnan(late).sum())}; more than 1 s early: {int((heard < -1.0).sum())}, late: {int((heard > 1.0).sum())}")
     lines.append(f"threshold: begins above {enter:g}, ready again below {0.5 * enter:g}, {CONFIRM} tokens in a row")
     return "\n".join(lines)

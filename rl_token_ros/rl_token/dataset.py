@@ -58,7 +58,9 @@ class Observations:
         for name in ("vla_sha256", "token_size"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine and theirs and mine != theirs:
-                raise NothingToLearn(f"'{source}' was recorded with another {name} ({str(theirs)[:12]}, not {str(mine)[:12]}); one encoder is for one VLA")
+                raise NothingToLearn(
+                    f"'{source}' was recorded with another {name} ({str(theirs)[:12]}, not {str(mine)[:12]}); one encoder is for one VLA"
+                )
             setattr(self, name, mine or theirs)
         if self.embeddings and other.embeddings and self.embeddings[0].shape != other.embeddings[0].shape:
             raise NothingToLearn(f"'{source}' has embeddings {other.embeddings[0].shape}, the bags before it {self.embeddings[0].shape}")
@@ -77,10 +79,14 @@ class Observations:
             NothingToLearn: too few observations to train on, or to fill a token of that width.
         """
         if len(self.embeddings) < LEAST:
-            raise NothingToLearn(f"the bags hold {len(self.embeddings)} observations on 'vla/embedding'; at least {LEAST} are needed, and thousands are good")
+            raise NothingToLearn(
+                f"the bags hold {len(self.embeddings)} observations on 'vla/embedding'; at least {LEAST} are needed, and thousands are good"
+            )
         size, shown, values = asked or self.token_size or DEFAULT_SIZE, self.held.count(False), self.embeddings[0].size
         if size > (most := min(shown - 1, values)):
-            raise NothingToLearn(f"a token of {size} is wider than what {shown} observations of {values} values can fill; write --size {most} or less, or record more")
+            raise NothingToLearn(
+                f"a token of {size} is wider than what {shown} observations of {values} values can fill; write --size {most} or less, or record more"
+            )
         return size
 
 

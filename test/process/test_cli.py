@@ -68,7 +68,10 @@ def test_version_is_that_of_the_package():
     assert (result.returncode, result.stdout) == (0, f"rl_token {rl_token_ros.__version__}\n")
 
 
-@pytest.mark.parametrize("verb, module, extra", [("report", "matplotlib", "report"), ("train_token", "rosbags", "token"), ("record", "mcap", "bags"), ("demo", "rclpy", "ros")])
+@pytest.mark.parametrize(
+    "verb, module, extra",
+    [("report", "matplotlib", "report"), ("train_token", "rosbags", "token"), ("record", "mcap", "bags"), ("demo", "rclpy", "ros")],
+)
 def test_a_missing_package_is_answered_with_the_extra_of_the_verb(verb, module, extra):
     code = f"import sys; sys.modules['{module}'] = None; sys.argv = ['rl_token', '{verb}']; from rl_token_ros import cli; sys.exit(cli.main())"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
