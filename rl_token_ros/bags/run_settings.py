@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from rl_token_ros.bags import message_types
-from rl_token_ros.bags.topic_names import SETTINGS
+from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
 

@@ -16,12 +16,13 @@ import numpy as np
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import BagError, open_bag
 from rl_token_ros.bags.run_settings import control_of, read_settings
-from rl_token_ros.bags.topic_names import SETTINGS, TICKS, Names, RemapError
+from rl_token_ros.bags.topic_names import Names, RemapError
 from rl_token_ros.control import phase_switch
 from rl_token_ros.control.phase_switch import PhaseModel, PhaseSwitch, fit, groups
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import images, measurements, replay_table
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.topics import SETTINGS, TICKS
 from rl_token_ros.rl_token import encoder
 from rl_token_ros.robot.proprioception import RobotState, StateError
 from rl_token_ros.settings.control import Control

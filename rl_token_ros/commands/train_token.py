@@ -21,11 +21,12 @@ from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import Bag, BagError, Record, open_bag
 from rl_token_ros.bags.run_settings import control_of, read_settings
 from rl_token_ros.bags.table_rows import TableReader
-from rl_token_ros.bags.topic_names import SETTINGS, Names, RemapError
+from rl_token_ros.bags.topic_names import Names, RemapError
 from rl_token_ros.evaluation.run_data import dtype_of
 from rl_token_ros.interfaces import images, measurements, replay_table
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.rl_token.encoder import TokenEncoder
 from rl_token_ros.rl_token.probe import ridge_rmse

@@ -14,14 +14,6 @@ from rl_token_ros.robot.yaw import turned
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import AXES, YAW
 
-TYPES = {
-    "forward": Float64MultiArray,
-    "trajectory": JointTrajectory,
-    "joint_state": JointState,
-    "twist": TwistStamped,
-    "pose": PoseStamped,
-}
-
 
 class CommandWriter:
     """Builds command messages. What becomes of the arm when they cease is the controller's affair, and differs:
@@ -33,7 +25,6 @@ class CommandWriter:
 
     def __init__(self, settings: Control) -> None:
         self.settings = settings
-        self.type = TYPES[settings.command_interface]
         self._position = np.zeros(3)
         self._orientation = np.array([0.0, 0.0, 0.0, 1.0])
         names = settings.action_names if settings.cartesian else []
@@ -50,11 +41,6 @@ class CommandWriter:
     def message(self, command: Command, stamp: Time):
         """The message for one command."""
         return getattr(self, "_" + self.settings.command_interface)(command, stamp)
-
-    @property
-    def gripper_type(self) -> type:
-        """Type of `gripper/command`."""
-        return TYPES[self.settings.gripper_interface]
 
     def gripper_message(self, position: np.ndarray, stamp: Time):
         """The message for positions [G] of the grippers."""

@@ -7,13 +7,11 @@ import time
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState, PointCloud2, PointField
-from std_msgs.msg import Bool, String, UInt8
+from std_msgs.msg import String, UInt8
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -24,12 +22,14 @@ from rl_token_ros.control.phase_switch import PhaseWatch
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.interfaces import diagnostics, replay_table
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.topics import SETTINGS, TICKS
 from rl_token_ros.nodes.background_work import Beside
 from rl_token_ros.nodes.command_topic import UNNAMED, CommandTopic
 from rl_token_ros.nodes.command_writer import CommandWriter
 from rl_token_ros.nodes.discovery import use_short_lease
-from rl_token_ros.nodes.measurement_topics import LATCHED, StateTopics
+from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare, on_change
+from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
 from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
 from rl_token_ros.settings.control import Control
@@ -61,22 +61,22 @@ class ControlNode(Node):
         self.beside = Beside(self, self.pipeline, self._refuse)
         self._enable_when_ready = settings.enable_on_start
 
-        self._command = self.create_publisher(self.writer.type, "command", QoSProfile(depth=1))
+        self._command = publisher(self, "command", interface=settings.command_interface)
         self._command_topic = CommandTopic(self, self._command)
         if self.gripper is not None:
-            self._gripper_command = self.create_publisher(self.writer.gripper_type, "gripper/command", QoSProfile(depth=1))
-        self._replay = self.create_publisher(PointCloud2, "replay", QoSProfile(depth=1000))
-        self._episode_ended = self.create_publisher(UInt8, "episode_ended", 10)
-        self._tick_rows = self.create_publisher(PointCloud2, "~/ticks", QoSProfile(depth=1000))
+            self._gripper_command = publisher(self, "gripper/command", interface=settings.gripper_interface)
+        self._replay = publisher(self, "replay")
+        self._episode_ended = publisher(self, "episode_ended")
+        self._tick_rows = publisher(self, TICKS)
         self._tick_table: PointCloud2 | None = None
-        self._settings_text = self.create_publisher(String, "~/settings", LATCHED)
+        self._settings_text = publisher(self, SETTINGS)
         self._settings_text.publish(String(data=self.pipeline.settings_text()))
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = publisher(self, "/diagnostics")
         self._state_topics = StateTopics(self, self.controller.state, self.controller.needed)
-        self.create_subscription(JointTrajectory, "vla/reference", self._on_reference, QoSProfile(depth=1))
-        self.create_subscription(JointState, "intervention", self._on_intervention, qos_profile_sensor_data)
-        self.create_subscription(Bool, "critical_phase", lambda m: self._critical(m.data), 10)
-        self.create_subscription(Bool, "outcome", lambda m: self._outcome(m.data), 10)
+        subscription(self, "vla/reference", self._on_reference)
+        subscription(self, "intervention", self._on_intervention)
+        subscription(self, "critical_phase", lambda m: self._critical(m.data))
+        subscription(self, "outcome", lambda m: self._outcome(m.data))
         self.create_service(SetBool, "~/enable", self._serve_enable)
         self.create_service(SetBool, "~/critical_phase", self._serve_critical)
         self._serve("~/success", lambda: self._outcome(True))
