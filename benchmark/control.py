@@ -104,10 +104,10 @@ class Feeder:
         from geometry_msgs.msg import PoseStamped, WrenchStamped
         from rclpy.qos import QoSProfile
         from sensor_msgs.msg import Image
-        from std_msgs.msg import Bool, UInt8MultiArray
+        from std_msgs.msg import Bool
         from trajectory_msgs.msg import JointTrajectory
 
-        from rl_token_ros.nodes.measurement_topics import LATCHED
+        from rl_token_ros.nodes import ros_topics
         from rl_token_ros.policy.actor_weights import Identity
         from rl_token_ros.rl_token.encoder import TokenEncoder
         from rl_token_ros.settings import node_settings
@@ -128,7 +128,7 @@ class Feeder:
         self.reference = publisher(JointTrajectory, "vla/reference", QoSProfile(depth=1))
         self.embedding = publisher(Image, "vla/embedding", QoSProfile(depth=1))
         self.critical = publisher(Bool, "critical_phase", 10)
-        self.weights = publisher(UInt8MultiArray, "actor/weights", LATCHED)
+        self.weights = ros_topics.publisher(self.node, "actor/weights")
         # The arm's side: without anyone who takes `command` nothing is enabled. DDS acknowledges it; it need not be read.
         self.arm = self.node.create_subscription(PoseStamped, "command", lambda message: None, QoSProfile(depth=1))
         self.tick = 0

@@ -1,58 +1,40 @@
-"""Writes docs/parameters.md and docs/topics.md from the code: parameters from their declarations, topics from the nodes themselves.
+"""Writes docs/parameters.md, docs/topics.md and config/sros2 from the code: parameters from their declarations, topics from their table.
 
     python docs/make_reference.py
 
-A test compares both pages with what this writes, so that they cannot go stale. Meanings of topics are here, since messages have none.
+Tests compare the files with what this writes, and the table with what the nodes have, so that they cannot go stale.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
+from rl_token_ros.interfaces import topics
+from rl_token_ros.interfaces.topics import Qos, Topic
 from rl_token_ros.settings import node_settings, parameters
-from rl_token_ros.settings.files import config_file
 
 FOLDER = Path(__file__).resolve().parent
+POLICIES = FOLDER.parent / "config" / "sros2"
 GENERATED = "<!-- written by docs/make_reference.py; change the code instead -->\n"
 
-MEANING = {
-    "/clock": "simulated time, where it is not the wall's",
-    "/diagnostics": "state, rates, ages, percentiles and refusals with their reasons, once a second",
-    "actor/weights": "one safetensors blob; sent at once and repeated slowly for late joiners",
-    "camera/<name>/image_raw": "one per entry of `cameras`; rgb8, bgr8, rgba8, bgra8, mono8. With `image_transport: compressed` it is "
-    "`camera/<name>/image_raw/compressed`, a CompressedImage (JPEG, PNG)",
-    "command": "what moves the arm; the type follows `command_interface`: Float64MultiArray, JointTrajectory, JointState, TwistStamped, PoseStamped",
-    "control_node/settings": "control_node's `~/settings`",
-    "control_node/ticks": "control_node's `~/ticks`: what the screen shows",
-    "critical_phase": "True begins an episode, False ends one that has no outcome yet",
-    "ee_pose": "pose of the tool in `base_frame`, where `proprioception` or Cartesian actions ask for it",
-    "episode_ended": "1 success, 2 failure, 3 time limit, 4 aborted; what resets a scene listens to it",
-    "gripper/command": "positions of `gripper_names`; the type follows `gripper_interface`",
-    "intervention": "a human's action by action name (and gripper name); acts while it is fresh",
-    "joy": "the joystick: `joy_axes`, `joy_buttons`",
-    "leader/joint_states": "a leader arm: `leader_names`",
-    "twist": "a SpaceMouse, in `base_frame`: `twist_axes`",
-    "joint_states": "by name; other joints are ignored, a missing one is an error",
-    "outcome": "the task's end: True success, False failure",
-    "replay": "one row per control step of the critical phase: a table of typed columns; a bag of it is the data set",
-    "task": "the language instruction; `task` is its default",
-    "vla/embedding": "32FC1, one row per token, under the observation's stamp; with `token_size: 0` only while somebody subscribes",
-    "vla/reference": "H actions from the observation's stamp on; `joint_names` are action_names, then gripper_names",
-    "wrench": "force and torque at the tool, where `proprioception` asks for them",
-    "~/critical_phase": "as the topic `critical_phase`",
-    "~/discard": "end the episode without a verdict",
-    "~/enable": "let the arm move, or not; refused with the reasons",
-    "~/failure": "end the episode as a failure",
-    "~/reset_stop": "clear a latched stop; the arm is disabled then",
-    "~/rollback": "return to the previous good weights",
-    "~/settings": "the parameters in use as JSON, so that a bag explains itself",
-    "~/stop": "hold the measured position, latched",
-    "~/success": "end the episode as a success",
-    "~/ticks": "one row per tick and call: what was seen by stamp, who acted, what was sent",
+# Nodes in the order of the page, and what stands at the head of each one's policy.
+NODES = {
+    "vla_node": "It speaks for the VLA, and may not command. Write your cameras in place of base and wrist.",
+    "control_node": "It alone may command.",
+    "learner_node": "It is on the network: it may neither command nor speak for the VLA.",
+    "sim_node": "It stands for the arm and its cameras. Write your cameras in place of base and wrist.",
+    "operator": "Also what a person calls from a shell.",
+    "record": "It hears everything, and says nothing but how it goes.",
 }
+CAMERAS = ("base", "wrist")  # in the policies
+OF_RCLPY = ("/rosout", "/parameter_events")  # every node publishes these
+PARAMETER_SERVICES = (
+    "describe_parameters", "get_parameter_types", "get_parameters", "list_parameters", "set_parameters", "set_parameters_atomically",
+    "get_type_description",
+)  # fmt: skip
+SHELL_SERVICES = ("set_parameters", "get_parameters", "list_parameters", "describe_parameters", "get_parameter_types")  # `ros2 param` asks for these
 
 
 def parameters_page() -> str:
@@ -92,103 +74,102 @@ def _number(value: float) -> str:
 
 
 def topics_page() -> str:
-    """The text of topics.md. Starts the nodes on the simulated robot's parameters, asks them, and ends them."""
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    """The text of topics.md."""
     lines = [
         GENERATED,
         "# Topics and services\n",
         "All names are relative and can be remapped; `~/` belongs to one node. Quality of service: *reliable* or *best effort* as the node "
-        "asks for or offers it, *latched* is transient_local. `check` compares this with a live graph. `record` takes what its parameter `topics` names.\n",
+        "asks for or offers it, *latched* is transient_local. `check` compares this with a live graph.\n",
+        "**moves**: hardware that listens moves. **played**: `replay_bag --play` publishes it unasked, as what moves no hardware by itself; "
+        "anything else in a bag only when asked to. **recorded**: `record` takes it unasked.\n",
+        "| topic | moves | played | recorded |",
+        "| --- | --- | --- | --- |",
+        *(f"| `{_shown(topic.name)}` | {_yes(topic.actuates)} | {_yes(topic.played)} | {_yes(topic.recorded)} |" for topic in topics.TABLE),
+        "",
     ]
-    for name, ends in _ends().items():
-        lines += [f"## {name}\n", "| | name | type | quality | meaning |", "| --- | --- | --- | --- | --- |"]
-        for way, topic, kind, quality in sorted(ends, key=lambda end: (ORDER.index(end[0]), end[1])):
-            lines.append(f"| {way} | `{topic}` | {kind} | {quality} | {_meaning(topic)} |")
+    for node in NODES:
+        lines += [f"## {node}\n", "| | name | type | quality | meaning |", "| --- | --- | --- | --- | --- |"]
+        for topic in sorted(topics.TABLE, key=lambda topic: topic.name):
+            if node in topic.subscribers:
+                lines.append(_line("takes", topic.name, topic, topic.asked))
+        if node == "record":
+            lines.append("| takes | everything that its parameter `topics` names |  | as it is offered |  |")
+        for topic in sorted(topics.TABLE, key=lambda topic: topic.own_name):
+            if node in topic.publishers:
+                lines.append(_line("sends", topic.own_name, topic, topic.offered))
+        if node == "control_node":
+            for service in sorted(topics.SERVICES, key=lambda service: service.name):
+                lines.append(f"| serves | `~/{service.name}` | {_kind(service.type)} |  | {service.meaning} |")
         lines.append("")
     return "\n".join(lines)
 
 
-ORDER = ("takes", "sends", "serves")
-RCLPY = ("/rosout", "/parameter_events")
-RCLPY_SERVICES = (
-    "describe_parameters", "get_parameter_types", "get_parameters", "list_parameters", "set_parameters", "set_parameters_atomically",
-    "get_type_description",
-)  # fmt: skip
+def _line(way: str, name: str, topic: Topic, qos: Qos) -> str:
+    quality = qos.reliability.replace("_", " ") + (", latched" if qos.durability == "transient_local" else "")
+    kind = _kind(topic.type) if topic.type else "by parameter"
+    return f"| {way} | `{_shown(name)}` | {kind} | {quality} | {topic.meaning} |"
 
 
-def _ends() -> dict[str, set[tuple[str, str, str, str]]]:
-    """What each node takes, sends and serves: (way, name, type, quality)."""
-    import tempfile
-
-    import rclpy
-    from rclpy.parameter import Parameter
-
-    from rl_token_ros.nodes.control_node import ControlNode
-    from rl_token_ros.nodes.learner_node import LearnerNode
-    from rl_token_ros.nodes.operator_node import OperatorNode
-    from rl_token_ros.nodes.sim_node import SimNode
-    from rl_token_ros.nodes.vla_node import VlaNode
-
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        extra = {
-            "control_node": {"gripper_names": ["finger"], "gripper_min": [0.0], "gripper_max": [1.0], "realtime_priority": 0,
-                             "proprioception": ["joint_position", "ee_position", "wrench_force"]},
-            "learner_node": {"run_directory": folder},
-            "vla_node": {"proprioception": ["ee_position"]},
-        }  # fmt: skip
-        for name, make in {"vla_node": VlaNode, "control_node": ControlNode, "learner_node": LearnerNode, "sim_node": SimNode, "operator": OperatorNode}.items():
-            values = parameters.read_file(config_file("sim"), name) | extra.get(name, {})
-            node = make(context=context, parameter_overrides=[Parameter(key, value=value) for key, value in values.items()])
-            try:
-                found[name] = set(_of(node))
-            finally:
-                if hasattr(node, "close"):
-                    node.close()
-                node.destroy_node()
-    context.try_shutdown()
-    return found
+def _shown(name: str) -> str:
+    return name.replace("{camera}", "<name>")
 
 
-def _meaning(topic: str) -> str:
-    if topic not in MEANING:
-        raise SystemExit(f"say in MEANING of docs/make_reference.py what '{topic}' is")
-    return MEANING[topic]
+def _yes(value: bool) -> str:
+    return "yes" if value else ""
 
 
-def _of(node: Any):
-    for way, ends in (("takes", node.subscriptions), ("sends", node.publishers)):
-        for end in ends:
-            if end.topic_name not in RCLPY:
-                name = _relative(end.topic_name, node)
-                quality = "reliable" if end.qos_profile.reliability.name == "RELIABLE" else "best effort"
-                latched = end.qos_profile.durability.name == "TRANSIENT_LOCAL"
-                yield way, name, _kind(end.msg_type), quality + (", latched" if latched else "")
-    for service in node.services:
-        if service.service_name.rpartition("/")[2] not in RCLPY_SERVICES:
-            yield "serves", _relative(service.service_name, node), _kind(service.srv_type), ""
+def _kind(kind: str) -> str:
+    package, _, name = kind.split("/")
+    return f"{package}/{name}"
 
 
-def _relative(name: str, node: Any) -> str:
-    private = f"{node.get_fully_qualified_name()}/"
-    if name.startswith(private):
-        return f"~/{name.removeprefix(private)}"
-    if name in MEANING:
-        return name
-    parts = name.strip("/").split("/")
-    return "/".join(["camera", "<name>", *parts[2:]] if parts[0] == "camera" else parts)
+def policy(node: str) -> str:
+    """The text of a node's policy for SROS 2."""
+    roles = {node, topics.SHELL} if node == "operator" else {node}
+    sent = [name for topic in topics.TABLE if roles & {*topic.publishers} for name in _granted(topic.own_name if node == topic.owner else topic.name)]
+    heard = [name for topic in topics.TABLE if roles & {*topic.subscribers} for name in _granted(topic.name)]
+    heard = ["*"] if node == "record" else [*heard, *(["/clock"] if "/clock" not in sent else []), "/parameter_events"]
+    asked = [f"/control_node/{name}" for name in (*(service.name for service in topics.SERVICES), *SHELL_SERVICES)] if node == "operator" else []
+    served = [f"~/{name}" for name in (*(service.name for service in topics.SERVICES if node == "control_node"), *PARAMETER_SERVICES)]
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        "<!-- written by docs/make_reference.py; change the table of topics instead -->",
+        f"<!-- SROS 2: what {node} may say and hear, and nothing else. {NODES[node]} docs/security.md has the commands. -->",
+        '<policy version="0.2.0">',
+        "  <enclaves>",
+        f'    <enclave path="/rl_token/{node}">',
+        "      <profiles>",
+        f'        <profile ns="/" node="{node}">',
+        *_rules("topic", "publish", [*sent, *OF_RCLPY]),
+        *_rules("topic", "subscribe", heard),
+        *_rules("service", "request", asked),
+        *_rules("service", "reply", served),
+        "        </profile>",
+        "      </profiles>",
+        "    </enclave>",
+        "  </enclaves>",
+        "</policy>",
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def _kind(kind: type) -> str:
-    return f"{kind.__module__.partition('.')[0]}/{kind.__name__}"
+def _granted(name: str) -> list[str]:
+    return [name.format(camera=camera) for camera in CAMERAS] if "{camera}" in name else [name]
+
+
+def _rules(kind: str, way: str, names: list[str]) -> list[str]:
+    if not names:
+        return []
+    rules = [f"            <{kind}>{name}</{kind}>" for name in names]
+    return [f'          <{kind}s {way}="ALLOW">', *rules, f"          </{kind}s>"]
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write the pages and the policies."""
     (FOLDER / "parameters.md").write_text(parameters_page())
     (FOLDER / "topics.md").write_text(topics_page())
+    for node in NODES:
+        (POLICIES / f"{node}.xml").write_text(policy(node))
 
 
 if __name__ == "__main__":

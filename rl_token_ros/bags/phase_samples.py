@@ -8,12 +8,13 @@ import numpy as np
 
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import open_bag
-from rl_token_ros.bags.topic_names import TICKS, Names
+from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.control.phase_switch import features, groups
 from rl_token_ros.control.phase_training import SECOND, Samples
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import images, measurements, replay_table
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.topics import TICKS
 from rl_token_ros.rl_token.dataset import NothingToLearn
 from rl_token_ros.rl_token.encoder import NoEncoder, TokenEncoder
 from rl_token_ros.robot.proprioception import RobotState, StateError

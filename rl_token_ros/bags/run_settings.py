@@ -8,7 +8,8 @@ from typing import Any
 
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import open_bag
-from rl_token_ros.bags.topic_names import SETTINGS, Names
+from rl_token_ros.bags.topic_names import Names
+from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
 

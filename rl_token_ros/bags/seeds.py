@@ -10,8 +10,9 @@ import numpy as np
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import BagError, open_bag
 from rl_token_ros.bags.run_settings import read_settings
-from rl_token_ros.bags.topic_names import SETTINGS, Names
+from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.policy.actor_weights import Identity
 from rl_token_ros.settings.learner import Learner
 from rl_token_ros.settings.parameters import ParameterError

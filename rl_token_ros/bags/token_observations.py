@@ -13,9 +13,10 @@ from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import Bag, Record, open_bag
 from rl_token_ros.bags.run_settings import control_of, read_settings
 from rl_token_ros.bags.table_rows import TableReader
-from rl_token_ros.bags.topic_names import SETTINGS, Names
+from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.interfaces import images, measurements, replay_table
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.rl_token.dataset import Collector, NothingToLearn, Observations
 from rl_token_ros.system.progress import Progress
 

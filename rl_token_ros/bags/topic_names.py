@@ -5,33 +5,7 @@ from __future__ import annotations
 import difflib
 
 from rl_token_ros.bags.reader import Topic
-from rl_token_ros.interfaces import measurements
-
-TICKS, SETTINGS = "control_node/ticks", "control_node/settings"
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-
-# Topics of the nodes and their types; cameras have names of their own, `command` a type that depends on the robot.
-TYPES = {
-    **measurements.TYPES,
-    "vla/reference": "trajectory_msgs/msg/JointTrajectory",
-    "vla/embedding": IMAGE,
-    "intervention": "sensor_msgs/msg/JointState",
-    "critical_phase": "std_msgs/msg/Bool",
-    "outcome": "std_msgs/msg/Bool",
-    "episode_ended": "std_msgs/msg/UInt8",
-    "actor/weights": "std_msgs/msg/UInt8MultiArray",
-    "replay": "sensor_msgs/msg/PointCloud2",
-    "task": "std_msgs/msg/String",
-    TICKS: "sensor_msgs/msg/PointCloud2",
-    SETTINGS: "std_msgs/msg/String",
-}
-COMMAND_TYPES = {
-    "forward": "std_msgs/msg/Float64MultiArray",
-    "trajectory": "trajectory_msgs/msg/JointTrajectory",
-    "joint_state": "sensor_msgs/msg/JointState",
-    "twist": "geometry_msgs/msg/TwistStamped",
-    "pose": "geometry_msgs/msg/PoseStamped",
-}
+from rl_token_ros.interfaces import topics as table
 
 
 class RemapError(ValueError):
@@ -64,7 +38,7 @@ class Names:
 
     def find(self, ours: str, type_name: str = "") -> Topic | None:
         """The bag's topic for one of ours; None if it has none of this type. A namespace is accepted if only one has the topic."""
-        wanted = type_name or TYPES.get(ours, "")
+        wanted = type_name or table.TYPES.get(ours, "")
         if ours in self._remaps:
             topic = self._topics[self._remaps[ours]]
             if wanted and topic.type != wanted:
@@ -75,9 +49,16 @@ class Names:
         inside = [topic for topic in self._topics.values() if topic.name.endswith("/" + ours) and _fits(topic, wanted)]
         return inside[0] if len(inside) == 1 else None
 
+    def ours(self, topic: Topic) -> str:
+        """Which of ours a topic of the bag is; empty: none that is known."""
+        for ours, theirs in self._remaps.items():
+            if theirs == topic.name:
+                return ours
+        return table.our_name(topic.name, topic.type)
+
     def missing(self, ours: str, type_name: str = "") -> str:
         """A sentence on a topic that was not found, with the remap to write if another of its type is there."""
-        wanted = type_name or TYPES.get(ours, "")
+        wanted = type_name or table.TYPES.get(ours, "")
         taken = set(self._remaps.values())
         same = [topic for topic in self._topics.values() if topic.type == wanted and topic.name not in taken and not self._is_ours(topic)]
         same.sort(key=lambda topic: -difflib.SequenceMatcher(None, topic.name, ours).ratio())
@@ -95,7 +76,7 @@ class Names:
 
     def _is_ours(self, topic: Topic) -> bool:
         """Whether a topic has its meaning already: it is not offered for another."""
-        return topic.name == "/command" or any(topic.name == "/" + ours and _fits(topic, kind) for ours, kind in TYPES.items())
+        return topic.name == f"/{table.our_name(topic.name, topic.type)}"
 
 
 def _fits(topic: Topic, wanted: str) -> bool:

@@ -15,21 +15,15 @@ from typing import Any, Iterator
 
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.command_reader import CommandReader
+from rl_token_ros.bags.playback import PlaybackError, select
 from rl_token_ros.bags.reader import Bag, BagError, Topic, open_bag
 from rl_token_ros.bags.run_settings import control_of, read_settings
-from rl_token_ros.bags.topic_names import (
-    COMMAND_TYPES,
-    COMPRESSED,
-    IMAGE,
-    SETTINGS,
-    TICKS,
-    Names,
-    RemapError,
-)
+from rl_token_ros.bags.topic_names import Names, RemapError
 from rl_token_ros.control import tick_record
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Layout, layout_of
 from rl_token_ros.interfaces import measurements, replay_table
+from rl_token_ros.interfaces.topics import COMMAND_TYPES, COMPRESSED, IMAGE, SETTINGS, TICKS
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.compare import Transitions, Wire
 from rl_token_ros.resimulation.figures import Figures
@@ -60,9 +54,9 @@ def main() -> int:
         if options.play:
             from rl_token_ros.nodes.play import play  # needs ROS
 
-            return play(bag, names, options.rate, options.commands)
+            return play(bag, select(bag.topics, names, options.commands, options.also), options.rate)
         return _replay(bag, names, options)
-    except (BagError, RemapError, ParameterError, WeightsError, CannotReplay, FileNotFoundError, message_types.TypeUnknown) as error:
+    except (BagError, PlaybackError, RemapError, ParameterError, WeightsError, CannotReplay, FileNotFoundError, message_types.TypeUnknown) as error:
         print(f"error: {error}", file=sys.stderr)
         for text in bag.problems if bag is not None else ():
             print(f"note: {text}", file=sys.stderr)
@@ -83,7 +77,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--vla-latency", type=float, default=0.05, help="of the answers where a VLA is asked about the bag's pictures, s (default 0.05)")
     parser.add_argument("--play", action="store_true", help="publish the bag as live topics with /clock instead (needs ROS)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of --play (default 1)")
-    parser.add_argument("--commands", action="store_true", help="--play publishes `command`, too: an arm that listens moves")
+    parser.add_argument("--commands", action="store_true", help="--play publishes commands, too, and what may be one: an arm that listens moves")
+    parser.add_argument("--also", action="append", default=[], metavar="TOPIC", help="--play publishes this topic of the bag, too; may be repeated")
     options = parser.parse_args()
     if options.tolerance < 0.0 or options.rate <= 0.0:
         parser.error("--tolerance must not be negative, and --rate must be above 0")

@@ -16,10 +16,11 @@ from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import SUFFIXES, Bag, BagError, Record, Topic
 from rl_token_ros.bags.run_settings import read_settings
 from rl_token_ros.bags.table_rows import TableReader
-from rl_token_ros.bags.topic_names import SETTINGS, Names
+from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.evaluation.scores import EpisodeScorer, ScoredEpisode
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import WeightsError
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from rl_token_ros.interfaces import topics as table
 from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.settings.proprioception_groups import GROUPS
 
-TYPES = {"joint_states": "sensor_msgs/msg/JointState", "ee_pose": "geometry_msgs/msg/PoseStamped", "wrench": "geometry_msgs/msg/WrenchStamped"}
+TYPES = {topic: table.TYPES[topic] for topic in ("joint_states", "ee_pose", "wrench")}
 
 
 class StampError(ValueError):

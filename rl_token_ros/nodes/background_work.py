@@ -8,14 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
 from std_msgs.msg import UInt8MultiArray
 
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.interfaces import image_cdr
 from rl_token_ros.interfaces.images import ImageError
-from rl_token_ros.nodes.measurement_topics import LATCHED
+from rl_token_ros.nodes.ros_topics import subscription
 from rl_token_ros.system.timing import Percentiles
 
 
@@ -37,8 +35,8 @@ class Beside:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="control_worker")
         # As bytes: rclpy would convert megabytes before it calls, on the thread that ticks.
         if pipeline.controller.settings.token_size:
-            node.create_subscription(Image, "vla/embedding", self._on_embedding, QoSProfile(depth=1), raw=True)
-        node.create_subscription(UInt8MultiArray, "actor/weights", self._on_weights, LATCHED)
+            subscription(node, "vla/embedding", self._on_embedding, raw=True)
+        subscription(node, "actor/weights", self._on_weights)
 
     def _on_embedding(self, raw: bytes) -> None:
         self._embeddings.append(raw)

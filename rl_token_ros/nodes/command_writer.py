@@ -14,14 +14,6 @@ from rl_token_ros.robot.yaw import turned
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import AXES, YAW
 
-TYPES = {
-    "forward": Float64MultiArray,
-    "trajectory": JointTrajectory,
-    "joint_state": JointState,
-    "twist": TwistStamped,
-    "pose": PoseStamped,
-}
-
 
 class CommandWriter:
     """Builds command messages. What becomes of the arm when they cease is the controller's affair, and differs:
@@ -33,7 +25,6 @@ class CommandWriter:
 
     def __init__(self, settings: Control) -> None:
         self.settings = settings
-        self.type = TYPES[settings.command_interface]
         names = settings.action_names if settings.cartesian else []
         self._moved = [i for i, name in enumerate(names) if name in AXES]
         self._axes = [AXES.index(names[i]) for i in self._moved]
@@ -42,11 +33,6 @@ class CommandWriter:
     def message(self, command: Command, stamp: Time):
         """The message for one command."""
         return getattr(self, "_" + self.settings.command_interface)(command, stamp)
-
-    @property
-    def gripper_type(self) -> type:
-        """Type of `gripper/command`."""
-        return TYPES[self.settings.gripper_interface]
 
     def gripper_message(self, position: np.ndarray, stamp: Time):
         """The message for positions [G] of the grippers."""

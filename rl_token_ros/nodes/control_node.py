@@ -10,15 +10,12 @@ from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import JointState, PointCloud2, PointField
-from std_msgs.msg import Bool, String, UInt8
+from sensor_msgs.msg import PointCloud2, PointField
+from std_msgs.msg import String, UInt8
 from std_srvs.srv import SetBool, Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.command import Outputs
@@ -26,13 +23,15 @@ from rl_token_ros.control.condition import condition, figures
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.topics import SETTINGS, TICKS
 from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.background_work import Beside
 from rl_token_ros.nodes.command_topic import CommandTopic
 from rl_token_ros.nodes.command_writer import CommandWriter
 from rl_token_ros.nodes.discovery import use_short_lease
-from rl_token_ros.nodes.measurement_topics import LATCHED, StateTopics
+from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare, on_change
+from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
 from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
 from rl_token_ros.settings.control import Control
@@ -61,22 +60,22 @@ class ControlNode(Node):
         self.get_logger().info(self._scheduling)
         self.beside = Beside(self, self.pipeline, self._refuse)
 
-        self._command = self.create_publisher(self.writer.type, "command", QoSProfile(depth=1))
+        self._command = publisher(self, "command", interface=settings.command_interface)
         self._command_topic = CommandTopic(self, self._command)
         if settings.gripper_names:
-            self._gripper_command = self.create_publisher(self.writer.gripper_type, "gripper/command", QoSProfile(depth=1))
-        self._replay = self.create_publisher(PointCloud2, "replay", QoSProfile(depth=1000))
-        self._episode_ended = self.create_publisher(UInt8, "episode_ended", 10)
-        self._tick_rows = self.create_publisher(PointCloud2, "~/ticks", QoSProfile(depth=1000))
+            self._gripper_command = publisher(self, "gripper/command", interface=settings.gripper_interface)
+        self._replay = publisher(self, "replay")
+        self._episode_ended = publisher(self, "episode_ended")
+        self._tick_rows = publisher(self, TICKS)
         self._tick_table: PointCloud2 | None = None
-        self._settings_text = self.create_publisher(String, "~/settings", LATCHED)
+        self._settings_text = publisher(self, SETTINGS)
         self._settings_text.publish(String(data=self.pipeline.settings_text()))
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = publisher(self, "/diagnostics")
         self._state_topics = StateTopics(self, self.pipeline.measure, self.controller.needed)
-        self.create_subscription(JointTrajectory, "vla/reference", lambda m: self.pipeline.propose(m, self._now()), QoSProfile(depth=1))
-        self.create_subscription(JointState, "intervention", lambda m: self.pipeline.intervene(m, self._now()), qos_profile_sensor_data)
-        self.create_subscription(Bool, "critical_phase", self._on_critical_phase, 10)
-        self.create_subscription(Bool, "outcome", self._on_outcome, 10)
+        subscription(self, "vla/reference", lambda m: self.pipeline.propose(m, self._now()))
+        subscription(self, "intervention", lambda m: self.pipeline.intervene(m, self._now()))
+        subscription(self, "critical_phase", self._on_critical_phase)
+        subscription(self, "outcome", self._on_outcome)
         self._serve(SetBool, "~/enable", lambda request: Event.ENABLE if request.data else Event.DISABLE)
         self._serve(SetBool, "~/critical_phase", lambda request: Event.CRITICAL if request.data else Event.NOT_CRITICAL)
         for name in ("success", "failure", "discard", "stop", "reset_stop", "rollback"):
@@ -105,10 +104,10 @@ class ControlNode(Node):
 
     # --- the operator -------------------------------------------------------------------------------------------------
 
-    def _on_critical_phase(self, message: Bool) -> None:
+    def _on_critical_phase(self, message: Any) -> None:
         self._call(Event.CRITICAL if message.data else Event.NOT_CRITICAL)
 
-    def _on_outcome(self, message: Bool) -> None:
+    def _on_outcome(self, message: Any) -> None:
         self._call(Event.SUCCESS if message.data else Event.FAILURE)
 
     def _serve(self, kind: type, name: str, event_of: Callable[[Any], Event]) -> None:

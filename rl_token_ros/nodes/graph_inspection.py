@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from typing import Any
 
@@ -12,7 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
-from rl_token_ros.commands.check import (
+from rl_token_ros.interfaces.graph_check import (
     Endpoint,
     Expected,
     Finding,
@@ -21,6 +20,7 @@ from rl_token_ros.commands.check import (
     judge,
 )
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.settings.control import Control
 
 OURS = {"control_node", "vla_node", "learner_node", "record", "rl_token_check"}
@@ -44,7 +44,7 @@ def look(
         names = {e.topic: node.resolve_topic_name((remaps or {}).get(e.topic, e.topic)) for e in expected}
         for e in expected:
             if e.direction == "in":
-                node.create_subscription(_message(e.kind), names[e.topic], _listener(node, e, seen[e.topic], control), ANY)
+                node.create_subscription(interface_class(e.kind), names[e.topic], _listener(node, e, seen[e.topic], control), ANY)
         begun = time.monotonic()
         while (left := begun + seconds - time.monotonic()) > 0:
             executor.spin_once(timeout_sec=left)
@@ -63,12 +63,6 @@ def look(
         node.destroy_node()
         if own:
             rclpy.shutdown(context=context)
-
-
-def _message(kind: str) -> type:
-    """The class of a type such as sensor_msgs/msg/Image."""
-    package, _, name = kind.split("/")
-    return getattr(importlib.import_module(f"{package}.msg"), name)
 
 
 def _listener(node: Node, expected: Expected, seen: Seen, control: Control):

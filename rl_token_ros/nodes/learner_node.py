@@ -7,10 +7,8 @@ import functools
 import sys
 import time
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import UInt8MultiArray
@@ -20,8 +18,8 @@ from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.learning.identity import find_identity
 from rl_token_ros.learning.worker import Worker
 from rl_token_ros.nodes import diagnostics
-from rl_token_ros.nodes.measurement_topics import LATCHED
 from rl_token_ros.nodes.ros_parameters import declare
+from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
 from rl_token_ros.policy.actor_weights import Architecture, Identity
 from rl_token_ros.settings.learner import Learner
@@ -47,14 +45,13 @@ class LearnerNode(Node):
         self.refused = self.pushes = 0
         self.pushed_ns = 0
         self._reported = ""  # state of the process
-        self._weights = [self.create_publisher(UInt8MultiArray, _of(robot, "actor/weights"), LATCHED) for robot in self.received]
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._weights = [publisher(self, "actor/weights", robot=robot) for robot in self.received]
+        self._diagnostics = publisher(self, "/diagnostics")
         identity = find_identity(s)
         self.worker = Worker(s, self.row_dtype, identity, architecture, on_weights=self._push, log=self._log)
         self._seed(identity)
         for robot in self.received:
-            take = functools.partial(self._on_replay, robot)
-            self.create_subscription(PointCloud2, _of(robot, "replay"), take, QoSProfile(depth=1000), raw=True)  # kept as it came
+            subscription(self, "replay", functools.partial(self._on_replay, robot), robot=robot, raw=True)  # kept as it came
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._report, clock=steady)
         self.create_timer(WATCH_SECONDS, self._watch, clock=steady)
@@ -102,8 +99,8 @@ class LearnerNode(Node):
 
     def _send(self, blob: bytes) -> None:
         message = UInt8MultiArray(data=array.array("B", blob))
-        for publisher in self._weights:
-            publisher.publish(message)
+        for weights in self._weights:
+            weights.publish(message)
 
     def _log(self, level: str, text: str) -> None:
         getattr(self.get_logger(), level)(text)
@@ -144,10 +141,6 @@ class LearnerNode(Node):
     def close(self) -> None:
         """End the process with a checkpoint while its last weights can still be published."""
         self.worker.close()
-
-
-def _of(robot: str, topic: str) -> str:
-    return f"{robot}/{topic}" if robot else topic
 
 
 def main() -> None:

@@ -6,22 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.node import Node
-from rclpy.qos import (
-    DurabilityPolicy,
-    QoSProfile,
-    ReliabilityPolicy,
-    qos_profile_sensor_data,
-)
-from sensor_msgs.msg import JointState
 
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.measurements import StampError
+from rl_token_ros.nodes.ros_topics import subscription
 from rl_token_ros.robot.proprioception import StateError
 from rl_token_ros.settings.parameters import ParameterError
-
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class StateTopics:
@@ -40,10 +31,8 @@ class StateTopics:
         self.refused = 0
         self._fits: set[str] = set()
         self._refused_since: dict[str, float] = {}
-        types = {"joint_states": JointState, "ee_pose": PoseStamped, "wrench": WrenchStamped}
         self.subscriptions = [
-            node.create_subscription(types[topic], topic, lambda message, topic=topic: self._take(topic, message), qos_profile_sensor_data)
-            for topic in measurements.topics(groups)
+            subscription(node, topic, lambda message, topic=topic: self._take(topic, message)) for topic in measurements.topics(groups)
         ]
 
     def _take(self, topic: str, message: Any) -> None:

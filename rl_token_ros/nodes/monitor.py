@@ -7,7 +7,6 @@ import time
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from sensor_msgs.msg import PointCloud2
@@ -16,6 +15,7 @@ from std_srvs.srv import SetBool, Trigger
 from rl_token_ros.evaluation.demo_report import Run
 from rl_token_ros.evaluation.scores import EpisodeScorer
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.nodes.ros_topics import subscription
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import size
 
@@ -43,8 +43,8 @@ class Monitor:
     def __enter__(self) -> Monitor:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("monitor")
-        self._node.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000))
-        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+        subscription(self._node, "replay", self._on_replay)
+        subscription(self._node, "/diagnostics", self._on_diagnostics)
         self._reset = self._node.create_client(Trigger, "control_node/reset_stop")
         self._enable = self._node.create_client(SetBool, "control_node/enable")
         self._executor = SingleThreadedExecutor()

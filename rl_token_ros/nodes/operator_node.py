@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
-from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import JointState, Joy, PointCloud2
-from std_msgs.msg import String, UInt8
+from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces.topics import SERVICES, SETTINGS, TICKS
 from rl_token_ros.launching.compositions import NodeProcess, parse_remaps
-from rl_token_ros.nodes.measurement_topics import LATCHED
 from rl_token_ros.nodes.ros_parameters import declare
+from rl_token_ros.nodes.ros_topics import interface_class, publisher, subscription
 from rl_token_ros.nodes.running import run
 from rl_token_ros.operator.devices import KEYS, Joystick, Keyboard, SpaceMouse
 from rl_token_ros.operator.screen import Screen, columns, read
@@ -36,8 +35,6 @@ from rl_token_ros.settings.operator import Operator
 DRAW_SECONDS = 0.1
 ANSWER_SECONDS = 2.0
 CLOCKS_APART = 200_000_000  # ns between a tick and its arrival here, which is more than a message takes
-SWITCHES = ("enable", "critical_phase")  # services that take true or false
-CALLS = ("success", "failure", "discard", "stop", "reset_stop", "rollback")
 
 
 class OperatorNode(Node):
@@ -55,16 +52,15 @@ class OperatorNode(Node):
         self._columns = columns(settings.action_size)
         self._joy_heard_ns = self._deflected_ns = 0
         self._waiting: dict[str, int] = {}  # what was asked and not answered yet, and when
-        self._intervention = self.create_publisher(JointState, "intervention", QoSProfile(depth=1))
-        self.create_subscription(PointCloud2, "control_node/ticks", self._on_ticks, QoSProfile(depth=10))
-        self.create_subscription(String, "control_node/settings", self._on_settings, LATCHED)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self.create_subscription(UInt8, "episode_ended", lambda message: self.screen.ended(message.data), 10)
-        self.create_subscription(Joy, "joy", self._on_joy, qos_profile_sensor_data)
-        self.create_subscription(JointState, "leader/joint_states", self._on_leader, qos_profile_sensor_data)
-        self.create_subscription(TwistStamped, "twist", self._on_twist, qos_profile_sensor_data)
-        self._calls: dict[str, Client] = {name: self.create_client(SetBool, f"control_node/{name}") for name in SWITCHES}
-        self._calls |= {name: self.create_client(Trigger, f"control_node/{name}") for name in CALLS}
+        self._intervention = publisher(self, "intervention")
+        subscription(self, TICKS, self._on_ticks)
+        subscription(self, SETTINGS, self._on_settings)
+        subscription(self, "/diagnostics", self._on_diagnostics)
+        subscription(self, "episode_ended", lambda message: self.screen.ended(message.data))
+        subscription(self, "joy", self._on_joy)
+        subscription(self, "leader/joint_states", self._on_leader)
+        subscription(self, "twist", self._on_twist)
+        self._calls = {service.name: self.create_client(interface_class(service.type), f"control_node/{service.name}") for service in SERVICES}
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / settings.control_rate, self._step, clock=steady)
         self.terminal = None if terminal is None else terminal()  # last: what fails before it is said on the terminal as it was
@@ -85,7 +81,7 @@ class OperatorNode(Node):
 
     def _on_ticks(self, message: PointCloud2) -> None:
         try:
-            rows = replay_table.decode_table(message, self._columns, "control_node/ticks")
+            rows = replay_table.decode_table(message, self._columns, TICKS)
         except replay_table.ReplayError as error:
             self._tell(str(error))
             return

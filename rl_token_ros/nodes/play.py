@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import time
 
@@ -14,8 +13,9 @@ from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
+from rl_token_ros.bags.playback import Selection
 from rl_token_ros.bags.reader import Bag, Topic
-from rl_token_ros.bags.topic_names import COMMAND_TYPES, Names
+from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.nodes.running import on_signal
 from rl_token_ros.resimulation.without_ticks import in_order
 from rl_token_ros.system.progress import Progress
@@ -26,26 +26,22 @@ CLOCK_PERIOD_NS = 10_000_000
 LONGEST_PAUSE_NS = 5_000_000_000  # of a bag; longer gaps are jumps of a clock, and nobody waits for those
 
 
-def play(bag: Bag, names: Names, rate: float, commands: bool = False) -> int:
-    """Play the whole bag at ``rate`` times its speed, until its end or Ctrl-C.
-
-    Args:
-        commands: publish `command`, too: an arm that listens would move.
-    """
+def play(bag: Bag, selection: Selection, rate: float) -> int:
+    """Play what was selected of a bag at ``rate`` times its speed, until its end or Ctrl-C; what is left out is said before."""
+    for text in selection.left_out:
+        print(f"note: {text}", file=sys.stderr)
+    for text in selection.warnings:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
     rclpy.init(args=None, signal_handler_options=SignalHandlerOptions.NO)
     ended = on_signal()
     node = rclpy.create_node("replay_bag")
     try:
-        left_out = set() if commands else {topic.name for kind in COMMAND_TYPES.values() if (topic := names.find("command", kind))}
-        for name in left_out:
-            print(f"note: '{name}' is left out, an arm could listen; --commands publishes it", file=sys.stderr)
         publishers = {}
-        for topic in bag.topics.values():
-            if topic.name not in left_out:
-                try:
-                    publishers[topic.name] = node.create_publisher(_class(topic), topic.name, _qos(topic))
-                except (ImportError, AttributeError):
-                    print(f"note: '{topic.name}' is left out: its type {topic.type} is not installed here", file=sys.stderr)
+        for topic in selection.topics:
+            try:
+                publishers[topic.name] = node.create_publisher(interface_class(topic.type), topic.name, _qos(topic))
+            except (ImportError, AttributeError, ValueError):
+                print(f"note: '{topic.name}' is left out: its type '{topic.type}' is not installed here", file=sys.stderr)
         clock = None if CLOCK in publishers else node.create_publisher(Clock, CLOCK, 10)
         progress = Progress("play [MB]", max(bag.size // MEGABYTE, 1))
         last_ns = due_ns = clocked_ns = None
@@ -74,11 +70,6 @@ def play(bag: Bag, names: Names, rate: float, commands: bool = False) -> int:
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
-
-
-def _class(topic: Topic) -> type:
-    package, _, name = topic.type.partition("/msg/")
-    return getattr(importlib.import_module(f"{package}.msg"), name)
 
 
 def _qos(topic: Topic) -> QoSProfile:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib
 import sys
 from datetime import datetime
 from pathlib import Path
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
+from rl_token_ros.interfaces.topics import RECORDED
 from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
+from rl_token_ros.nodes.ros_topics import interface_class, publisher
 from rl_token_ros.nodes.running import run
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.record import Record
@@ -33,7 +33,7 @@ class RecordNode(Node):
         super().__init__("record", **options)
         self.settings = settings = declare(self, Record)
         folder = Path(settings.bag).expanduser() if settings.bag else Path("runs/bags") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        self._patterns = [self.resolve_topic_name(topic) if "*" not in topic else self._absolute(topic) for topic in settings.topics]
+        self._patterns = [self.resolve_topic_name(topic) if "*" not in topic else self._absolute(topic) for topic in settings.topics or RECORDED]
         try:
             self._writer = BagWriter(folder, split_bytes=settings.split_size, limit_bytes=settings.size_limit, compression=settings.compression)
         except OSError as error:
@@ -47,7 +47,7 @@ class RecordNode(Node):
         )
         self.topics: dict[str, str] = {}  # subscribed, with their types
         self._refused: set[str] = set()
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics = publisher(self, "/diagnostics")
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(LOOK_SECONDS, self._look, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
@@ -71,9 +71,8 @@ class RecordNode(Node):
             self._subscribe(topic, kinds[0], [info.qos_profile for info in offered])
 
     def _subscribe(self, topic: str, kind: str, offered: list[QoSProfile]) -> None:
-        package, _, name = kind.partition("/msg/")
         try:
-            message_class = getattr(importlib.import_module(f"{package}.msg"), name)
+            message_class = interface_class(kind)
         except (ImportError, AttributeError):
             self._refuse(topic, f"its type {kind} is not installed here; source the workspace that has it")
             return

@@ -8,19 +8,19 @@ import time
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped, WrenchStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import Bool, UInt8
+from std_msgs.msg import Bool
 
 from rl_token_ros.interfaces import images
+from rl_token_ros.interfaces.topics import CAMERA
 from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
+from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
 from rl_token_ros.robot.yaw import tilt_of, yaw_of
 from rl_token_ros.settings.parameters import ParameterError
@@ -57,16 +57,16 @@ class SimNode(Node):
         self.step_time, self.render_time = Percentiles(), Percentiles()
         self.episodes = 0
 
-        self._clock_topic = self.create_publisher(ClockMessage, "/clock", 1) if self._source_of_time else None
-        self._joints = self.create_publisher(JointState, "joint_states", QoSProfile(depth=5))
-        self._pose = self.create_publisher(PoseStamped, "ee_pose", QoSProfile(depth=5))
-        self._wrench = self.create_publisher(WrenchStamped, "wrench", QoSProfile(depth=5))
-        self._images = {name: self.create_publisher(Image, f"camera/{name}/image_raw", QoSProfile(depth=2)) for name in CAMERAS}
-        self._critical_phase = self.create_publisher(Bool, "critical_phase", 10)
-        self._outcome = self.create_publisher(Bool, "outcome", 10)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_subscription(PoseStamped, "command", self._on_command, QoSProfile(depth=1))
-        self.create_subscription(UInt8, "episode_ended", lambda _: self._reset(), 10)
+        self._clock_topic = publisher(self, "/clock") if self._source_of_time else None
+        self._joints = publisher(self, "joint_states")
+        self._pose = publisher(self, "ee_pose")
+        self._wrench = publisher(self, "wrench")
+        self._images = {name: publisher(self, CAMERA["raw"], camera=name) for name in CAMERAS}
+        self._critical_phase = publisher(self, "critical_phase")
+        self._outcome = publisher(self, "outcome")
+        self._diagnostics = publisher(self, "/diagnostics")
+        subscription(self, "command", self._on_command, interface="pose")
+        subscription(self, "episode_ended", lambda _: self._reset())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / (settings.state_rate * settings.real_time_factor), self._advance, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)

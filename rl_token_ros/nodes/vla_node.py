@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 from builtin_interfaces.msg import Duration, Time
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
-from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import String, UInt8
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rl_token_ros.interfaces import image_cdr, images
 from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
+from rl_token_ros.interfaces.topics import CAMERA
 from rl_token_ros.nodes import diagnostics
-from rl_token_ros.nodes.measurement_topics import LATCHED, StateTopics
+from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare
+from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.system.timing import Percentiles
@@ -29,7 +30,7 @@ from rl_token_ros.vla.make_backend import make_backend
 from rl_token_ros.vla.observation import Synchroniser
 from rl_token_ros.vla.query_scheduler import QueryScheduler
 
-IMAGE_TOPICS = {"raw": (Image, "image_raw", images.to_rgb), "compressed": (CompressedImage, "image_raw/compressed", images.decompress)}
+DECODE = {"raw": images.to_rgb, "compressed": images.decompress}  # by image_transport
 
 
 class VlaNode(Node):
@@ -53,21 +54,20 @@ class VlaNode(Node):
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="vla")
         self._scheduler = QueryScheduler(self.settings)
 
-        self._reference = self.create_publisher(JointTrajectory, "vla/reference", QoSProfile(depth=1))
-        self._embedding = self.create_publisher(Image, "vla/embedding", QoSProfile(depth=1))
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        kind, name, self._decode = IMAGE_TOPICS[self.settings.image_transport]
+        self._reference = publisher(self, "vla/reference")
+        self._embedding = publisher(self, "vla/embedding")
+        self._diagnostics = publisher(self, "/diagnostics")
+        transport = self.settings.image_transport
+        self._decode = DECODE[transport]
         self._answered = self.create_guard_condition(self._query_if_idle)
         for camera in self.settings.cameras:
-            topic = f"camera/{camera}/{name}"
+            topic = CAMERA[transport].format(camera=camera)
+            take = functools.partial(self._image, camera, topic)
             # Pictures as bytes: rclpy would copy them into a message, and they are copied out of it again.
-            self.create_subscription(
-                kind, topic, lambda message, camera=camera, topic=topic: self._image(camera, topic, message), qos_profile_sensor_data,
-                raw=kind is Image,
-            )  # fmt: skip
+            subscription(self, CAMERA[transport], take, camera=camera, raw=transport == "raw")
         self._state_topics = StateTopics(self, self.synchroniser.measure, groups)
-        self.create_subscription(String, "task", self._task, LATCHED)
-        self.create_subscription(UInt8, "episode_ended", lambda _: self.backend.reset(), 10)
+        subscription(self, "task", self._task)
+        subscription(self, "episode_ended", lambda _: self.backend.reset())
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _task(self, message: String) -> None:

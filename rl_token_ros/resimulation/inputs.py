@@ -7,10 +7,10 @@ from typing import Any, Callable
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.bags.run_settings import read_settings
-from rl_token_ros.bags.topic_names import SETTINGS
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import INPUTS, Row
+from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
 from rl_token_ros.resimulation.pending import STAMP_BYTES, Inbox

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import bisect
 import struct
-from collections.abc import Mapping
 from collections import OrderedDict
+from collections.abc import Mapping
 
 KEEP_NS = 10_000_000_000  # of recording time, after which a message is not waited for any more
 AGAIN_NS = 500_000_000  # of recording time between two messages with one stamp that are not the same moment

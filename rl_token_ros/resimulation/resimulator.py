@@ -19,11 +19,11 @@ from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.bags.run_settings import control_of
 from rl_token_ros.bags.table_rows import TableReader
-from rl_token_ros.bags.topic_names import TICKS
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Event, Layout, Row, layout_of
 from rl_token_ros.interfaces.codes import Source
+from rl_token_ros.interfaces.topics import TICKS
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.inputs import Inputs
 from rl_token_ros.settings.control import Control

@@ -13,12 +13,8 @@ class Record:
 
     bag: str = parameter("", "Folder of the bag; created, or continued with a new file. Empty: runs/bags/<date and time>.")
     topics: list[str] = parameter(
-        [
-            "joint_states", "ee_pose", "wrench", "task", "vla/reference", "vla/embedding", "command", "intervention", "critical_phase",
-            "outcome", "episode_ended", "replay", "actor/weights", "control_node/ticks", "control_node/settings", "/diagnostics", "/clock",
-        ],
-        "Topics to record; * stands for any characters, as in camera/*. The default is all that replay_bag and the learner can use, "
-        "without the cameras.",
+        [], "Topics to record; * stands for any characters, as in camera/*. Empty: all topics of this package (docs/topics.md) but the cameras and "
+        "the devices of a human's hand.",
     )  # fmt: skip
     split_size: int = parameter(1 << 30, "Size at which a new file begins.", unit="bytes", low=1 << 16, high=1 << 50)
     size_limit: int = parameter(0, "Size of the bag beyond which its oldest files are deleted; 0: none.", unit="bytes", low=0, high=1 << 50)

@@ -30,10 +30,11 @@ from rl_token_ros.bags.seeds import Seed
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.topics import LATCHED
 from rl_token_ros.launching.compositions import NodeProcess, compose
 from rl_token_ros.launching.compositions import recorded as recorded_by
-from rl_token_ros.nodes.measurement_topics import LATCHED
 from rl_token_ros.nodes.record_node import RecordNode
+from rl_token_ros.nodes.ros_topics import profile
 from rl_token_ros.policy.actor_weights import Identity
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.learner import Learner
@@ -59,7 +60,7 @@ def recorded(bag: Path) -> dict[str, list[bytes]]:
 
 
 def test_it_records_what_matches_as_it_was_sent_and_offered(graph, speaker, tmp_path):
-    latched = speaker.create_publisher(String, "control_node/settings", LATCHED)
+    latched = speaker.create_publisher(String, "control_node/settings", profile(LATCHED))
     latched.publish(String(data="before the recorder"))
     record = graph.add(RecordNode, values={"bag": str(tmp_path / "bag"), "topics": ["control_node/settings", "ee_*", "outcome"], "free_space": 0})
     pose = speaker.create_publisher(PoseStamped, "ee_pose", qos_profile_sensor_data)  # after it, best effort

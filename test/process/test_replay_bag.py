@@ -23,9 +23,9 @@ from test_processes_run import control_report, write_config
 
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import Bag, Record
-from rl_token_ros.bags.topic_names import SETTINGS, TICKS
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.commands import replay_bag
+from rl_token_ros.interfaces.topics import RECORDED, SETTINGS, TICKS
 from rl_token_ros.launching.compositions import NodeProcess, compose
 from rl_token_ros.launching.runner import Runner
 from rl_token_ros.policy import actor_weights
@@ -42,7 +42,7 @@ def run(tmp_path_factory) -> tuple[Path, Path]:
     """The bag of some episodes, the later ones with a learned actor, and the parameter file."""
     folder = tmp_path_factory.mktemp("run")
     config, bag = write_config(folder), folder / "bag"
-    everything = ["camera/*", *node_settings.Record().topics]
+    everything = ["camera/*", *RECORDED]
     record = NodeProcess("record").with_parameters({"bag": str(bag), "topics": everything, "sync_seconds": 0.2}, folder)
     commands = {process.executable: process.command() for process in (record, *compose("sim", config))}
     with Runner(commands, folder / "logs", environment=ENVIRONMENT, patience=60.0) as runner, Listener(TOPICS) as listener:

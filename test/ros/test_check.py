@@ -14,16 +14,20 @@ from std_msgs.msg import Float64MultiArray
 from test_robots import groups
 
 from rl_token_ros.commands import check
-from rl_token_ros.commands.check import (
+from rl_token_ros.interfaces.graph_check import (
     FAIL,
     INFO,
     OK,
     WARN,
     Endpoint,
     Expected,
+    Finding,
     Seen,
+    describe_joints,
+    expectations,
     judge,
 )
+from rl_token_ros.interfaces.topics import COMMAND_TYPES
 from rl_token_ros.launching.compositions import compose, parse_remaps
 from rl_token_ros.nodes.graph_inspection import look
 from rl_token_ros.settings import node_settings
@@ -87,8 +91,8 @@ def test_what_need_not_be_there_is_only_mentioned():
 @pytest.mark.parametrize("robot", sorted(path.stem for path in CONFIG.glob("*.yaml")))
 def test_every_robot_knows_its_topics(robot):
     control, vla, _ = check.load(robot)
-    topics = {expected.topic: expected for expected in check.expectations(control, vla)}
-    assert topics["command"].kind == check.COMMAND_KINDS[control.command_interface]
+    topics = {expected.topic: expected for expected in expectations(control, vla)}
+    assert topics["command"].kind == COMMAND_TYPES[control.command_interface]
     assert ("gripper/command" in topics) == bool(control.gripper_names)
     assert ("wrench" in topics) == any(group.startswith("wrench") for group in control.proprioception)
     assert sum(topic.startswith("camera/") for topic in topics) == len(vla.cameras)
@@ -111,7 +115,7 @@ class Listening:
     """`look` in a thread, while the graph is spun."""
 
     def __init__(self, graph, *arguments) -> None:
-        self.findings: dict[str, check.Finding] = {}
+        self.findings: dict[str, Finding] = {}
         thread = threading.Thread(target=lambda: self.findings.update({f.topic: f for f in look(*arguments, context=graph.context)}))
         thread.start()
         graph.wait_for(lambda: not thread.is_alive(), "the findings")
@@ -119,7 +123,7 @@ class Listening:
 
 def test_a_robot_that_is_there_and_one_that_is_not(graph, tmp_path):
     _, control, vla = groups("ur5e", tmp_path)
-    expected = check.expectations(control, vla)
+    expected = expectations(control, vla)
     needed = {e.topic for e in expected if e.needed}
     nothing = Listening(graph, expected, control, "", {}, 0.2).findings
     assert {nothing[topic].level for topic in needed} == {FAIL}
@@ -141,7 +145,7 @@ def test_a_robot_that_is_there_and_one_that_is_not(graph, tmp_path):
 def test_joints_that_are_missing_are_named():
     control = node_settings.load("control_node", CONFIG / "ur5e.yaml")
     message = JointState(name=["shoulder_pan_joint"], position=[0.0], velocity=[0.0], effort=[0.0])
-    assert "has no shoulder_lift_joint" in check.describe_joints(control, message)
+    assert "has no shoulder_lift_joint" in describe_joints(control, message)
 
 
 @pytest.mark.parametrize("arguments", [["--config", "no_such_robot"], ["--config", "sim", "--remap", "command"]])
@@ -151,7 +155,7 @@ def test_a_bad_command_line_is_bad_input(arguments, capsys):
 
 
 def test_the_report_counts_what_must_be_put_right():
-    findings = [check.Finding(OK, "a", "fine"), check.Finding(FAIL, "command", "nobody"), check.Finding(WARN, "b", "slow")]
+    findings = [Finding(OK, "a", "fine"), Finding(FAIL, "command", "nobody"), Finding(WARN, "b", "slow")]
     text = check.report(findings)
     assert text.endswith("1 must be put right, 1 to look at") and "FAIL  command  nobody" in text
     assert check.report(findings[:1]).endswith("the robot can be started")

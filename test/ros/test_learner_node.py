@@ -10,12 +10,11 @@ import small_robot  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.qos import QoSProfile  # noqa: E402
 from sensor_msgs.msg import PointCloud2, PointField  # noqa: E402
-from std_msgs.msg import UInt8MultiArray  # noqa: E402
 
 from rl_token_ros.interfaces import replay_table  # noqa: E402
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.nodes.learner_node import LearnerNode  # noqa: E402
-from rl_token_ros.nodes.measurement_topics import LATCHED  # noqa: E402
+from rl_token_ros.nodes.ros_topics import subscription  # noqa: E402
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.settings.parameters import ParameterError  # noqa: E402
 
@@ -53,7 +52,7 @@ class Robot:
         graph.executor.add_node(self.node)
         self.blobs, self.figures = [], {}
         self.replay = self.node.create_publisher(PointCloud2, "replay", QoSProfile(depth=1000))
-        self.node.create_subscription(UInt8MultiArray, "actor/weights", lambda m: self.blobs.append(bytes(m.data)), LATCHED)
+        subscription(self.node, "actor/weights", lambda m: self.blobs.append(bytes(m.data)))
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._figures, 10)
 
     def _figures(self, message):

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from rl_token_ros.interfaces import images
-from rl_token_ros.nodes.command_writer import TYPES
+from rl_token_ros.nodes.ros_topics import subscription
 from rl_token_ros.robot.yaw import turned, yaw_of
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import AXES, YAW
@@ -47,9 +47,9 @@ class FakeArm(Node):
         kind, suffix = (CompressedImage, "/compressed") if compressed else (Image, "")
         self.cameras = [self.create_publisher(kind, f"camera/{name}/image_raw{suffix}", 2) for name in vla.cameras]
         self.picture = _jpeg() if compressed else images.from_rgb(np.full((48, 64, 3), 90, np.uint8), Image())
-        self.create_subscription(TYPES[control.command_interface], "command", self._on_command, 10)
+        subscription(self, "command", self._on_command, interface=control.command_interface)
         if control.gripper_names:
-            self.create_subscription(TYPES[control.gripper_interface], "gripper/command", self._on_gripper, 10)
+            subscription(self, "gripper/command", self._on_gripper, interface=control.gripper_interface)
         self.create_timer(PERIOD, self._step)
         self.create_timer(0.2, self._look)
 

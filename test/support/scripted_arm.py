@@ -18,13 +18,13 @@ from onlooker import DEEP, Onlooker
 from rclpy.clock import Clock, ClockType
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState, PointCloud2
-from std_msgs.msg import Bool, UInt8, UInt8MultiArray
+from std_msgs.msg import Bool, UInt8
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rl_token_ros.control.safety_filter import Limits
 from rl_token_ros.interfaces import images, replay_table
 from rl_token_ros.interfaces.stamps import stamp_to_ns
-from rl_token_ros.nodes.measurement_topics import LATCHED
+from rl_token_ros.nodes.ros_topics import publisher, subscription
 
 JOINTS = ["j1", "j2", "j3"]
 HOME = np.array([0.3, 0.0, 0.1])  # rad
@@ -137,12 +137,12 @@ class ScriptedArm(Onlooker):
         self._clock_topic = self.create_publisher(ClockMessage, "/clock", 10)
         self.reference = self.create_publisher(JointTrajectory, "vla/reference", 1)
         self.embedding = self.create_publisher(Image, "vla/embedding", 1)
-        self.weights = self.create_publisher(UInt8MultiArray, "actor/weights", LATCHED)
+        self.weights = publisher(self, "actor/weights")
         self.replay = self.create_publisher(PointCloud2, "replay", 1000)
         self.create_subscription(PointCloud2, "replay", self._on_replay, DEEP)
         self.create_subscription(JointTrajectory, "vla/reference", self._on_reference, DEEP)
         self.create_subscription(UInt8, "episode_ended", lambda _: setattr(self, "_episode_at", 0.0), DEEP)
-        self.create_subscription(UInt8MultiArray, "actor/weights", lambda m: self.blobs.append(bytes(m.data)), LATCHED)
+        subscription(self, "actor/weights", lambda m: self.blobs.append(bytes(m.data)))
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.01, self._sense, clock=steady)
         self.create_timer(0.05, self._look, clock=steady)

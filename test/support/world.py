@@ -19,7 +19,7 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rl_token_ros.interfaces import images, replay_table
-from rl_token_ros.nodes.measurement_topics import LATCHED
+from rl_token_ros.nodes.ros_topics import publisher
 from rl_token_ros.policy import actor_weights
 
 DTYPE = replay_table.row_dtype(small_robot.TOKEN, 9, small_robot.CHUNK, 3)
@@ -44,7 +44,7 @@ class World(Node):
         self.critical = self.create_publisher(Bool, "critical_phase", 10)
         self.outcome = self.create_publisher(Bool, "outcome", 10)
         self.intervention = self.create_publisher(JointState, "intervention", 10)
-        self.weights = self.create_publisher(UInt8MultiArray, "actor/weights", LATCHED)
+        self.weights = publisher(self, "actor/weights")
         self.command_subscription = self.create_subscription(PoseStamped, "command", self._on_command, 10)
         self.create_subscription(PointCloud2, "replay", lambda m: self.rows.extend(replay_table.decode(m, DTYPE)), 1000)
         self.create_subscription(UInt8, "episode_ended", lambda m: self.endings.append(m.data), 10)

@@ -19,7 +19,7 @@ pytest.importorskip("rosbags")
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import Bag, Record
 from rl_token_ros.bags.run_settings import control_of
-from rl_token_ros.bags.topic_names import SETTINGS, TICKS, TYPES, Names
+from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.control import phase_switch, tick_record
 from rl_token_ros.control.arming import Refused
@@ -29,6 +29,7 @@ from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces.replay_table import POINT_FIELD
+from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import WeightsError, fingerprint
 from rl_token_ros.resimulation.pending import header_stamp_ns

@@ -14,12 +14,12 @@ pytest.importorskip("rosbags")
 
 from test_bag_pipeline import STORE, M, header, replayed, table  # noqa: E402
 
-from rl_token_ros.bags.topic_names import SETTINGS, TICKS, TYPES  # noqa: E402
 from rl_token_ros.bags.writer import BagWriter  # noqa: E402
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import images, measurements
 from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.interfaces.stamps import stamp_to_ns  # noqa: E402
+from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES  # noqa: E402
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import ActorWeights, Identity, WeightsError  # noqa: E402
 from rl_token_ros.settings.files import config_file  # noqa: E402

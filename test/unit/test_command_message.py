@@ -8,7 +8,9 @@ import small_robot
 from builtin_interfaces.msg import Time
 
 from rl_token_ros.control.command import Command
-from rl_token_ros.nodes.command_writer import TYPES, CommandWriter
+from rl_token_ros.interfaces.topics import COMMAND_TYPES, GRIPPER_TYPES
+from rl_token_ros.nodes.command_writer import CommandWriter
+from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
 
@@ -23,10 +25,10 @@ def writer(interface: str, names=("b", "a"), **changes) -> CommandWriter:
     return CommandWriter(parameters.build(Control, {**values, **limits, **changes}))
 
 
-@pytest.mark.parametrize("interface", TYPES)
+@pytest.mark.parametrize("interface", COMMAND_TYPES)
 def test_the_message_is_of_the_type_that_is_published(interface):
     made = writer(interface, "xy" if interface in ("pose", "twist") else "ab")
-    assert type(made.message(COMMAND, STAMP)) is made.type is TYPES[interface]
+    assert type(made.message(COMMAND, STAMP)) is interface_class(COMMAND_TYPES[interface])
 
 
 def test_forward_is_the_positions_in_order_of_the_action_names():
@@ -45,7 +47,7 @@ def test_forward_may_be_velocities():
 def test_grippers_have_a_message_of_their_own(interface):
     made = writer("forward", gripper_names=["f", "g"], gripper_min=[0.0, 0.0], gripper_max=[0.8, 0.8], gripper_interface=interface)
     message = made.gripper_message(np.array([0.3, 0.7]), STAMP)
-    assert type(message) is made.gripper_type
+    assert type(message) is interface_class(GRIPPER_TYPES[interface])
     if interface == "forward":
         assert list(message.data) == [0.3, 0.7]
     elif interface == "joint_state":

@@ -27,11 +27,13 @@ def test_parameters_are_those_of_the_code(reference):
     assert (DOCS / "parameters.md").read_text() == reference.parameters_page(), "run python docs/make_reference.py"
 
 
-@pytest.mark.slow
-def test_topics_are_those_of_the_nodes(reference):
-    pytest.importorskip("mujoco")
-    pytest.importorskip("torch")
+def test_topics_are_those_of_the_table(reference):
     assert (DOCS / "topics.md").read_text() == reference.topics_page(), "run python docs/make_reference.py"
+
+
+def test_policies_are_those_of_the_table(reference):
+    written = {path.stem: path.read_text() for path in (DOCS.parent / "config" / "sros2").glob("*.xml")}
+    assert written == {node: reference.policy(node) for node in reference.NODES}, "run python docs/make_reference.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -16,13 +16,13 @@ pytest.importorskip("rosbags")
 from test_bag_pipeline import STORE, M, embedding, pose, wrench
 
 from rl_token_ros.bags.phase_samples import COLUMNS
-from rl_token_ros.bags.topic_names import SETTINGS, TICKS, TYPES
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.commands import train_phase
 from rl_token_ros.control import phase_switch
 from rl_token_ros.control.phase_training import AFTER_SECONDS, ENTERS, Samples, approaches
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces.replay_table import POINT_FIELD
+from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES
 from rl_token_ros.policy.actor_weights import fingerprint
 
 SECOND = 1_000_000_000

@@ -17,9 +17,9 @@ pytest.importorskip("rosbags")
 from small_robot import HOME, TOKEN
 from test_bag_pipeline import STORE, M, embedding, pose, wrench
 
-from rl_token_ros.bags.topic_names import SETTINGS, TYPES
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.commands import train_token
+from rl_token_ros.interfaces.topics import SETTINGS, TYPES
 from rl_token_ros.rl_token.encoder import TokenEncoder
 from rl_token_ros.rl_token.training import fit
 
