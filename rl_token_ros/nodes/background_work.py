@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from rclpy.node import Node
@@ -27,7 +28,7 @@ class Beside:
         refuse: told about each embedding that cannot be used.
     """
 
-    def __init__(self, node: Node, pipeline: Pipeline, refuse) -> None:
+    def __init__(self, node: Node, pipeline: Pipeline, refuse: Callable[[Exception], None]) -> None:
         self._pipeline, self._refuse, self._logger = pipeline, refuse, node.get_logger()
         self.encode = Percentiles()
         # Newest only; one thread appends, one other pops, each in one atomic operation.
@@ -35,7 +36,7 @@ class Beside:
         self.blobs: deque[bytes] = deque(maxlen=1)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="control_worker")
         # As bytes: rclpy would convert megabytes before it calls, on the thread that ticks.
-        if node.settings.token_size:
+        if pipeline.controller.settings.token_size:
             node.create_subscription(Image, "vla/embedding", self._on_embedding, QoSProfile(depth=1), raw=True)
         node.create_subscription(UInt8MultiArray, "actor/weights", self._on_weights, LATCHED)
 

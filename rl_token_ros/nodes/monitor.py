@@ -6,6 +6,7 @@ import time
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -45,8 +46,8 @@ class Monitor:
         self._node = rclpy.create_node("monitor")
         self._node.create_subscription(PointCloud2, "replay", self._on_replay, QoSProfile(depth=1000))
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
-        self._reset = self._node.create_client(Trigger, "control_node/reset_stop")
-        self._enable = self._node.create_client(SetBool, "control_node/enable")
+        self._reset: Client = self._node.create_client(Trigger, "control_node/reset_stop")
+        self._enable: Client = self._node.create_client(SetBool, "control_node/enable")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         return self

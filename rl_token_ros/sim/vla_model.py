@@ -18,6 +18,10 @@ class VisionPolicy(nn.Module):
     the actions need has to be in the embeddings.
     """
 
+    proprio_mean: torch.Tensor
+    proprio_scale: torch.Tensor
+    action_scale: torch.Tensor
+
     def __init__(self, horizon: int, proprio_mean: torch.Tensor, proprio_scale: torch.Tensor, action_scale: torch.Tensor) -> None:
         """Means and scales also say how many values there are: proprio_mean and proprio_scale [P], action_scale [A]."""
         super().__init__()
