@@ -38,10 +38,10 @@ class Run:
 
     def updates_per_second(self) -> float | None:
         """Mean over the practice, resets included; the learner catches up while the arm returns."""
-        if self._practice_began is None or self._practice_now[0] - self._practice_began[0] < 1.0:
+        if self._practice_began is None or self._practice_now is None:
             return None
         (t0, n0), (t1, n1) = self._practice_began, self._practice_now
-        return (n1 - n0) / (t1 - t0)
+        return (n1 - n0) / (t1 - t0) if t1 - t0 >= 1.0 else None
 
     def add(self, episode: ScoredEpisode) -> None:
         """An episode that has ended."""
@@ -108,7 +108,7 @@ def status_line(run: Run, seconds_left: float) -> str:
 
 
 def _brief(value: Score) -> str:
-    if not value.episodes:
+    if value.success_rate is None or value.successes_per_10min is None:  # no episodes
         return "-"
     return f"{100 * value.success_rate:.0f} % {value.successes_per_10min / 10:.1f}/min"
 
@@ -165,7 +165,8 @@ def draw(run: Run, folder: Path) -> Path:
     from matplotlib import pyplot
 
     figure, (above, below) = pyplot.subplots(2, 1, figsize=(9, 6.5), sharex=True, constrained_layout=True)
-    minutes = [(e.end - run.begun) / 60 for e in run.episodes]
+    begun = 0.0 if run.begun is None else run.begun  # without episodes
+    minutes = [(e.end - begun) / 60 for e in run.episodes]
     for wanted, colour, marker, label in ((True, "tab:green", "o", "success"), (False, "tab:red", "x", "no success")):
         chosen = [i for i, e in enumerate(run.episodes) if e.success is wanted]
         above.plot([minutes[i] for i in chosen], [run.episodes[i].seconds for i in chosen], marker, color=colour, label=label)
@@ -173,8 +174,8 @@ def draw(run: Run, folder: Path) -> Path:
     above.set_ylim(bottom=0)
     above.set_title(f"{len(run.episodes)} episodes, seed {run.seed}")
     below.plot(minutes, [run.recent(e.end).successes_per_10min for e in run.episodes], color="tab:blue", label="last minute")
-    if run.base().episodes:
-        below.axhline(run.base().successes_per_10min, color="grey", linestyle="--", label="base")
+    if (base := run.base().successes_per_10min) is not None:
+        below.axhline(base, color="grey", linestyle="--", label="base")
     below.set_ylabel("successes per 10 min\n(3 s reset per episode)")
     below.set_xlabel("robot time [min]")
     below.set_ylim(bottom=0)

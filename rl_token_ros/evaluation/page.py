@@ -73,8 +73,8 @@ def page(run: Run, pictures: list[tuple[str, str, Path]]) -> str:
         *_findings(run),
         "<h2>Scores</h2>",
         _scores(run),
-        f'<p class="soft">In brackets: 95 % intervals (success: Wilson; others: bootstrap over episodes). Throughput counts {statistics.RESET_SECONDS:g} s of reset '
-        f"with each episode. Latest: the last {100 * statistics.LATEST_SHARE:.0f} % of the practice.</p>",
+        '<p class="soft">In brackets: 95 % intervals (success: Wilson; others: bootstrap over episodes). Throughput counts '
+        f"{statistics.RESET_SECONDS:g} s of reset with each episode. Latest: the last {100 * statistics.LATEST_SHARE:.0f} % of the practice.</p>",
     ]
     if run.summary:
         parts += ["<h2>What the demo wrote</h2>", _table(_summary(run.summary))]
@@ -126,7 +126,7 @@ def _about_stops(run: Run) -> list[str]:
 
 
 def _scores(run: Run) -> str:
-    rows = [("", "episodes", "success [%]", "median time [s]", "successes per 10 min")]
+    rows: list[tuple[str, ...]] = [("", "episodes", "success [%]", "median time [s]", "successes per 10 min")]
     for group in groups_of(run):
         if group.episodes:
             rows.append((group.name, str(group.episodes), group.success.text("{:.0f}"), group.time.text("{:.1f}"), group.throughput.text("{:.1f}")))
@@ -134,7 +134,7 @@ def _scores(run: Run) -> str:
 
 
 def _summary(summary: dict) -> list[tuple[str, ...]]:
-    rows = [("", "episodes", "success [%]", "median time [s]", "successes per 10 min")]
+    rows: list[tuple[str, ...]] = [("", "episodes", "success [%]", "median time [s]", "successes per 10 min")]
     for name in ("base", "practised"):
         score = summary.get(name) or {}
         figures = [score.get("success_rate"), score.get("median_time_s"), score.get("successes_per_10min")]
@@ -150,12 +150,13 @@ FIGURES = {
         "rate_hz": "control rate [Hz]", "ticks": "ticks", "missed_ticks": "missed", "compute_ms_p99": "tick compute p99 [ms]",
         "lateness_ms_p99": "tick lateness p99 [ms]", "observation_age_ms_p50": "chunk age p50 [ms]", "observation_age_ms_p99": "chunk age p99 [ms]",
         "push_to_use_ms_p99": "weights, push to use p99 [ms]", "weights_version": "weights version", "weights_refused": "weights refused",
-        "weights_reverts": "returns to older weights", "ticks_stopped": "ticks stopped", "ticks_holding": "ticks holding", "refused_inputs": "refused inputs",
+        "weights_reverts": "returns to older weights", "ticks_stopped": "ticks stopped", "ticks_holding": "ticks holding",
+        "refused_inputs": "refused inputs",
     },
     "learner_node": {
         "state": "state", "phase": "phase", "updates": "updates", "true_utd": "updates per sample", "critic_loss": "critic loss",
-        "mean_q": "mean Q", "mean_return": "mean return", "action_sensitivity": "action sensitivity", "residual_saturated": "residuals at their bound, share",
-        "rows_lost": "rows lost", "best_version": "best version",
+        "mean_q": "mean Q", "mean_return": "mean return", "action_sensitivity": "action sensitivity",
+        "residual_saturated": "residuals at their bound, share", "rows_lost": "rows lost", "best_version": "best version",
     },
     "vla_node": {"state": "state", "queries": "queries", "failures": "failures", "query_ms_p50": "query p50 [ms]", "query_ms_p99": "query p99 [ms]"},
 }  # fmt: skip
@@ -189,7 +190,8 @@ def _table(rows: list[tuple[str, ...]], kind: str = "wide") -> str:
 def _figure(title: str, about: str, path: Path) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     return (
-        f'<figure><h3>{escape(title)}</h3><img alt="{escape(title)}" src="data:image/png;base64,{data}"><figcaption>{escape(about)}</figcaption></figure>'
+        f'<figure><h3>{escape(title)}</h3><img alt="{escape(title)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(about)}</figcaption></figure>"
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import matplotlib
 import numpy as np
@@ -13,12 +13,12 @@ from rl_token_ros.evaluation.run_data import Run, Series
 from rl_token_ros.interfaces.codes import Ended
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 BASE, ACTOR, HUMAN = "#6b7280", "#2563eb", "#d97706"
 COLOURS = {"base": BASE, "actor": ACTOR, "human": HUMAN}
 SIZE, DPI = (4.6, 3.0), 180
-MARKERS = {Ended.SUCCESS: "o", Ended.TIME_LIMIT: "s"}  # others: x
+MARKERS: dict[int, str] = {Ended.SUCCESS: "o", Ended.TIME_LIMIT: "s"}  # others: x
 
 
 def draw(run: Run, folder: Path) -> list[tuple[str, str, Path]]:
@@ -54,8 +54,16 @@ def _episodes(run: Run, axes) -> bool:
         for ended in sorted({episode.ended for episode in run.episodes}):
             mine = [e for e in run.episodes if who(e) == name and e.ended == ended]
             if mine:
-                style = {"marker": MARKERS.get(ended, "x"), "color": colour, "label": f"{name}: {Ended(ended).label}", "fillstyle": "full" if ended == Ended.SUCCESS else "none"}
-                axes.plot(_minutes(run, [e.end for e in mine]), [e.seconds for e in mine], linestyle="", markersize=5, **style)
+                axes.plot(
+                    _minutes(run, [e.end for e in mine]),
+                    [e.seconds for e in mine],
+                    linestyle="",
+                    markersize=5,
+                    marker=MARKERS.get(ended, "x"),
+                    color=colour,
+                    label=f"{name}: {Ended(ended).label}",
+                    fillstyle="full" if ended == Ended.SUCCESS else "none",
+                )
     return _finish(run, axes, "critical phase [s]")
 
 

@@ -6,14 +6,15 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
 from rl_token_ros.bags import message_types
-from rl_token_ros.bags.reader import SUFFIXES, Bag, BagError, Record, Topic
+from rl_token_ros.bags.reader import SUFFIXES, Bag, BagError, Record
 from rl_token_ros.bags.run_settings import read_settings
 from rl_token_ros.bags.table_rows import TableReader
 from rl_token_ros.bags.topic_names import Names
@@ -163,30 +164,29 @@ def _bags(folder: Path) -> list[Bag]:
 class _Rows:
     """The episodes in one bag's `replay`."""
 
-    def __init__(self, topic: Topic | None) -> None:
+    def __init__(self) -> None:
         self.count = self.aborted = 0
         self.episodes: list[ScoredEpisode] = []
         self.steps: Counter[int] = Counter()
         self.problems: Counter[str] = Counter()
-        if topic is not None:
-            self._decode = message_types.decoder(topic.type, topic.definition, topic.encoding)
-        self._tables, self._dtype, self._scorer = TableReader(), None, None
+        self._tables = TableReader()
+        self._begun: tuple[np.dtype, EpisodeScorer] | None = None  # with the first message
 
-    def take(self, data: bytes, rate: float) -> None:
-        """One message."""
+    def take(self, data: bytes, decode: Callable[[bytes], Any], rate: float) -> None:
+        """One message; ``decode`` makes a PointCloud2 of it."""
         try:
-            if self._dtype is None:
-                self._dtype = replay_table.sent_dtype(self._decode(data))
-                self._scorer = EpisodeScorer(rate)
-            raw = self._tables.rows(data, self._decode, self._dtype, "replay")
+            if self._begun is None:
+                self._begun = replay_table.sent_dtype(decode(data)), EpisodeScorer(rate)
+            dtype, scorer = self._begun
+            raw = self._tables.rows(data, decode, dtype, "replay")
         except replay_table.ReplayError as error:
             self.problems[str(error)] += 1
             return
-        rows = np.frombuffer(b"".join(raw), self._dtype)
+        rows = np.frombuffer(b"".join(raw), dtype)
         self.count += len(rows)
         self.steps.update(rows["source"].tolist())
         self.aborted += int((rows["ended"] == Ended.ABORTED).sum())
-        self.episodes += self._scorer.add(rows)
+        self.episodes += scorer.add(rows)
 
 
 def _read(run: Run, bag: Bag, progress: Callable[[int], None]) -> _Rows:
@@ -196,12 +196,12 @@ def _read(run: Run, bag: Bag, progress: Callable[[int], None]) -> _Rows:
         topics[DIAGNOSTICS] = bag.topics[DIAGNOSTICS]
     decode = {ours: message_types.decoder(topic.type, topic.definition, topic.encoding) for ours, topic in topics.items()}
     ours_of = {topic.name: ours for ours, topic in topics.items()}
-    rows, damaged = _Rows(topics.get("replay")), Counter()
+    rows, damaged = _Rows(), Counter[str]()
     for record in bag.read(set(ours_of)):
         ours = ours_of[record.topic]
         try:
             if ours == "replay":
-                rows.take(record.data, float(run.settings.get("control_rate", RATE)))
+                rows.take(record.data, decode[ours], float(run.settings.get("control_rate", RATE)))
             else:
                 _READ[ours](run, record, decode[ours](record.data))
         except ValueError:  # its bytes are damaged

@@ -1,4 +1,4 @@
-"""What the launch files have in common: their arguments, and `processes.py`'s nodes as launch actions. Needs ROS's launch."""
+"""What the launch files have in common: their arguments, and the nodes of `compositions` as launch actions. Needs ROS's launch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.events.process import ProcessExited
+from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from rl_token_ros.launching.compositions import (
-    NodeProcess,
-    compose,
-    parse_remaps,
-    recorded,
-)
+from rl_token_ros.launching.compositions import NodeProcess, compose, parse_remaps, recorded
 from rl_token_ros.settings.files import PACKAGE
 
 
@@ -24,7 +21,7 @@ def describe(composition: str, file_argument: str, about_file: str, default_file
     """A launch description of one composition.
 
     Args:
-        composition: a key of `processes.COMPOSITIONS`.
+        composition: a key of `compositions.COMPOSITIONS`.
         file_argument: name of the argument that takes the parameter file; ``about_file`` describes it.
         default_file: what it is when it is not given; None makes the argument required.
     """

@@ -129,11 +129,12 @@ class Runner:
         return self.ended()
 
     def _start(self, name: str, command: list[str]) -> subprocess.Popen:
-        parent = os.getpid()
+        parent, libc = os.getpid(), _libc
 
         def end_with_parent() -> None:
             # Asked by SIGTERM, not killed: a node may have children of its own, and an arm to leave at rest.
-            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+            if libc is not None:
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)
 

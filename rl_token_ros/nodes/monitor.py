@@ -6,6 +6,7 @@ import time
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -45,8 +46,8 @@ class Monitor:
         self._node = rclpy.create_node("monitor")
         subscription(self._node, "replay", self._on_replay)
         subscription(self._node, "/diagnostics", self._on_diagnostics)
-        self._reset = self._node.create_client(Trigger, "control_node/reset_stop")
-        self._enable = self._node.create_client(SetBool, "control_node/enable")
+        self._reset: Client = self._node.create_client(Trigger, "control_node/reset_stop")
+        self._enable: Client = self._node.create_client(SetBool, "control_node/enable")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         return self

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -45,7 +45,7 @@ def on_change(node: Node, current: Group, apply: Callable[[Group], None]) -> Non
 
     def changed(changes: list[Any]) -> SetParametersResult:
         nonlocal held
-        values = dataclasses.asdict(held)
+        values = {name: getattr(held, name) for name in declared}
         try:
             for change in changes:
                 if change.name == "use_sim_time":

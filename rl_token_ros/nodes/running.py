@@ -6,7 +6,7 @@ import gc
 import os
 import signal
 import sys
-from typing import Callable
+from collections.abc import Callable
 
 import rclpy
 from rclpy.clock import Clock, ClockType

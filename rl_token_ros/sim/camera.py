@@ -23,7 +23,7 @@ class RenderError(RuntimeError):
     """The wanted renderer does not work on this machine."""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def works(backend: str) -> bool:
     """Whether a renderer draws an image here. GL is tried in a process of its own: a missing or broken driver may abort it."""
     if backend == "raycast":

@@ -38,8 +38,9 @@ def _socket(clearance: float, friction: float) -> str:
 
 def _arm(friction: float) -> str:
     length = PART_FREE + 0.02
+    half = f"{PEG_HALF} {PEG_HALF} {length / 2}"
     peg = f"""<body name="peg">
-                    <geom name="peg" type="box" pos="0 0 {length / 2}" size="{PEG_HALF} {PEG_HALF} {length / 2}" material="peg" mass="0.05" {contact(friction)}/>
+                    <geom name="peg" type="box" pos="0 0 {length / 2}" size="{half}" material="peg" mass="0.05" {contact(friction)}/>
                   </body>"""
     return f"""<body name="turret" pos="0 0 0.12">
       <joint name="joint_1" axis="0 0 1" range="-2.9 2.9"/>

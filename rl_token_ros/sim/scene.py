@@ -7,8 +7,8 @@ is the middle of the held part's lower face as the robot believes it to be. The 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 CENTRE = (0.45, 0.0)  # middle of the area in which the socket may lie
 SURFACE = 0.030  # height of the socket's upper face

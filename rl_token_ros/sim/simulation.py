@@ -55,7 +55,7 @@ class Simulation:
         self._cameras = {name: self._model.camera(name).id for name in CAMERAS}
         self._camera_home = {name: self._model.cam_pos[i].copy() for name, i in self._cameras.items()}
         self._camera_quat = {name: self._model.cam_quat[i].copy() for name, i in self._cameras.items()}
-        self._renderer = None
+        self._renderer: camera.GlRenderer | camera.RaycastRenderer | None = None
         # The sensor carries everything from `tool` on.
         tool = self._model.body("tool").id
         self._carried = float(self._model.body_subtreemass[tool]) * -self._model.opt.gravity[2]
@@ -74,6 +74,7 @@ class Simulation:
         self._quat, self._turn = np.zeros(4), np.zeros(3)
         self._smoothing = 1.0 - np.exp(-2.0 * np.pi * p.force_cutoff * TIMESTEP)
         self._random = np.random.default_rng(p.seed)
+        self._reset_path: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None  # time begun; from, top, new start
         self.reset()
         self._stiffness = np.array([p.stiffness] * 3 + [p.rotation_stiffness] * 3)
         self._damping = 2.0 * np.sqrt(self._stiffness * self._felt_inertia())
@@ -143,8 +144,8 @@ class Simulation:
         """Advance `dt` seconds (a multiple of 2 ms) with the tool held at `target`: x, y, z of the TCP and, where it turns, its yaw."""
         self._target = np.array(target, dtype=float)
         if self._target.shape != self._farthest.shape or not np.isfinite(self._target).all():
-            wanted = "four finite numbers: x, y, z of the tool in metres, its yaw in rad" if self.scene.turns else "three finite numbers: x, y, z of the tool in metres"
-            raise ValueError(f"target is {target!r}; give {wanted}")
+            count, yaw = ("four", ", its yaw in rad") if self.scene.turns else ("three", "")
+            raise ValueError(f"target is {target!r}; give {count} finite numbers: x, y, z of the tool in metres{yaw}")
         # Saturated as on a real arm; a target a kilometre away would throw the simulation out of its stable range.
         here = self.tool_pose
         self._target = np.clip(self._target, here - self._farthest, here + self._farthest)
@@ -152,7 +153,7 @@ class Simulation:
             self._find_slack()
         for _ in range(max(1, round(dt / TIMESTEP))):
             if self._reset_path is not None:
-                self._follow_reset()
+                self._follow_reset(*self._reset_path)
             mujoco.mj_step1(self._model, self._data)
             self._hold()
             mujoco.mj_step2(self._model, self._data)
@@ -233,8 +234,7 @@ class Simulation:
         elif np.abs(self.ee_position[:2] - CENTRE).max() > WANDER or self.ee_position[2] > SURFACE + CEILING:
             self.outcome, self.failure = False, "wandered"
 
-    def _follow_reset(self) -> None:
-        begun, here, top, start = self._reset_path
+    def _follow_reset(self, begun: float, here: np.ndarray, top: np.ndarray, start: np.ndarray) -> None:
         share = (self._data.time - begun) / self.parameters.reset_time
         if share >= LIFT_SHARE and self._scene_is_old:
             self._draw_scene()
@@ -298,13 +298,14 @@ class Simulation:
 
     def images(self) -> dict[str, np.ndarray]:
         """uint8 [image_size, image_size, 3] rgb of each camera. Call it from one thread always."""
-        if self._renderer is None:
+        renderer = self._renderer
+        if renderer is None:
             self.render_backend = camera.choose(self.parameters.render_backend)
-            self._renderer = camera.make_renderer(self.render_backend, self._model, self.parameters.image_size)
+            self._renderer = renderer = camera.make_renderer(self.render_backend, self._model, self.parameters.image_size)
         # Positions as of now: mj_step leaves those of the step's beginning.
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        return {name: self._renderer.render(self._data, name) for name in CAMERAS}
+        return {name: renderer.render(self._data, name) for name in CAMERAS}
 
     def close(self) -> None:
         """Free the renderer."""
