@@ -26,6 +26,7 @@ from mcap.stream_reader import get_chunk_data_stream
 from rl_token_ros.bags import mcap_records, sqlite_file
 from rl_token_ros.bags.mcap_records import RECORD_HEAD
 from rl_token_ros.bags.sqlite_file import SqliteFile
+from rl_token_ros.bags.writer import ROLE
 
 SUFFIXES = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 MESSAGE_HEAD = struct.Struct("<H4xQ")  # channel, log time; between them the sequence
@@ -45,6 +46,7 @@ class Topic:
     Attributes:
         definition: of the type, dependencies included, in ``encoding`` (ros2msg or ros2idl); empty where the bag has none.
         qos: profiles it was offered with, YAML as in rosbag2.
+        role: which of ours it was to whoever recorded it (:mod:`rl_token_ros.interfaces.topics`); empty where the bag does not say.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Topic:
     definition: str = ""
     encoding: str = ""
     qos: str = ""
+    role: str = ""
 
 
 class Record(NamedTuple):
@@ -191,6 +194,7 @@ class Bag:
             schema.data.decode(errors="replace") if schema else "",
             schema.encoding if schema else "",
             channel.metadata.get("offered_qos_profiles", ""),
+            channel.metadata.get(ROLE) or (known.role if known is not None else ""),
         )
         if known is not None and known.type != found.type:
             self._problem(f"'{channel.topic}' has two types in this bag, {known.type} and {found.type}; the first one is read")

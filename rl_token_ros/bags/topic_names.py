@@ -1,4 +1,4 @@
-"""Which topic of a bag is which of ours: by name, in any namespace, or as `--remap ours:=theirs` says."""
+"""Which topic of a bag is which of ours: as `--remap ours:=theirs` says, by the role that `record` wrote, or by name, in any namespace."""
 
 from __future__ import annotations
 
@@ -37,24 +37,27 @@ class Names:
             self._remaps[ours.lstrip("/")] = theirs
 
     def find(self, ours: str, type_name: str = "") -> Topic | None:
-        """The bag's topic for one of ours; None if it has none of this type. A namespace is accepted if only one has the topic."""
+        """The bag's topic for one of ours; None if it has none of this type, or several in namespaces or with this role."""
         wanted = type_name or table.TYPES.get(ours, "")
         if ours in self._remaps:
             topic = self._topics[self._remaps[ours]]
             if wanted and topic.type != wanted:
                 raise RemapError(f"'{topic.name}' is a {topic.type}; '{ours}' is a {wanted}")
             return topic
-        if (topic := self._topics.get("/" + ours)) is not None and _fits(topic, wanted):
-            return topic
-        inside = [topic for topic in self._topics.values() if topic.name.endswith("/" + ours) and _fits(topic, wanted)]
-        return inside[0] if len(inside) == 1 else None
+        found = [topic for topic in self._named(ours) if _fits(topic, wanted)]
+        if len(found) > 1 and not found[0].role:
+            found = [topic for topic in found if topic.name == "/" + ours]
+        return found[0] if len(found) == 1 else None
 
     def ours(self, topic: Topic) -> str:
-        """Which of ours a topic of the bag is; empty: none that is known."""
+        """Which of ours a topic of the bag is; empty: none that is known. What was recorded as a command stays one under any remap."""
+        recorded_as = table.row(topic.role)
+        if recorded_as is not None and recorded_as.actuates:
+            return topic.role
         for ours, theirs in self._remaps.items():
             if theirs == topic.name:
                 return ours
-        return table.our_name(topic.name, topic.type)
+        return topic.role or table.our_name(topic.name, topic.type)
 
     def missing(self, ours: str, type_name: str = "") -> str:
         """A sentence on a topic that was not found, with the remap to write if another of its type is there."""
@@ -62,7 +65,7 @@ class Names:
         taken = set(self._remaps.values())
         same = [topic for topic in self._topics.values() if topic.type == wanted and topic.name not in taken and not self._is_ours(topic)]
         same.sort(key=lambda topic: -difflib.SequenceMatcher(None, topic.name, ours).ratio())
-        named = [topic for topic in self._topics.values() if topic.name.endswith("/" + ours)]
+        named = self._named(ours)
         text = f"the bag has no '{ours}' ({wanted})" if wanted else f"the bag has no '{ours}'"
         if len(named) == 1 and wanted:
             text = f"'{named[0].name}' is a {named[0].type}; '{ours}' must be a {wanted}"
@@ -76,7 +79,12 @@ class Names:
 
     def _is_ours(self, topic: Topic) -> bool:
         """Whether a topic has its meaning already: it is not offered for another."""
-        return topic.name == f"/{table.our_name(topic.name, topic.type)}"
+        return bool(topic.role) or topic.name == f"/{table.our_name(topic.name, topic.type)}"
+
+    def _named(self, ours: str) -> list[Topic]:
+        """Those recorded as this one; else those of its name in any namespace that were not recorded as another."""
+        recorded_as = [topic for topic in self._topics.values() if topic.role == ours]
+        return recorded_as or [topic for topic in self._topics.values() if not topic.role and topic.name.endswith("/" + ours)]
 
 
 def _fits(topic: Topic, wanted: str) -> bool:

@@ -20,6 +20,7 @@ from mcap.writer import CompressionType, Writer
 from rl_token_ros.bags import message_types
 
 METADATA = "metadata.yaml"
+ROLE = "rl_token_topic"  # in the metadata of a channel: which of ours it is
 METADATA_VERSION = 5  # Humble's; every later release reads it
 CHUNK_BYTES = 1 << 20
 FOREVER = {"sec": 9223372036, "nsec": 854775807}
@@ -83,6 +84,7 @@ class BagWriter:
         self.deleted = 0  # files
         self._compression = CompressionType[compression.upper()]
         self._qos: dict[str, tuple[str, str]] = {}  # topic -> type, QoS
+        self._roles: dict[str, str] = {}  # topic -> our name
         self._counts: Counter[str] = Counter()  # messages by topic
         self.folder.mkdir(parents=True, exist_ok=True)
         self._splits = self._known_splits()
@@ -94,9 +96,13 @@ class BagWriter:
         """Bytes of all files on the disk."""
         return sum(path.stat().st_size for path in self._files())
 
-    def add_topic(self, topic: str, type_name: str, qos_text: str = "") -> None:
-        """Say with which QoS a topic was offered, before its first message; without it: reliable, volatile, depth 10."""
+    def add_topic(self, topic: str, type_name: str, qos_text: str = "", role: str = "") -> None:
+        """Say with which QoS a topic was offered, and which of ours it is, before its first message.
+
+        Without it: reliable, volatile, depth 10; what it is follows from its name.
+        """
         self._qos[topic] = (type_name, qos_text or qos())
+        self._roles[topic] = role
 
     def write(self, topic: str, type_name: str, stamp_ns: int, cdr: bytes) -> None:
         """One message as it was received.
@@ -199,7 +205,10 @@ class BagWriter:
         except message_types.TypeUnknown:
             text, digest = "", ""  # the messages are kept; who has the type can read them
         schema = writer.register_schema(type_name, "ros2msg" if text else "", text.encode())
-        return writer.register_channel(topic, "cdr", schema, {"offered_qos_profiles": qos_text, "topic_type_hash": digest})
+        about = {"offered_qos_profiles": qos_text, "topic_type_hash": digest}
+        if role := self._roles.get(topic):
+            about[ROLE] = role
+        return writer.register_channel(topic, "cdr", schema, about)
 
     def _finish(self, ended: _Open) -> None:
         ended.writer.finish()

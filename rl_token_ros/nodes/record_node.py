@@ -13,7 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
-from rl_token_ros.interfaces.topics import RECORDED
+from rl_token_ros.interfaces.topics import RECORDED, TABLE
 from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
@@ -46,6 +46,7 @@ class RecordNode(Node):
             log=lambda level, text: getattr(self.get_logger(), level)(text),
         )
         self.topics: dict[str, str] = {}  # subscribed, with their types
+        self._roles = self._resolved()
         self._refused: set[str] = set()
         self._diagnostics = publisher(self, "/diagnostics")
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -56,6 +57,15 @@ class RecordNode(Node):
 
     def _absolute(self, pattern: str) -> str:
         return pattern if pattern.startswith("/") else f"{self.get_namespace().rstrip('/')}/{pattern}"
+
+    def _resolved(self) -> dict[str, str]:
+        """Full names -> ours, by this node's namespace and remappings. Of two that are one topic, the one that matters more for a replay."""
+        found = {}
+        for topic in sorted(TABLE, key=lambda topic: (topic.actuates, topic.recorded)):  # the last one counts
+            for camera in self.settings.cameras if "{camera}" in topic.name else ("",):
+                ours = topic.name.replace("{camera}", camera)
+                found[self.resolve_topic_name(ours)] = ours
+        return found
 
     def _look(self) -> None:
         """Subscribe to what has appeared since the last look."""
@@ -84,7 +94,7 @@ class RecordNode(Node):
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
-        self._writer.add_topic(topic, kind, qos(reliable=reliable, latched=latched, depth=max(offered[0].depth, 1)))
+        self._writer.add_topic(topic, kind, qos(reliable=reliable, latched=latched, depth=max(offered[0].depth, 1)), self._roles.get(topic, ""))
         self.topics[topic] = kind
         clock = self.get_clock()
         self.create_subscription(

@@ -16,6 +16,7 @@ class Record:
         [], "Topics to record; * stands for any characters, as in camera/*. Empty: all topics of this package (docs/topics.md) but the cameras and "
         "the devices of a human's hand.",
     )  # fmt: skip
+    cameras: list[str] = parameter([], "Names of the cameras, as for vla_node: the bag says which topics are theirs, under any name.")
     split_size: int = parameter(1 << 30, "Size at which a new file begins.", unit="bytes", low=1 << 16, high=1 << 50)
     size_limit: int = parameter(0, "Size of the bag beyond which its oldest files are deleted; 0: none.", unit="bytes", low=0, high=1 << 50)
     free_space: int = parameter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from graph import ENVIRONMENT, Listener
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import PointCloud2, PointField
+from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Bool, String
 
 from rl_token_ros.bags import message_types
@@ -258,3 +259,40 @@ def test_a_run_is_recorded_with_up(tmp_path):
         child.communicate()
     messages = recorded(tmp_path / "bag")
     assert messages["/control_node/ticks"] and messages["/control_node/settings"]
+
+
+def test_a_bag_says_which_topic_is_which_of_ours(graph, speaker, tmp_path):
+    """Under the names that remappings gave them, in a namespace; `gripper/command` is recorded unasked."""
+    remaps = {"command": "/forward/commands", "camera/base/image_raw": "/rgb/image", "gripper/command": "/grip"}
+    arguments = ["--ros-args", "-r", "__ns:=/left", *(word for ours, theirs in remaps.items() for word in ("-r", f"{ours}:={theirs}"))]
+    values = {"bag": str(tmp_path / "bag"), "cameras": ["base"], "free_space": 0}
+    record = graph.add(functools.partial(RecordNode, cli_args=arguments), values=values)
+    sent = {
+        "/forward/commands": "command",
+        "/grip": "gripper/command",
+        "/left/joint_states": "joint_states",
+        "/left/control_node/ticks": "control_node/ticks",
+        "/diagnostics": "/diagnostics",
+    }
+    publishers = [speaker.create_publisher(String, topic, 10) for topic in sent if topic != "/diagnostics"]
+    graph.wait_for(lambda: record.topics.keys() == sent.keys(), f"subscriptions of all topics: {record.topics}")
+    for publisher in publishers:
+        graph.wait_for(publisher.get_subscription_count, "the recorder's subscription")
+        publisher.publish(String())
+    graph.wait_for(lambda: record.recorder.messages >= len(sent), "all messages")
+    graph.nodes.remove(record)
+    graph.executor.remove_node(record)
+    record.close()
+    record.destroy_node()
+    assert {topic.name: topic.role for topic in Bag(tmp_path / "bag").topics.values()} == sent
+
+
+def test_pictures_of_a_remapped_camera_are_known_as_its_own(graph, speaker, tmp_path):
+    values = {"bag": str(tmp_path / "bag"), "cameras": ["base"], "topics": ["/rgb/*"], "free_space": 0}
+    record = graph.add(functools.partial(RecordNode, cli_args=["--ros-args", "-r", "camera/base/image_raw:=/rgb/image"]), values=values)
+    pictures = speaker.create_publisher(Image, "/rgb/image", 2)
+    graph.wait_for(pictures.get_subscription_count, "the recorder's subscription")
+    pictures.publish(Image())
+    graph.wait_for(lambda: record.recorder.messages, "the picture")
+    record.recorder.close()
+    assert Bag(tmp_path / "bag").topics["/rgb/image"].role == "camera/base/image_raw"
