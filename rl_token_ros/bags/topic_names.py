@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 
 from rl_token_ros.bags.reader import Topic
 from rl_token_ros.interfaces import topics as table
@@ -23,7 +24,7 @@ class Names:
         RemapError: not of that form, or the bag has no such topic.
     """
 
-    def __init__(self, topics: dict[str, Topic], remaps: list[str] = ()) -> None:
+    def __init__(self, topics: dict[str, Topic], remaps: Sequence[str] = ()) -> None:
         self._topics = topics
         self._remaps: dict[str, str] = {}
         for remap in remaps:

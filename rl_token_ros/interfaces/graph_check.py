@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +102,7 @@ def _expected(name: str, direction: str = "in", interface: str = "", **more: Any
     return Expected(name, topic.type_for(interface), direction, reliable=reliable, **more)
 
 
-def judge(expected: Expected, seen: Seen, same_kind: list[str] = ()) -> Finding:
+def judge(expected: Expected, seen: Seen, same_kind: Sequence[str] = ()) -> Finding:
     """What is to be said about a topic.
 
     Args:
@@ -142,7 +143,7 @@ def judge(expected: Expected, seen: Seen, same_kind: list[str] = ()) -> Finding:
     return Finding(OK, expected.topic, text)
 
 
-def _judge_command(expected: Expected, seen: Seen, same_kind: list[str]) -> Finding:
+def _judge_command(expected: Expected, seen: Seen, same_kind: Sequence[str]) -> Finding:
     if seen.publishers:
         names = ", ".join(end.node for end in seen.publishers)
         return Finding(FAIL, expected.topic, f"also published by {names}: stop that, or remap; two masters move no arm")
@@ -154,7 +155,7 @@ def _judge_command(expected: Expected, seen: Seen, same_kind: list[str]) -> Find
     return Finding(OK, expected.topic, f"taken by {', '.join(end.node for end in seen.subscribers)} as {expected.kind.rpartition('/')[2]}")
 
 
-def _remap(expected: Expected, same_kind: list[str]) -> str:
+def _remap(expected: Expected, same_kind: Sequence[str]) -> str:
     """Advice, where other topics of that type exist."""
     if not same_kind:
         return f"; there is no {expected.kind} on this graph"

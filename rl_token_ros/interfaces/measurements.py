@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from rl_token_ros.interfaces import topics as table
@@ -16,7 +17,7 @@ class StampError(ValueError):
     """A stamp that cannot be true."""
 
 
-def topics(groups: list[str]) -> list[str]:
+def topics(groups: Iterable[str]) -> list[str]:
     """The topics that these groups of proprioception are measured by."""
     needed = {GROUPS[group] for group in groups}
     return [topic for topic in TYPES if topic in needed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +33,7 @@ class StateTopics:
         self._fits: set[str] = set()
         self._refused_since: dict[str, float] = {}
         self.subscriptions = [
-            subscription(node, topic, lambda message, topic=topic: self._take(topic, message)) for topic in measurements.topics(groups)
+            subscription(node, topic, functools.partial(self._take, topic)) for topic in measurements.topics(groups)
         ]
 
     def _take(self, topic: str, message: Any) -> None:

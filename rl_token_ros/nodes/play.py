@@ -8,6 +8,7 @@ import time
 import rclpy
 import yaml
 from rclpy.duration import Duration
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
@@ -36,7 +37,7 @@ def play(bag: Bag, selection: Selection, rate: float) -> int:
     ended = on_signal()
     node = rclpy.create_node("replay_bag")
     try:
-        publishers = {}
+        publishers: dict[str, Publisher] = {}
         for topic in selection.topics:
             try:
                 publishers[topic.name] = node.create_publisher(interface_class(topic.type), topic.name, _qos(topic))
@@ -44,7 +45,9 @@ def play(bag: Bag, selection: Selection, rate: float) -> int:
                 print(f"note: '{topic.name}' is left out: its type '{topic.type}' is not installed here", file=sys.stderr)
         clock = None if CLOCK in publishers else node.create_publisher(Clock, CLOCK, 10)
         progress = Progress("play [MB]", max(bag.size // MEGABYTE, 1))
-        last_ns = due_ns = clocked_ns = None
+        last_ns: int | None = None
+        clocked_ns: int | None = None
+        due_ns = 0
         for record in in_order(bag.read(set(publishers))):
             if ended():
                 break

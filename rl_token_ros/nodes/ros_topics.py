@@ -51,7 +51,8 @@ def subscription(
     """A subscription of a row; ``raw``: the callback takes bytes. Other arguments as those of :func:`publisher`."""
     topic = BY_NAME[name]
     kind = interface_class(topic.type_for(interface))
-    return node.create_subscription(kind, _name(topic.name, camera, robot), callback, profile(topic.asked), raw=raw)
+    given: Any = callback  # rclpy asks for one without a result, and looks at how many arguments it takes
+    return node.create_subscription(kind, _name(topic.name, camera, robot), given, profile(topic.asked), raw=raw)
 
 
 def _name(name: str, camera: str, robot: str) -> str:
