@@ -61,7 +61,6 @@ test = vla + [
 dev = ["ruff==0.17.6", "mypy==2.4.1", "import-linter>=2", "types-PyYAML"]
 
 
-
 class WithData(Distribution):
     """setuptools installs the files of share/ and lib/ with an editable package only if this method, which it forgot, exists."""
 

@@ -100,7 +100,9 @@ def _replay(bag: Path) -> tuple[str, ...]:
 
     return (
         bag.name, find(r": ([\d.]+) MB in"), find(r"(\d+) control steps"), find(r"(\d+ of \d+) commands identical"),
-        find(r"(\d+) steps could not") if "could not" in text else "0", find(r": ([\d.]+) times real time"), find(r"real time, ([\d.]+) per"), f"{usage.ru_maxrss / 1e3:.0f}",
+        find(r"(\d+) steps could not") if "could not" in text else "0",
+        find(r": ([\d.]+) times real time"), find(r"real time, ([\d.]+) per"),
+        f"{usage.ru_maxrss / 1e3:.0f}",
     )  # fmt: skip
 
 

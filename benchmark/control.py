@@ -58,7 +58,16 @@ def _parse() -> argparse.Namespace:
 
 
 def _table(results: dict[tuple, list[dict]]) -> None:
-    header = ("rate", "learner", "pushes/s", "period p50/p99/max [ms]", "lateness p50/p99/max [ms]", "compute p50/p99/max [ms]", "missed", "push to use p99 [ms]")
+    header = (
+        "rate",
+        "learner",
+        "pushes/s",
+        "period p50/p99/max [ms]",
+        "lateness p50/p99/max [ms]",
+        "compute p50/p99/max [ms]",
+        "missed",
+        "push to use p99 [ms]",
+    )
     rows = [header]
     for (rate, load, push), runs in results.items():
         median = {key: float(np.median([run[key] for run in runs])) for key in runs[0]}
@@ -68,7 +77,9 @@ def _table(results: dict[tuple, list[dict]]) -> None:
 
         used = f"{median['push_p99']:.1f}" if push else "-"
         rows.append(
-            (f"{rate:.0f}", "beside" if load else "-", str(PUSHES_PER_SECOND) if push else "-", three("period"), three("lateness"), three("compute"), f"{median['missed']:.0f}", used)
+            (f"{rate:.0f}", "beside" if load else "-", str(PUSHES_PER_SECOND) if push else "-",
+             three("period"), three("lateness"), three("compute"),
+             f"{median['missed']:.0f}", used)
         )  # fmt: skip
     print("| " + " | ".join(header) + " |\n|" + " --- |" * len(header))
     for row in rows[1:]:
@@ -209,7 +220,15 @@ def _child(options: argparse.Namespace) -> dict:
     from rl_token_ros.system.timing import Percentiles, TickClock
 
     rate, seconds = options.rates[0], options.seconds
-    arguments = ["--ros-args", "--params-file", str(CONFIG), "-p", f"control_node:control_rate:={rate}", "-p", "control_node:episode_time_limit:=3600.0"]
+    arguments = [
+        "--ros-args",
+        "--params-file",
+        str(CONFIG),
+        "-p",
+        f"control_node:control_rate:={rate}",
+        "-p",
+        "control_node:episode_time_limit:=3600.0",
+    ]
     arguments += ["--log-level", "warn", "-p", f"control_node:realtime_priority:={options.realtime_priority}"]
     rclpy.init(args=arguments)
     node = ControlNode()

@@ -17,11 +17,11 @@ from pathlib import Path
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "test" / "support")]
 
-import numpy as np  # noqa: E402
-from damage import GRAPHS, fuzz  # noqa: E402
-from fault_bench import FaultBench  # noqa: E402
+import numpy as np
+from damage import GRAPHS, fuzz
+from fault_bench import FaultBench
 
-from rl_token_ros.system.progress import Progress  # noqa: E402
+from rl_token_ros.system.progress import Progress
 
 OFTEN = {"kill -9 learner_node": 50, "kill -9 control_node, a late joiner then": 10, "kill -9 vla_node": 5, "kill -9 sim_node": 3}
 MESSAGES = 1000

@@ -98,7 +98,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=ROOT / "config" / "sim.yaml")
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", help="other settings")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "learning", help="folder of the finished jobs")
-    parser.add_argument("--run", type=Path, metavar="DIRECTORY", help="run_directory of the learner_node of a demo: its best actor against the interval")
+    parser.add_argument(
+        "--run", type=Path, metavar="DIRECTORY", help="run_directory of the learner_node of a demo: its best actor against the interval"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="a picture of training and evaluations (needs matplotlib: the extra `demo`)")
     return parser.parse_args()
 

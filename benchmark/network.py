@@ -134,7 +134,9 @@ def inside(options: argparse.Namespace) -> int:
             begin = ["ip", "netns", "exec", LEARNER] if executable == "learner_node" else []
             return [*begin, *super().command(executable, name)]
 
-    print("| cable | rows arrived | lost | weights used | push to use p50 [ms] | commands per s | rows again after [s] |\n|" + " --- |" * 7, flush=True)
+    print(
+        "| cable | rows arrived | lost | weights used | push to use p50 [ms] | commands per s | rows again after [s] |\n|" + " --- |" * 7, flush=True
+    )
     with tempfile.TemporaryDirectory() as folder:
         with OverCable(Path(folder), 1 + os.getpid() % 100, environment=ENVIRONMENT) as bench:
             bench.wait(lambda: int(bench.report("control_node").get("weights_version", 0)) > 0, "weights", practising=True)

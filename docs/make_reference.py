@@ -65,7 +65,10 @@ def _table(fields: dict[str, tuple[Any, Any, dict]]) -> list[str]:
             bounds = f"{_number(low)} to {_number(high)}"
         value = str(default).lower() if isinstance(default, bool) else _number(default) if isinstance(default, float) else str(default)
         text = metadata["description"].replace("|", "\\|") + (" *live*" if metadata["live"] else "")
-        rows.append(f"| `{name}` | {parameters.TYPES[kind]}{f' [{unit}]' if unit else ''} | {f'`{value}`' if value not in ('', '[]') else ''} | {bounds} | {text} |")
+        rows.append(
+            f"| `{name}` | {parameters.TYPES[kind]}{f' [{unit}]' if unit else ''} | {f'`{value}`' if value not in ('', '[]') else ''} | "
+            f"{bounds} | {text} |"
+        )
     return [*rows, ""]
 
 

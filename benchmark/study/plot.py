@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable
 
 import matplotlib
 import numpy as np
@@ -12,7 +12,7 @@ from rl_token_ros.evaluation.scores import ScoredEpisode
 from study.study import BASE, BOUNDED, SCRIPTED, WINDOW, Folder, throughput_before
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 STEP = 10.0  # s between two points of a curve
 GREY = "#6b7280"
@@ -54,10 +54,7 @@ def curves(runs: list[list[list[float]]]) -> tuple[np.ndarray, np.ndarray]:
 
     An episode belongs to the window in which it ended.
     """
-    scored = [
-        [ScoredEpisode(i, ended, seconds, end, version > 0, version) for i, (end, ended, seconds, version) in enumerate(run)]
-        for run in runs
-    ]
+    scored = [[ScoredEpisode(i, ended, seconds, end, version > 0, version) for i, (end, ended, seconds, version) in enumerate(run)] for run in runs]
     last = min(episodes[-1].end for episodes in scored)
     times = np.arange(WINDOW, max(last, WINDOW) + STEP / 2, STEP)
     return times, np.array([[throughput_before(time, episodes) or 0.0 for time in times] for episodes in scored])

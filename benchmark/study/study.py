@@ -9,8 +9,9 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Iterable
+from typing import Any
 
 import numpy as np
 import yaml
@@ -211,7 +212,8 @@ def table(folder: Folder, arms: Iterable[str], seeds: Iterable[int]) -> str:
     seeds = list(seeds)
     found = {job: {seed: result for seed in seeds if (result := folder.load(job, seed))} for job in (BASE, *arms, BOUNDED, SCRIPTED)}
     lines = [
-        "| | seeds | success [%] | median time to success [s] | successes per 10 min | / base | / token | / scripted | worst 100 s of practice / base |",
+        "| | seeds | success [%] | median time to success [s] | successes per 10 min | / base | / token | / scripted |"
+        " worst 100 s of practice / base |",
         "| --- " * 9 + "|",
     ]
     for job, results in found.items():

@@ -6,7 +6,7 @@ Most are parameters. What is not one is here: two stand-ins for the token encode
 from __future__ import annotations
 
 import hashlib
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import torch

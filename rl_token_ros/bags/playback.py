@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from rl_token_ros.bags.reader import Topic
 from rl_token_ros.bags.topic_names import Names

@@ -40,9 +40,7 @@ class Recorder:
         state: "recording", or why not.
     """
 
-    def __init__(
-        self, writer: BagWriter, *, sync_seconds: float, queue_bytes: int, free_bytes: int, log: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, writer: BagWriter, *, sync_seconds: float, queue_bytes: int, free_bytes: int, log: Callable[[str, str], None]) -> None:
         self.messages = self.bytes = self.lost = 0
         self.state = "recording"
         self._writer = writer

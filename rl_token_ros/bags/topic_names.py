@@ -34,7 +34,9 @@ class Names:
             theirs = "/" + theirs.lstrip("/")
             if theirs not in topics:
                 near = difflib.get_close_matches(theirs, topics, n=1)
-                raise RemapError(f"--remap {remap}: the bag has no '{theirs}'" + (f"; did you mean '{near[0]}'?" if near else f"; it has {_some(topics)}"))
+                raise RemapError(
+                    f"--remap {remap}: the bag has no '{theirs}'" + (f"; did you mean '{near[0]}'?" if near else f"; it has {_some(topics)}")
+                )
             self._remaps[ours.lstrip("/")] = theirs
 
     def find(self, ours: str, type_name: str = "") -> Topic | None:

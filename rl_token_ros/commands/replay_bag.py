@@ -9,9 +9,10 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.command_reader import CommandReader
@@ -66,15 +67,21 @@ def main() -> int:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="rl_token replay_bag", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bag", type=Path, help="a rosbag2 folder, or one .mcap or .db3 file")
-    parser.add_argument("--tolerance", type=float, default=0.0, help="largest difference of a command that counts as none, m or rad (default 0: identical)")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.0, help="largest difference of a command that counts as none, m or rad (default 0: identical)"
+    )
     parser.add_argument("--weights", type=Path, help="a .safetensors file: what would these weights have commanded?")
-    parser.add_argument("--config", help="parameter file: what would control_node have commanded with these? Without '~/settings' in the bag: those of the run")
+    parser.add_argument(
+        "--config", help="parameter file: what would control_node have commanded with these? Without '~/settings' in the bag: those of the run"
+    )
     parser.add_argument("--encoder", type=Path, help="the token encoder's file where it is not at the path of then")
     parser.add_argument("--phase-model", type=Path, help="the file of train_phase where it is not at the path of then")
     parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write a picture per joint into this folder")
     parser.add_argument("--all", action="store_true", help="name every step that differs")
-    parser.add_argument("--vla-latency", type=float, default=0.05, help="of the answers where a VLA is asked about the bag's pictures, s (default 0.05)")
+    parser.add_argument(
+        "--vla-latency", type=float, default=0.05, help="of the answers where a VLA is asked about the bag's pictures, s (default 0.05)"
+    )
     parser.add_argument("--play", action="store_true", help="publish the bag as live topics with /clock instead (needs ROS)")
     parser.add_argument("--rate", type=float, default=1.0, help="speed of --play (default 1)")
     parser.add_argument("--commands", action="store_true", help="--play publishes commands, too, and what may be one: an arm that listens moves")
@@ -169,7 +176,8 @@ def _others(told: dict, options: argparse.Namespace) -> dict[str, Other]:
         for name in ("action_names", "action_type", "control_rate", "chunk_length", "token_size"):
             if getattr(candidate, name) != getattr(run, name):
                 raise CannotReplay(
-                    f"--config: parameter '{name}' is {getattr(candidate, name)}, in the run it was {getattr(run, name)}; a candidate must command the same actions"
+                    f"--config: parameter '{name}' is {getattr(candidate, name)}, in the run it was {getattr(run, name)}; "
+                    "a candidate must command the same actions"
                 )
         file = {"parameters": asdict(candidate), "vla_sha256": told.get("vla_sha256", "")}
         mode = {"mode": "actor"} if blob else {}
@@ -237,7 +245,9 @@ class _Run:
         then, now = told.get("encoder_sha256", ""), pipeline.encoder.sha256
         if then and then != now:
             path = self._options.encoder or pipeline.controller.settings.token_encoder
-            raise CannotReplay(f"the token encoder '{path}' is not the one of the run (SHA-256 {then[:12]}..., not {now[:12]}...); name its file with --encoder")
+            raise CannotReplay(
+                f"the token encoder '{path}' is not the one of the run (SHA-256 {then[:12]}..., not {now[:12]}...); name its file with --encoder"
+            )
         return pipeline
 
     def _refuse(self, error: Exception) -> None:

@@ -48,7 +48,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--vla", type=Path, help="the VLA's file, where its fingerprint is not in the bags")
     parser.add_argument("--size", type=int, default=0, help="width of the token, Dz (default: token_size of the bags, or 128)")
     parser.add_argument(
-        "--rows", type=int, nargs=2, metavar=("FIRST", "END"), help="rows of the embeddings to look at, END excluded: a camera's patches (default: all)"
+        "--rows",
+        type=int,
+        nargs=2,
+        metavar=("FIRST", "END"),
+        help="rows of the embeddings to look at, END excluded: a camera's patches (default: all)",
     )
     parser.add_argument("--steps", type=int, default=2000, help="gradient steps (default 2000)")
     parser.add_argument("--batch", type=int, default=32)

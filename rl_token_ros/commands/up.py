@@ -40,9 +40,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="rl_token up", description="Run the nodes of a composition until Ctrl-C; without ROS's launch, from the same files."
     )
-    parser.add_argument(
-        "composition", choices=COMPOSITIONS, help="; ".join(f"{name}: {', '.join(nodes)}" for name, nodes in COMPOSITIONS.items())
-    )
+    parser.add_argument("composition", choices=COMPOSITIONS, help="; ".join(f"{name}: {', '.join(nodes)}" for name, nodes in COMPOSITIONS.items()))
     parser.add_argument("--config", help="parameter file: a path, or a name in the package's config; a simulation's default: sim")
     parser.add_argument("--namespace", default="", help="namespace of all nodes, to tell several robots apart")
     parser.add_argument("--remap", action="append", default=[], metavar="FROM:=TO", help="a topic's name on your robot; may be repeated")

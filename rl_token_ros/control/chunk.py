@@ -84,9 +84,7 @@ def from_trajectory(message: Any, action_names: list[str], dt: float, gripper_na
     for i, point in enumerate(message.points):
         sent_ns = stamp_to_ns(point.time_from_start)
         if abs(sent_ns - i * dt_ns) > 1000:
-            raise ChunkError(
-                f"'vla/reference' has point {i} at {sent_ns * 1e-9:g} s; parameter 'chunk_dt' is {dt:g}: write the same for both nodes"
-            )
+            raise ChunkError(f"'vla/reference' has point {i} at {sent_ns * 1e-9:g} s; parameter 'chunk_dt' is {dt:g}: write the same for both nodes")
     grippers = None
     if gripper_names and set(gripper_names) <= set(names):
         positions = values[:, [names.index(name) for name in gripper_names]]

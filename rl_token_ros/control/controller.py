@@ -7,7 +7,7 @@ latched stop. The same object runs live, from a bag and faster than real time; t
 from __future__ import annotations
 
 from collections import Counter
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -46,9 +46,7 @@ class Controller:
         ParameterError: that model cannot be used.
     """
 
-    def __init__(
-        self, settings: Control, actor: ResidualActor, policy: type[ResidualPolicy] = ResidualPolicy, encoder_sha256: str = ""
-    ) -> None:
+    def __init__(self, settings: Control, actor: ResidualActor, policy: type[ResidualPolicy] = ResidualPolicy, encoder_sha256: str = "") -> None:
         self.settings = settings
         self.period_ns = round(1e9 / settings.control_rate)
         self.actor = actor
@@ -56,7 +54,9 @@ class Controller:
         self.needed = list(dict.fromkeys([measured, *settings.proprioception, *(["ee_position"] if settings.workspace_min else [])]))
         self.state = RobotState(settings.joint_names, self.needed, settings.tool_orientation)
         limits = (*settings.command_range, settings.velocity_limit, settings.acceleration_limit, settings.lead_limit)
-        self.filter = safety_filter.SafetyFilter(safety_filter.Limits(*(np.array(values, np.float64) for values in limits)), 1.0 / settings.control_rate)
+        self.filter = safety_filter.SafetyFilter(
+            safety_filter.Limits(*(np.array(values, np.float64) for values in limits)), 1.0 / settings.control_rate
+        )
         self.holding, self.handshake = Holding(settings, self.filter), Handshake(settings.control_rate)
         self.proposals = Proposals(settings)
         self.arming = Arming(settings, self.state, self.needed)

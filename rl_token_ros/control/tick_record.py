@@ -105,7 +105,8 @@ class State:
         hold: the position [A] that is held since ``held_ns``, NaN where none is.
         leaving: control steps in which a disabled arm may still come to rest.
         awaiting: control steps, counted from 1, in which nothing moves because no command is known to have arrived; 0: they arrive.
-        phase_ready: the critical phase may be begun by its model, after ``phase_count`` more or less probable tokens, the newest of ``phase_seen_ns``.
+        phase_ready: the critical phase may be begun by its model, after ``phase_count`` more or less probable tokens, the newest of
+            ``phase_seen_ns``.
     """
 
     weights_version: int = column("<u4", "actor.version", given=True)

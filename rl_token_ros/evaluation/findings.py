@@ -24,7 +24,9 @@ def _arm(run: Run) -> list[str]:
     if stopped > SHARE * ticks:
         found.append(f"The arm was stopped in {100 * stopped / ticks:.0f} % of the control steps; the warnings below say why.")
     if held > SHARE * ticks:
-        found.append(f"In {100 * held / ticks:.0f} % of the control steps the arm was held because no chunk was fresh: the VLA answers too late or not at all.")
+        found.append(
+            f"In {100 * held / ticks:.0f} % of the control steps the arm was held because no chunk was fresh: the VLA answers too late or not at all."
+        )
     if missed > MISSED * ticks:
         found.append(f"{100 * missed / ticks:.1f} % of the ticks were missed: the machine has too much to do, or control_node no real-time priority.")
     return found

@@ -60,6 +60,7 @@ ul { padding-left: 1.2rem; }
 }
 """
 
+
 def page(run: Run, pictures: list[tuple[str, str, Path]]) -> str:
     """The HTML of a report; ``pictures`` as plots.draw gives them."""
     kind, sentence = statistics.verdict(run.episodes)
@@ -96,7 +97,11 @@ def _tiles(run: Run) -> str:
     if not base.episodes + latest.episodes:
         return ""
     tiles = []
-    for what, name, form in (("success [%]", "success", "{:.0f}"), ("median time to success [s]", "time", "{:.1f}"), ("successes per 10 min", "throughput", "{:.0f}")):
+    for what, name, form in (
+        ("success [%]", "success", "{:.0f}"),
+        ("median time to success [s]", "time", "{:.1f}"),
+        ("successes per 10 min", "throughput", "{:.0f}"),
+    ):
         figures = [form.format(value) if not math.isnan(value := getattr(group, name).value) else "–" for group in (base, latest) if group.episodes]
         tiles.append(f"<div><b>{' → '.join(figures)}</b><span>{what}</span></div>")
     who = "base → latest practised" if base.episodes and latest.episodes else "base alone" if base.episodes else "practised alone"
@@ -116,7 +121,9 @@ def _when(run: Run) -> str:
     begun = datetime.fromtimestamp(run.begun).strftime("%Y-%m-%d %H:%M")
     steps = {name: run.sources_of_steps[code] for name, code in (("VLA", Source.VLA), ("actor", Source.ACTOR), ("human", Source.HUMAN))}
     made = ", ".join(f"{count} by the {name}" if name != "human" else f"{count} by a human" for name, count in steps.items() if count)
-    text = f"begun {begun}, {(run.ended - run.begun) / 60:.1f} min; {len(run.episodes)} episodes" + (f", {run.aborted} aborted beside" if run.aborted else "")
+    text = f"begun {begun}, {(run.ended - run.begun) / 60:.1f} min; {len(run.episodes)} episodes" + (
+        f", {run.aborted} aborted beside" if run.aborted else ""
+    )
     stopped = sum(end - begin for begin, end in run.stopped())
     return text + (f"; steps: {made}" if made else "") + (f"; stopped for {stopped / 60:.1f} min" if stopped else "")
 

@@ -192,19 +192,31 @@ def _finish(run: Run, axes, what: str, zero: bool = True) -> bool:
     axes.set_ylabel(what)
     if zero:
         axes.set_ylim(0.0, 1.06 * max(axes.get_ylim()[1], 1e-3))
-    axes.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.1, ncols=2, columnspacing=1.2, handlelength=1.4)
+    axes.legend(
+        fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.1, ncols=2, columnspacing=1.2, handlelength=1.4
+    )
     return True
 
 
 Plot = Callable[[Run, "pyplot.Axes"], bool]
 PICTURES: tuple[tuple[str, str, str, Plot], ...] = (
-    ("throughput", "Successes per 10 minutes", "Above the dashed line and its band, practice has paid. 3 s of reset are counted with each episode.", _throughput),
+    (
+        "throughput",
+        "Successes per 10 minutes",
+        "Above the dashed line and its band, practice has paid. 3 s of reset are counted with each episode.",
+        _throughput,
+    ),
     ("compare", "Base, actor, human", "With 95 % intervals and the number of episodes n; latest: the last part of practice.", _compare),
     ("episodes", "Every episode", "How long each took and how it ended. The filled circles should sink, the other marks become rare.", _episodes),
     ("values", "Q and what followed", "Q should stay near the return that followed; far above it the critic overestimates.", _values),
     ("losses", "Critic", "The loss settles; action sensitivity near 0 means that the critic does not look at the action.", _losses),
     ("updates", "Updates per second", "The learner's speed; zero while it waits for episodes.", _updates),
-    ("residual", "Residual and filter", "A residual near 1 sits at its bound. Much changed by the filter: the arm cannot do what is asked.", _residual),
+    (
+        "residual",
+        "Residual and filter",
+        "A residual near 1 sits at its bound. Much changed by the filter: the arm cannot do what is asked.",
+        _residual,
+    ),
     ("versions", "Weights on the time line", "What acts should follow what is sent.", _versions),
     ("ages", "Ages and ticks", "Milliseconds. Lateness near the tick's period means missed ticks.", _ages),
 )

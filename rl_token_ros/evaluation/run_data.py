@@ -151,7 +151,9 @@ def collect(folder: Path, progress: Callable[[float], None] = lambda share: None
 
 
 def _bags(folder: Path) -> list[Bag]:
-    found = {path if path == folder else path.parent for path in [folder, *sorted(folder.rglob("*"))] if path.is_file() and path.name.endswith(SUFFIXES)}
+    found = {
+        path if path == folder else path.parent for path in [folder, *sorted(folder.rglob("*"))] if path.is_file() and path.name.endswith(SUFFIXES)
+    }
     bags = []
     for path in sorted(found):
         try:

@@ -152,7 +152,7 @@ def decode_table(message: Any, expected: np.dtype, topic: str) -> np.ndarray:
         end = field.offset + size * base.itemsize
         if end > step:
             raise ReplayError(f"column '{name}' of '{topic}' ends at byte {end} of a row of {step}")
-        columns[name] = table[:, field.offset:end]
+        columns[name] = table[:, field.offset : end]
     rows = np.zeros(count, expected)
     for name, column in columns.items():
         base, shape = expected[name].base, expected[name].shape

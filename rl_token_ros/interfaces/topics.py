@@ -126,7 +126,8 @@ TABLE = (
         ("sim_node",), ("vla_node",), Qos(depth=2), SENSOR, recorded=False,
     ),
     Topic(
-        CAMERA["compressed"], COMPRESSED, "with `image_transport: compressed`, in its place: JPEG, PNG", (), ("vla_node",), Qos(depth=2), SENSOR, recorded=False,
+        CAMERA["compressed"], COMPRESSED, "with `image_transport: compressed`, in its place: JPEG, PNG",
+        (), ("vla_node",), Qos(depth=2), SENSOR, recorded=False,
     ),
     # The VLA, the human and the scene.
     Topic("task", TEXT, "the language instruction; `task` is its default", (SHELL,), ("vla_node",), LATCHED, LATCHED),

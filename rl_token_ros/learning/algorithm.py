@@ -6,7 +6,8 @@ It works on a block: a :class:`Batch` of several whole batches, one for each upd
 
 from __future__ import annotations
 
-from typing import Any, Callable, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt

@@ -9,9 +9,10 @@ import secrets
 import shutil
 import time
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -129,7 +130,8 @@ def hold(directory: str | Path, seconds: float, waiting: Callable[[], None] | No
             if time.monotonic() > deadline:
                 os.close(descriptor)
                 raise ParameterError(
-                    f"parameter 'run_directory': another process has been learning in '{directory}' for {seconds:.0f} s; end it or write another run_directory"
+                    f"parameter 'run_directory': another process has been learning in '{directory}' for {seconds:.0f} s; "
+                    "end it or write another run_directory"
                 ) from None
         if waiting is not None:
             waiting()

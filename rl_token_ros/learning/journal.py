@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 

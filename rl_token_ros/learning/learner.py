@@ -48,9 +48,7 @@ class Learner:
     def __init__(self, settings: Settings, proprio: int, encoder_sha256: str, vla_sha256: str, algorithm: MakeAlgorithm = Td3) -> None:
         self.settings = s = settings
         self.identity = Identity.of(settings, encoder_sha256, vla_sha256)
-        self.architecture = Architecture(
-            s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
-        )
+        self.architecture = Architecture(s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers)
         self.row_dtype = replay_table.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
         self.replay = ReplayBuffer(
             self.row_dtype, s.chunk_length, s.step_residual_scale, stride=s.window_stride, gamma=s.gamma,

@@ -9,6 +9,7 @@ Shapes: B samples, S = Dz + P + C * A inputs, C * A residuals, H hidden units, E
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -129,7 +130,7 @@ class Critic:
         self.affine = (torch.ones(hidden, device=device), torch.zeros(hidden, device=device))
         widths = [inputs, *[hidden] * layers, 1]
         shapes: dict[str, tuple[int, ...]] = {}
-        for i, (rows, columns) in enumerate(zip(widths[:-1], widths[1:])):
+        for i, (rows, columns) in enumerate(itertools.pairwise(widths)):
             # The last layer is a row, not a column: multiplying and adding up is three times as fast as products of width 1.
             shapes[f"w{i}"] = (CRITICS, rows, columns) if i < layers else (CRITICS, columns, rows)
             shapes[f"b{i}"] = (CRITICS, 1, columns)
@@ -168,9 +169,9 @@ class Critic:
             gradient = torch.bmm(delta, self.transposed[i], out=self.upward[i - 1])
         gradient = aten.threshold_backward(gradient, self.hidden[i - 1], 0)
         mean, rstd = self.moments[i - 1]
-        below: torch.Tensor = aten.native_layer_norm_backward(
-            gradient, self.linear[i - 1], self.norm, mean, rstd, None, None, [True, False, False]
-        )[0]
+        below: torch.Tensor = aten.native_layer_norm_backward(gradient, self.linear[i - 1], self.norm, mean, rstd, None, None, [True, False, False])[
+            0
+        ]
         return below
 
     def backward(self, inputs: torch.Tensor, gradient: torch.Tensor) -> None:

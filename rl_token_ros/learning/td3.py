@@ -1,4 +1,4 @@
-"""TD3 (Fujimoto et al. 2018) for the residual actor: losses, targets and updates of docs/method.md, "Stage 2: online RL", with the gradients of `networks`.
+"""TD3 (Fujimoto et al. 2018) for the residual actor: losses, targets and updates of docs/method.md, stage 2, with the gradients of `networks`.
 
 State x = normalised [token, proprioception, reference window]; r = residual chunk in units of residual_scale. Reference and residual are
 means over groups of steps, K x A values each (`temporal_basis`). Primes mark target networks.

@@ -8,6 +8,7 @@ L a line for the log, F a fault for it, E a parameter that cannot be used. No pi
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -18,9 +19,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -139,7 +141,7 @@ class Worker:
             if arrived is None:
                 break
             rows, message, robot = arrived
-            self._try_disk(lambda: self._journal.append(message, robot))
+            self._try_disk(functools.partial(self._journal.append, message, robot))
             name = robot.encode()
             self._send(b"R" + ROWS_HEAD.pack(self._journal.stamp_ns, len(name)) + name + rows.tobytes())
         self._stop()
@@ -158,9 +160,7 @@ class Worker:
         """Start a process. It loads what it needs and waits to be told what to do."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-m", "rl_token_ros.learning.worker_process", str(theirs.fileno())]
-        self.process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=_environment(self.settings.torch_threads)
-        )
+        self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=_environment(self.settings.torch_threads))
         theirs.close()
         self._connection = Connection(ours.detach())
         self._started_at = time.monotonic()

@@ -10,9 +10,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 
@@ -54,9 +54,9 @@ class WorkerProcess:
         self.learner.run = config["run"]
         # Another process may have pushed after the checkpoint: in its last moments even after this one was started.
         self.learner.version = max(self.learner.version, config["version"], _version(self.directory / NEWEST_ACTOR))
-        for self.learner.journal_ns, robot, rows in journal.read(
-            config["journal"], self.learner.row_dtype, self.learner.journal_ns, config["journal_ns"]
-        ):
+        journalled = journal.read(config["journal"], self.learner.row_dtype, self.learner.journal_ns, config["journal_ns"])
+        for stamp_ns, robot, rows in journalled:
+            self.learner.journal_ns = stamp_ns
             self.learner.add(rows, robot)
         if restored or self.learner.replay.counters.rows:
             self._say(b"L", f"continuing with {len(self.learner.replay)} steps, {self.learner.updates} updates, "

@@ -53,9 +53,7 @@ class CommandWriter:
     def _trajectory(self, command: Command, stamp: Time) -> JointTrajectory:
         # A zero stamp means "start now" to the joint trajectory controller; a real one may already be past. No velocities: since Iron
         # it refuses a trajectory that does not end at rest (allow_nonzero_velocity_at_trajectory_end).
-        point = JointTrajectoryPoint(
-            positions=command.position.tolist(), time_from_start=_duration(1.0 / self.settings.control_rate)
-        )
+        point = JointTrajectoryPoint(positions=command.position.tolist(), time_from_start=_duration(1.0 / self.settings.control_rate))
         return JointTrajectory(joint_names=self.settings.action_names, points=[point])
 
     def _joint_state(self, command: Command, stamp: Time) -> JointState:

@@ -12,9 +12,7 @@ LEVELS = {"ok": DiagnosticStatus.OK, "warn": DiagnosticStatus.WARN, "error": Dia
 def status(name: str, level: str, message: str, values: dict[str, Any]) -> DiagnosticStatus:
     """One status; ``level`` is ok, warn, error or stale. Floats are rounded to six significant digits."""
     text = {key: f"{value:.6g}" if isinstance(value, float) else str(value) for key, value in values.items()}
-    return DiagnosticStatus(
-        name=name, level=LEVELS[level], message=message, values=[KeyValue(key=k, value=v) for k, v in text.items()]
-    )
+    return DiagnosticStatus(name=name, level=LEVELS[level], message=message, values=[KeyValue(key=k, value=v) for k, v in text.items()])
 
 
 def array(stamp: Any, *statuses: DiagnosticStatus) -> DiagnosticArray:

@@ -38,9 +38,7 @@ class LearnerNode(Node):
         self.settings = s = declare(self, Learner)
         proprio = size(s.proprioception, len(s.joint_names), s.action_size)
         self.row_dtype = replay_table.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
-        architecture = Architecture(
-            s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers
-        )
+        architecture = Architecture(s.token_size, proprio, s.chunk_length, s.action_size, hidden=s.hidden_size, layers=s.actor_layers)
         self.received = dict.fromkeys(s.robots or [""], 0)  # rows, by robot
         self.refused = self.pushes = 0
         self.pushed_ns = 0

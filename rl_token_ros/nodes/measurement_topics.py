@@ -32,9 +32,7 @@ class StateTopics:
         self.refused = 0
         self._fits: set[str] = set()
         self._refused_since: dict[str, float] = {}
-        self.subscriptions = [
-            subscription(node, topic, functools.partial(self._take, topic)) for topic in measurements.topics(groups)
-        ]
+        self.subscriptions = [subscription(node, topic, functools.partial(self._take, topic)) for topic in measurements.topics(groups)]
 
     def _take(self, topic: str, message: Any) -> None:
         try:

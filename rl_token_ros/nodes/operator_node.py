@@ -61,7 +61,9 @@ class OperatorNode(Node):
         subscription(self, "joy", self._on_joy)
         subscription(self, "leader/joint_states", self._on_leader)
         subscription(self, "twist", self._on_twist)
-        self._calls: dict[str, Client] = {service.name: self.create_client(interface_class(service.type), f"control_node/{service.name}") for service in SERVICES}
+        self._calls: dict[str, Client] = {
+            service.name: self.create_client(interface_class(service.type), f"control_node/{service.name}") for service in SERVICES
+        }
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0 / settings.control_rate, self._step, clock=steady)
         self.terminal = None if terminal is None else terminal()  # last: what fails before it is said on the terminal as it was

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -26,9 +27,7 @@ def interface_class(type_name: str) -> type:
 
 def profile(qos: Qos) -> QoSProfile:
     """As rclpy takes it."""
-    return QoSProfile(
-        depth=qos.depth, reliability=ReliabilityPolicy[qos.reliability.upper()], durability=DurabilityPolicy[qos.durability.upper()]
-    )
+    return QoSProfile(depth=qos.depth, reliability=ReliabilityPolicy[qos.reliability.upper()], durability=DurabilityPolicy[qos.durability.upper()])
 
 
 def publisher(node: Node, name: str, *, interface: str = "", camera: str = "", robot: str = "") -> Publisher:

@@ -23,7 +23,9 @@ EXIT_BAD_INPUT = 2
 
 def _warn_without_security(node: Node) -> None:
     if os.environ.get("ROS_SECURITY_ENABLE", "").lower() != "true":
-        node.get_logger().warning("no security: whoever reaches this ROS domain can command the arm and send it weights; docs/security.md says how to turn it on")
+        node.get_logger().warning(
+            "no security: whoever reaches this ROS domain can command the arm and send it weights; docs/security.md says how to turn it on"
+        )
 
 
 def on_signal() -> Callable[[], bool]:
@@ -77,4 +79,3 @@ def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
                 node.close()
             node.destroy_node()
         rclpy.try_shutdown()
-

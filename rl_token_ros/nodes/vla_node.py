@@ -138,9 +138,7 @@ class VlaNode(Node):
         reference.header.stamp, reference.header.frame_id = stamp, self.settings.base_frame
         dt_ns = round(self.settings.chunk_dt * 1e9)
         reference.points = [
-            JointTrajectoryPoint(
-                positions=action, time_from_start=Duration(sec=i * dt_ns // 1_000_000_000, nanosec=i * dt_ns % 1_000_000_000)
-            )
+            JointTrajectoryPoint(positions=action, time_from_start=Duration(sec=i * dt_ns // 1_000_000_000, nanosec=i * dt_ns % 1_000_000_000))
             for i, action in enumerate(answer.actions.astype(float).tolist())
         ]
         if answer.embeddings is None or not (self.settings.token_size or self._embedding.get_subscription_count()):

@@ -23,9 +23,7 @@ class ResidualPolicy:
         seed: of the noise. That of an episode depends on it and on when the episode began, on nothing before: a bag replays from there.
     """
 
-    def __init__(
-        self, rollout: Rollout, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int
-    ) -> None:
+    def __init__(self, rollout: Rollout, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int) -> None:
         self.rollout = rollout
         self.actor = actor = rollout.actor
         self.scale = np.asarray(scale, np.float64)

@@ -141,9 +141,7 @@ class Rollout:
         """Version that takes over next; 0: none."""
         return self._waiting.version if self._waiting else 0
 
-    def resume(
-        self, weights: ActorWeights | None, share: float, left: ActorWeights | None, waiting: ActorWeights | None, held: int
-    ) -> None:
+    def resume(self, weights: ActorWeights | None, share: float, left: ActorWeights | None, waiting: ActorWeights | None, held: int) -> None:
         """Be as when ``weights`` had this share, and ``left`` the rest; to what could be returned then is not known."""
         self.actor.weights, self._left, self._waiting, self.held, self._return_to = weights, left, waiting, held, None
         self._steps = round(share * self._ramp)

@@ -163,11 +163,15 @@ class Figures:
                 share += f"; {self.within} within {self.tolerance:g} {unit}"
             lines.append(share)
         if self.unchecked:
-            lines.append(f"{self.unchecked} steps could not be checked: " + "; ".join(f"{count} because {why}" for why, count in self.why.most_common(4)))
+            lines.append(
+                f"{self.unchecked} steps could not be checked: " + "; ".join(f"{count} because {why}" for why, count in self.why.most_common(4))
+            )
         if not self.checked and self.compared:
             lines.append(f"{self.alike} of {self.compared} commands came out identical all the same")
         if self.checked or self.compared:
-            lines.append("largest difference: " + ", ".join(f"{name} {value:.3g} {self.settings.unit(name)}" for name, value in zip(names, self.largest)))
+            lines.append(
+                "largest difference: " + ", ".join(f"{name} {value:.3g} {self.settings.unit(name)}" for name, value in zip(names, self.largest))
+            )
         for name, age in (("chunk age", self.chunk_age), ("measurement age", self.state_age)):
             if age.count:
                 p50, p99 = age.at(50, 99)

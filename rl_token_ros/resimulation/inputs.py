@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from rl_token_ros.bags import message_types
 from rl_token_ros.bags.reader import Record, Topic

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Callable, Iterator
 
 import numpy as np
 
@@ -88,7 +88,8 @@ class Resimulator:
 
     Args:
         topics: our names -> topics of the bag.
-        make: makes a pipeline for parameters as they were on `~/settings` and the layout of the rows, the first one and one after each restart of control_node.
+        make: makes a pipeline for parameters as they were on `~/settings` and the layout of the rows, the first one and one after each
+            restart of control_node.
         others: the pipelines that follow, by name.
         refused: told about inputs that the pipeline does not take.
         fallback: parameters where the bag does not hold them.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.interfaces import images, measurements

@@ -73,14 +73,14 @@ class TokenEncoder:
                 "expected float32 embeddings [1, M, D] of fixed size and token [1, Dz]"
             )
         if outputs["token"][1] != token_size:
-            raise ParameterError(
-                f"parameter 'token_size' is {token_size}; write {outputs['token'][1]}, the width of the encoder '{path}'"
-            )
+            raise ParameterError(f"parameter 'token_size' is {token_size}; write {outputs['token'][1]}, the width of the encoder '{path}'")
         self.shape = tuple(inputs["embeddings"][1:])
         self.sha256 = fingerprint(path)
         self.vla_sha256 = self._session.get_modelmeta().custom_metadata_map.get("vla_sha256", "")
         if vla_model is not None and not vla_model.is_file():
-            raise ParameterError(f"parameter 'vla_model' names '{vla_model}', which does not exist; write the VLA's file, or nothing if it is elsewhere")
+            raise ParameterError(
+                f"parameter 'vla_model' names '{vla_model}', which does not exist; write the VLA's file, or nothing if it is elsewhere"
+            )
         if vla_model is not None and self.vla_sha256 != (found := fingerprint(vla_model)):
             raise ParameterError(
                 f"parameter 'token_encoder': '{path}' was made for a VLA with SHA-256 {self.vla_sha256[:12] or 'unknown'}..., "

@@ -69,9 +69,7 @@ class EncoderNetwork(nn.Module):
     token_mean: torch.Tensor
     token_scale: torch.Tensor
 
-    def __init__(
-        self, tokens: int, channels: int, size: int, rows: tuple[int, int] | None = None, width: int = 128, layers: int = 0
-    ) -> None:
+    def __init__(self, tokens: int, channels: int, size: int, rows: tuple[int, int] | None = None, width: int = 128, layers: int = 0) -> None:
         super().__init__()
         self.whole = tokens
         self.rows = slice(*(rows or (0, tokens)))

@@ -24,9 +24,7 @@ def write(model: torch.nn.Module, inputs: dict[str, torch.Tensor], outputs: list
     with warnings.catch_warnings():
         # The newer exporter needs a package more (onnxscript) and makes larger graphs.
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=outputs, opset_version=17, dynamo=False
-        )
+        torch.onnx.export(model, tuple(inputs.values()), str(path), input_names=list(inputs), output_names=outputs, opset_version=17, dynamo=False)
     graph = onnx.load(str(path))
     for key, value in metadata.items():
         graph.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))

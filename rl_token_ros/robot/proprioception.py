@@ -41,9 +41,7 @@ class RobotState:
         index = {name: i for i, name in enumerate(names)}
         missing = [name for name in self.joint_names if name not in index]
         if missing:
-            raise StateError(
-                f"'joint_states' has no {', '.join(missing)}; it has {', '.join(names)}: write its names in 'joint_names'"
-            )
+            raise StateError(f"'joint_states' has no {', '.join(missing)}; it has {', '.join(names)}: write its names in 'joint_names'")
         columns = [index[name] for name in self.joint_names]
         groups = {}
         for group, sent in (("joint_position", position), ("joint_velocity", velocity), ("joint_effort", effort)):
@@ -63,9 +61,7 @@ class RobotState:
 
     def update_wrench(self, stamp_ns: int, force: Numbers, torque: Numbers) -> None:
         """A `wrench`: force in N and torque in N m."""
-        self._accept(
-            "wrench", stamp_ns, {"wrench_force": np.asarray(force, np.float64), "wrench_torque": np.asarray(torque, np.float64)}
-        )
+        self._accept("wrench", stamp_ns, {"wrench_force": np.asarray(force, np.float64), "wrench_torque": np.asarray(torque, np.float64)})
 
     def _accept(self, topic: str, stamp_ns: int, groups: dict[str, np.ndarray]) -> None:
         for group, values in groups.items():

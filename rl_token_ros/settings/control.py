@@ -30,14 +30,13 @@ class Control(Robot):
         choices=("position", "velocity"),
     )
     gripper_interface: str = parameter(
-        "forward", "Type of `gripper/command`: forward (Float64MultiArray), trajectory (JointTrajectory), joint_state (JointState).",
+        "forward",
+        "Type of `gripper/command`: forward (Float64MultiArray), trajectory (JointTrajectory), joint_state (JointState).",
         choices=("forward", "trajectory", "joint_state"),
     )
     gripper_min: list[float] = parameter([], "Smallest command for each gripper.", unit="m or rad")
     gripper_max: list[float] = parameter([], "Largest command for each gripper.", unit="m or rad")
-    gripper_seconds: float = parameter(
-        0.2, "Time that a trajectory command gives a gripper to reach its position.", unit="s", low=0.001, high=10.0
-    )
+    gripper_seconds: float = parameter(0.2, "Time that a trajectory command gives a gripper to reach its position.", unit="s", low=0.001, high=10.0)
     mode: str = parameter(
         "vla",
         "vla: base only; shadow: the residual is computed and logged, the base executed; actor: base plus residual.",
@@ -45,44 +44,42 @@ class Control(Robot):
         live=True,
     )
     replan_interval: int = parameter(
-        10, "Executed steps after which the actor's newest chunk replaces the running one (1 to chunk_length).",
-        unit="steps", low=1, high=100, live=True,
+        10,
+        "Executed steps after which the actor's newest chunk replaces the running one (1 to chunk_length).",
+        unit="steps",
+        low=1,
+        high=100,
+        live=True,
     )
     exploration_sigma: float = parameter(
-        0.15, "Standard deviation of the exploration noise in the noisiest episode, as a share of residual_scale; episodes draw 0 to 1 of it.",
-        low=0.0, high=1.0, live=True,
+        0.15,
+        "Standard deviation of the exploration noise in the noisiest episode, as a share of residual_scale; episodes draw 0 to 1 of it.",
+        low=0.0,
+        high=1.0,
+        live=True,
     )
     exploration_correlation: float = parameter(
         0.8, "Correlation of the exploration noise of one chunk with that of the next; 0: independent.", low=0.0, high=0.999, live=True
     )
     position_min: list[float] = parameter([], "Smallest command for each action name.", unit="m or rad")
     position_max: list[float] = parameter([], "Largest command for each action name.", unit="m or rad")
-    velocity_limit: list[float] = parameter(
-        [], "Largest speed of the command for each action name.", unit="m/s or rad/s", low=1e-6, high=100.0
-    )
+    velocity_limit: list[float] = parameter([], "Largest speed of the command for each action name.", unit="m/s or rad/s", low=1e-6, high=100.0)
     acceleration_limit: list[float] = parameter(
         [], "Largest acceleration of the command for each action name.", unit="m/s^2 or rad/s^2", low=1e-6, high=10000.0
     )
     lead_limit: list[float] = parameter(
         [], "Largest distance of the command from the measured position for each action name.", unit="m or rad", low=1e-6, high=10.0
     )
-    workspace_min: list[float] = parameter(
-        [], "Lower corner x, y, z of the box in which the tool may be (needs `ee_pose`); empty: no box.", unit="m"
-    )
+    workspace_min: list[float] = parameter([], "Lower corner x, y, z of the box in which the tool may be (needs `ee_pose`); empty: no box.", unit="m")
     workspace_max: list[float] = parameter([], "Upper corner of that box.", unit="m")
     tool_orientation: list[float] = parameter(
-        [], "Orientation x, y, z, w of the tool for Cartesian commands; empty: the measured one when enabled. Where an action is yaw, the orientation "
-        "at which it is 0: write the middle of its range."
+        [],
+        "Orientation x, y, z, w of the tool for Cartesian commands; empty: the measured one when enabled. Where an action is yaw, the orientation "
+        "at which it is 0: write the middle of its range.",
     )
-    state_timeout: float = parameter(
-        0.2, "Largest age of joint_states, ee_pose and wrench; older ones stop the arm.", unit="s", low=0.001, high=10.0
-    )
-    chunk_timeout: float = parameter(
-        1.0, "Largest age of a VLA chunk's observation; older chunks are not executed.", unit="s", low=0.01, high=60.0
-    )
-    hold_timeout: float = parameter(
-        5.0, "Time without a usable chunk after which holding becomes a latched stop.", unit="s", low=0.0, high=3600.0
-    )
+    state_timeout: float = parameter(0.2, "Largest age of joint_states, ee_pose and wrench; older ones stop the arm.", unit="s", low=0.001, high=10.0)
+    chunk_timeout: float = parameter(1.0, "Largest age of a VLA chunk's observation; older chunks are not executed.", unit="s", low=0.01, high=60.0)
+    hold_timeout: float = parameter(5.0, "Time without a usable chunk after which holding becomes a latched stop.", unit="s", low=0.0, high=3600.0)
     intervention_timeout: float = parameter(0.2, "Age below which `intervention` acts.", unit="s", low=0.01, high=5.0)
     phase_model: str = parameter(
         "", "File of train_phase that begins the critical phase by itself, where the operator did; empty: only the operator or the robot begins it."
@@ -92,22 +89,17 @@ class Control(Robot):
         1.0, "Time of acting over which a new version of the weights takes over from the one before; 0: at once.", unit="s", low=0.0, high=60.0
     )
     weights_change_limit: float = parameter(
-        2.0, "Largest change of the residuals, as a mean share of residual_scale, that new weights may make on the newest observation; 2: any. "
-        "From half of it on, the node warns.", low=0.01, high=2.0,
+        2.0,
+        "Largest change of the residuals, as a mean share of residual_scale, that new weights may make on the newest observation; 2: any. "
+        "From half of it on, the node warns.",
+        low=0.01,
+        high=2.0,
     )
-    rollback_seconds: float = parameter(
-        60.0, "Time for which newer weights wait after a return to earlier ones.", unit="s", low=0.0, high=86400.0
-    )
-    auto_revert: bool = parameter(
-        True, "Return to the last good weights when failures, or the filter's interventions, become frequent at once."
-    )
-    enable_on_start: bool = parameter(
-        False, "Enable by itself once every input is fresh. For simulation only: a real arm is enabled with ~/enable."
-    )
+    rollback_seconds: float = parameter(60.0, "Time for which newer weights wait after a return to earlier ones.", unit="s", low=0.0, high=86400.0)
+    auto_revert: bool = parameter(True, "Return to the last good weights when failures, or the filter's interventions, become frequent at once.")
+    enable_on_start: bool = parameter(False, "Enable by itself once every input is fresh. For simulation only: a real arm is enabled with ~/enable.")
     actor_layers: int = parameter(2, "Hidden layers of the actor: 2, or 3 for the hardest tasks.", low=2, high=3)
-    realtime_priority: int = parameter(
-        50, "SCHED_FIFO priority of the node, where the system permits it; 0: ordinary scheduling.", low=0, high=99
-    )
+    realtime_priority: int = parameter(50, "SCHED_FIFO priority of the node, where the system permits it; 0: ordinary scheduling.", low=0, high=99)
     seed: int = parameter(0, "Seed of the exploration noise.", low=0)
 
     def __post_init__(self) -> None:
@@ -127,18 +119,14 @@ class Control(Robot):
         if self.forward_quantity == "velocity" and self.command_interface != "forward":
             raise ParameterError(f"parameter 'forward_quantity' is velocity but 'command_interface' is {self.command_interface}; write forward")
         if self.replan_interval > self.chunk_length:
-            raise ParameterError(
-                f"parameter 'replan_interval' is {self.replan_interval}; write 1 to chunk_length = {self.chunk_length}"
-            )
+            raise ParameterError(f"parameter 'replan_interval' is {self.replan_interval}; write 1 to chunk_length = {self.chunk_length}")
         if len(self.workspace_min) not in (0, 3) or len(self.workspace_min) != len(self.workspace_max):
             raise ParameterError("parameters 'workspace_min' and 'workspace_max': write x, y, z for both, or neither")
         for axis, low, high in zip(CARTESIAN, self.workspace_min, self.workspace_max):
             if not low < high:
                 raise ParameterError(f"parameter 'workspace_min' of {axis} is {low:g}, 'workspace_max' {high:g}; write the smaller one first")
         if self.tool_orientation and (len(self.tool_orientation) != 4 or abs(math.hypot(*self.tool_orientation) - 1.0) > 0.01):
-            raise ParameterError(
-                f"parameter 'tool_orientation' is {self.tool_orientation}; write a quaternion x, y, z, w of length 1, or nothing"
-            )
+            raise ParameterError(f"parameter 'tool_orientation' is {self.tool_orientation}; write a quaternion x, y, z, w of length 1, or nothing")
         self._check_yaw()
         for name, low, high in zip(self.action_names, *self.command_range):
             if not low < high:

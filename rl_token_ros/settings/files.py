@@ -13,7 +13,7 @@ def resolve_path(path: str) -> Path:
     """A file named in a parameter: ``package://rl_token_ros/...`` is a file of this package, ``~`` the home folder."""
     prefix = "package://rl_token_ros/"
     if path.startswith(prefix):
-        return Path(__file__).parents[1] / path[len(prefix):]
+        return Path(__file__).parents[1] / path[len(prefix) :]
     return Path(path).expanduser()
 
 

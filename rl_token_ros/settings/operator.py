@@ -21,12 +21,13 @@ class Operator(Robot):
     """Parameters of `operator`."""
 
     jog_speed: list[float] = parameter(
-        [], "Speed of keyboard, joystick and twist at full deflection for each action name; empty: 0.03 m/s, 0.2 rad/s.",
-        unit="m/s or rad/s", low=1e-6, high=10.0,
+        [],
+        "Speed of keyboard, joystick and twist at full deflection for each action name; empty: 0.03 m/s, 0.2 rad/s.",
+        unit="m/s or rad/s",
+        low=1e-6,
+        high=10.0,
     )
-    joy_axes: list[str] = parameter(
-        [], "Axes of `joy` that move the arm, each \"ACTION: [-]INDEX\"; empty: 1, 0, 4 for the first three action names."
-    )
+    joy_axes: list[str] = parameter([], 'Axes of `joy` that move the arm, each "ACTION: [-]INDEX"; empty: 1, 0, 4 for the first three action names.')
     joy_buttons: list[str] = parameter(
         [
             "take_over: 4", "success: 0", "failure: 1", "critical_phase: 2", "discard: 3", "stop: 5", "disable: 6", "enable: 7", "reset_stop: 8",
@@ -35,7 +36,7 @@ class Operator(Robot):
         "controller: A, B, X, Y judge, LB takes over, RB stops.",
     )  # fmt: skip
     twist_axes: list[str] = parameter(
-        [], "Parts of `twist` that move the arm, each \"ACTION: [-]linear.x\"; empty: linear x, y, z for the actions of these names."
+        [], 'Parts of `twist` that move the arm, each "ACTION: [-]linear.x"; empty: linear x, y, z for the actions of these names.'
     )
     twist_full: float = parameter(1.0, "Number in `twist` that is full deflection.", low=1e-6, high=1e6)
     twist_takes_over: bool = parameter(True, "A deflected SpaceMouse takes over by itself, and hands back when it is let go.")
@@ -47,7 +48,8 @@ class Operator(Robot):
         [], "Factor from the leader's joint to ours, in that order; negative where it turns the other way; empty: 1.", low=-1e3, high=1e3
     )
     leader_follow: str = parameter(
-        "relative", "relative: the arm follows how far the leader has moved since the human took over; absolute: the arm goes to where the leader is.",
+        "relative",
+        "relative: the arm follows how far the leader has moved since the human took over; absolute: the arm goes to where the leader is.",
         choices=("relative", "absolute"),
     )
     follow_seconds: float = parameter(

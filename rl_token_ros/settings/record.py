@@ -25,5 +25,9 @@ class Record:
     compression: str = parameter("none", "Of the files' chunks; lz4 and zstd cost CPU.", choices=("none", "lz4", "zstd"))
     sync_seconds: float = parameter(1.0, "Time after which what was received is on the disk, whatever happens.", unit="s", low=0.1, high=3600.0)
     queue_size: int = parameter(
-        256 << 20, "Memory for messages that the disk has not taken yet; what does not fit is lost and counted.", unit="bytes", low=1 << 20, high=1 << 40
+        256 << 20,
+        "Memory for messages that the disk has not taken yet; what does not fit is lost and counted.",
+        unit="bytes",
+        low=1 << 20,
+        high=1 << 40,
     )

@@ -20,8 +20,9 @@ class Robot:
     cameras: list[str] = parameter([], "Names of the cameras: `camera/<name>/image_raw` is subscribed for each.")
     base_frame: str = parameter("base_link", "Frame of Cartesian commands, `ee_pose` and the workspace box.")
     action_names: list[str] = parameter(
-        [], "Names of the action's dimensions: joints, or x, y, z of the tool in `base_frame` and its yaw, the turn about z of `base_frame` from "
-        "`tool_orientation`."
+        [],
+        "Names of the action's dimensions: joints, or x, y, z of the tool in `base_frame` and its yaw, the turn about z of `base_frame` from "
+        "`tool_orientation`.",
     )
     action_type: str = parameter(
         "delta",
@@ -29,7 +30,8 @@ class Robot:
         choices=("delta", "absolute"),
     )
     gripper_names: list[str] = parameter(
-        [], "Grippers that the VLA commands by position, beside action_names: their columns of `vla/reference` go to `gripper/command`, past "
+        [],
+        "Grippers that the VLA commands by position, beside action_names: their columns of `vla/reference` go to `gripper/command`, past "
         "actor and filter. A gripper that is to be learned is a joint among action_names instead.",
     )
     proprioception: list[str] = parameter(
@@ -43,16 +45,16 @@ class Robot:
     token_size: int = parameter(
         128, "Dz: width of the RL token; 0: no token, actor and critic see proprioception and reference alone.", low=0, high=8192
     )
-    residual_scale: list[float] = parameter(
-        [], "Bound of the residual for each action name, in units of the action.", low=1e-9, high=1e3
-    )
+    residual_scale: list[float] = parameter([], "Bound of the residual for each action name, in units of the action.", low=1e-9, high=1e3)
     vla_model: str = parameter("", "ONNX file of the VLA; `package://rl_token_ros/...` names a file of this package.")
     token_encoder: str = parameter("", "ONNX file of the token encoder made for that VLA.")
     vla_sha256: str = parameter("", "Fingerprint of the VLA where its file is not at hand; empty: of `vla_model`.")
 
     def __post_init__(self) -> None:
         if not self.action_names:
-            raise ParameterError("parameter 'action_names' is empty; write the names of the action's dimensions, as in ['x', 'y', 'z'] (a bare y is YAML for true)")
+            raise ParameterError(
+                "parameter 'action_names' is empty; write the names of the action's dimensions, as in ['x', 'y', 'z'] (a bare y is YAML for true)"
+            )
         for name in ("action_names", "joint_names", "cameras", "gripper_names"):
             values = getattr(self, name)
             twice = sorted({v for v in values if values.count(v) > 1})

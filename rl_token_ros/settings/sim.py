@@ -18,6 +18,4 @@ class Sim(SimParameters):
     real_time_factor: float = parameter(
         1.0, "Speed of simulated time; other than 1 needs use_sim_time, so that all nodes follow /clock.", low=0.05, high=100.0
     )
-    approach_limit: float = parameter(
-        20.0, "Time to reach the critical phase, after which the scene is reset.", unit="s", low=1.0, high=3600.0
-    )
+    approach_limit: float = parameter(20.0, "Time to reach the critical phase, after which the scene is reset.", unit="s", low=1.0, high=3600.0)

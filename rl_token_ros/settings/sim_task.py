@@ -19,15 +19,19 @@ class SimParameters:
     )
     seed: int = parameter(0, "Seed of hole poses, peg offsets and starts.", low=0)
     render_backend: str = parameter(
-        "auto", "Renderer of the cameras: egl, osmesa, raycast (no GL needed), or auto: the first that works.",
+        "auto",
+        "Renderer of the cameras: egl, osmesa, raycast (no GL needed), or auto: the first that works.",
         choices=("auto", "egl", "osmesa", "raycast"),
     )
     image_size: int = parameter(84, "Width and height of the camera images.", unit="pixels", low=16, high=480)
     clearance: float = parameter(0.0004, "Gap between peg and hole on each side, when centred.", unit="m", low=0.0001, high=0.003)
     friction: float = parameter(0.7, "Sliding friction between peg and socket.", low=0.0, high=3.0)
     force_limit: float = parameter(
-        8.0, "Force at the wrist (low-passed, gravity removed) above which the fragile socket breaks and the episode fails.",
-        unit="N", low=1.0, high=200.0,
+        8.0,
+        "Force at the wrist (low-passed, gravity removed) above which the fragile socket breaks and the episode fails.",
+        unit="N",
+        low=1.0,
+        high=200.0,
     )
     hole_range: float = parameter(0.02, "The hole lies up to this far from the middle, in x and in y.", unit="m", low=0.0, high=0.03)
     peg_offset_min: float = parameter(0.0012, "Smallest sideways slip of the peg in the gripper.", unit="m", low=0.0, high=0.004)
@@ -36,8 +40,11 @@ class SimParameters:
         1.5708, "Axis along which the peg slips, either way, from the tool's x axis; the finger pads lie along y.", unit="rad", low=-3.15, high=3.15
     )
     peg_offset_spread: float = parameter(
-        0.0, "Largest angle between the slip and that axis: 0 for pads that hold the peg well across, pi for any direction.",
-        unit="rad", low=0.0, high=3.1416,
+        0.0,
+        "Largest angle between the slip and that axis: 0 for pads that hold the peg well across, pi for any direction.",
+        unit="rad",
+        low=0.0,
+        high=3.1416,
     )
     peg_turn_min: float = parameter(0.0, "Smallest turn of a plug in the gripper, either way.", unit="rad", low=0.0, high=0.35)
     peg_turn_max: float = parameter(0.0, "Largest turn of a plug in the gripper.", unit="rad", low=0.0, high=0.35)

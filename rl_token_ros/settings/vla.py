@@ -12,14 +12,10 @@ from rl_token_ros.settings.robot import Robot, known_groups
 class Vla(Robot):
     """Parameters of `vla_node`."""
 
-    backend: str = parameter(
-        "onnx", "Where the VLA runs: onnx, a local model file; openpi, a policy server.", choices=("onnx", "openpi")
-    )
+    backend: str = parameter("onnx", "Where the VLA runs: onnx, a local model file; openpi, a policy server.", choices=("onnx", "openpi"))
     task: str = parameter("", "Language instruction, until one comes on `task`.", live=True)
     query_rate: float = parameter(10.0, "Largest rate of queries.", unit="Hz", low=0.1, high=200.0)
-    vla_proprioception: list[str] = parameter(
-        ["joint_position"], "Groups of proprioception that the VLA takes, as in `proprioception`."
-    )
+    vla_proprioception: list[str] = parameter(["joint_position"], "Groups of proprioception that the VLA takes, as in `proprioception`.")
     image_transport: str = parameter(
         "raw", "raw: camera/<name>/image_raw; compressed: camera/<name>/image_raw/compressed, JPEG or PNG.", choices=("raw", "compressed")
     )
@@ -27,7 +23,8 @@ class Vla(Robot):
     sync_slop: float = parameter(0.05, "Largest difference of the stamps within one observation.", unit="s", low=0.0, high=1.0)
     server: str = parameter("ws://localhost:8000", "Backend openpi: address of the policy server, ws://HOST:PORT or wss://HOST:PORT.")
     dialect: str = parameter(
-        "openpi", "Backend openpi: openpi, or endpoint for servers whose requests name an endpoint (infer, reset).",
+        "openpi",
+        "Backend openpi: openpi, or endpoint for servers whose requests name an endpoint (infer, reset).",
         choices=("openpi", "endpoint"),
     )
     api_key_variable: str = parameter(
@@ -43,11 +40,14 @@ class Vla(Robot):
         120.0, "Backend openpi: deadline of the first query of a connection, in which policies compile.", unit="s", low=0.01, high=3600.0
     )
     observation_preset: str = parameter(
-        "plain", "Backend openpi: names under which the observation is sent: plain (what vla_server takes), droid, libero, aloha, "
-        "or empty: only observation_keys.", choices=("", "plain", "droid", "libero", "aloha"),
+        "plain",
+        "Backend openpi: names under which the observation is sent: plain (what vla_server takes), droid, libero, aloha, "
+        "or empty: only observation_keys.",
+        choices=("", "plain", "droid", "libero", "aloha"),
     )
     observation_keys: list[str] = parameter(
-        [], "Backend openpi: further names, each \"NAME: SOURCE\"; sources are camera/<name>, camera/<name>:chw, proprio, proprio[0:7], task.",
+        [],
+        'Backend openpi: further names, each "NAME: SOURCE"; sources are camera/<name>, camera/<name>:chw, proprio, proprio[0:7], task.',
     )
     image_height: int = parameter(
         224, "Backend openpi: rows that pictures are resized to, with padding; 0: as they come.", unit="pixels", low=0, high=8192
@@ -57,7 +57,10 @@ class Vla(Robot):
         "", "Backend openpi: columns of the answer that are the actions, in order of action_names and then gripper_names, as in 0:6,13; empty: all."
     )
     action_scale: list[float] = parameter(
-        [], "Backend openpi: factor from the policy's numbers to units of the action, for each action name and then each gripper; empty: 1.", low=-1e6, high=1e6
+        [],
+        "Backend openpi: factor from the policy's numbers to units of the action, for each action name and then each gripper; empty: 1.",
+        low=-1e6,
+        high=1e6,
     )
     horizon: int = parameter(0, "Backend openpi: steps of an answer that are used; 0: all.", unit="steps", low=0, high=10000)
     statistics_file: str = parameter(

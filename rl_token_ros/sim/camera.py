@@ -93,9 +93,7 @@ class GlRenderer:
         """uint8 [size, size, 3] rgb, row 0 at the top."""
         self._gl.make_current()
         self._camera.fixedcamid = self._model.camera(camera).id
-        mujoco.mjv_updateScene(
-            self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
-        )
+        mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene)
         mujoco.mjr_render(self._viewport, self._scene, self._context)
         mujoco.mjr_readPixels(self._buffer, None, self._viewport, self._context)
         return self._buffer[::-1].copy()
@@ -143,9 +141,7 @@ class RaycastRenderer:
         slope = np.tan(np.radians(self._model.cam_fovy[index]) / 2)
         rays = (self._plane * slope) @ frame[:, :2].T - frame[:, 2]
         rays /= np.sqrt(np.einsum("ij,ij->i", rays, rays))[:, None]
-        mujoco.mj_multiRay(
-            self._model, data, eye, rays.ravel(), self._groups, 1, -1, self._ids, self._distance, *self._extra, len(rays), 10.0
-        )
+        mujoco.mj_multiRay(self._model, data, eye, rays.ravel(), self._groups, 1, -1, self._ids, self._distance, *self._extra, len(rays), 10.0)
         shade = self._ambient + self._diffuse * np.maximum(0.0, self._facing(data, eye + rays * self._distance[:, None]))
         image = self._colour[self._ids] * shade[:, None]
         return (np.minimum(image, 1.0) * 255.0 + 0.5).astype(np.uint8).reshape(self._size, self._size, 3)

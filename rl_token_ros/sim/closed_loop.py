@@ -6,10 +6,11 @@ and with the delays that the topics would.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace as Message
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -102,9 +103,7 @@ class ClosedLoop:
         """Stamp of this moment."""
         return self.simulation.time_ns + FIRST_STAMP_NS
 
-    def episode(
-        self, on_rows: Callable[[np.ndarray], None] | None = None, on_step: Callable[[], None] | None = None
-    ) -> EpisodeResult:
+    def episode(self, on_rows: Callable[[np.ndarray], None] | None = None, on_step: Callable[[], None] | None = None) -> EpisodeResult:
         """One episode, from the start pose to its end, and the reset after it (`reset_time` of robot time).
 
         ``on_rows`` is handed each row of `replay` [1] when it would be published; new weights may be installed then. ``on_step`` is

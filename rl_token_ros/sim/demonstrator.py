@@ -175,9 +175,7 @@ class Demonstrator:
 def that_day(parameters: SimParameters, slip: float) -> SimParameters:
     """The day of the demonstrations: the peg slipped at most `slip` metres in the gripper, a plug turned hardly; the cameras shook a little."""
     turn = min(TURN_SLIP, parameters.peg_turn_max)
-    return replace(
-        parameters, peg_offset_min=0.0, peg_offset_max=slip, peg_turn_min=0.0, peg_turn_max=turn, camera_jitter=0.0005, force_limit=60.0
-    )
+    return replace(parameters, peg_offset_min=0.0, peg_offset_max=slip, peg_turn_min=0.0, peg_turn_max=turn, camera_jitter=0.0005, force_limit=60.0)
 
 
 def record(parameters: SimParameters, episodes: range, progress=lambda done: None) -> Demonstrations:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -157,9 +158,7 @@ def _learner_for(loop: ClosedLoop, learner_settings: node_settings.Learner, vari
     return Learner(learner_settings, proprio, encoder.sha256, encoder.vla_sha256, variant.algorithm)
 
 
-def run_episodes(
-    loop: ClosedLoop, episodes: int, on_step: Callable[[], None] | None = None
-) -> tuple[list[ScoredEpisode], float]:
+def run_episodes(loop: ClosedLoop, episodes: int, on_step: Callable[[], None] | None = None) -> tuple[list[ScoredEpisode], float]:
     """Score so many episodes of a loop, which is closed then; also the share that reached the critical phase.
 
     Args:

@@ -76,9 +76,7 @@ class OnnxBackend:
                 raise ParameterError(f"parameter '{key}' is {mine}, but '{self.path}' was trained with {theirs}; write that")
         horizon = outputs["actions"][1]
         if isinstance(horizon, int) and horizon < settings.chunk_length:
-            raise ParameterError(
-                f"parameter 'chunk_length' is {settings.chunk_length}, but '{self.path}' gives {horizon} steps; write at most that"
-            )
+            raise ParameterError(f"parameter 'chunk_length' is {settings.chunk_length}, but '{self.path}' gives {horizon} steps; write at most that")
 
     def query(self, observation: Observation) -> Answer:
         """Runs the model; a picture of another size than it takes is an error, not a silent resize."""

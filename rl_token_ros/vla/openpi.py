@@ -47,7 +47,9 @@ class OpenPiBackend:
             warmup_timeout=settings.warmup_timeout,
         )
         self.warning = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
-        columns = parse_columns(settings.action_columns, 10_000 if settings.action_columns else len(settings.chunk_names), "action_columns", "an action")
+        columns = parse_columns(
+            settings.action_columns, 10_000 if settings.action_columns else len(settings.chunk_names), "action_columns", "an action"
+        )
         if len(columns) != len(settings.chunk_names):
             raise ParameterError(
                 f"parameter 'action_columns' takes {len(columns)} values; write {len(settings.chunk_names)}, one for each of "

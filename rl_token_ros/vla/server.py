@@ -104,9 +104,7 @@ class PolicyServer:
             OSError: the port is in use, or the address is none of this machine.
         """
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        return serve(
-            self._serve, sock=listening, ssl=tls, compression=None, max_size=LARGEST_REQUEST, process_request=self._admit, ping_timeout=None
-        )
+        return serve(self._serve, sock=listening, ssl=tls, compression=None, max_size=LARGEST_REQUEST, process_request=self._admit, ping_timeout=None)
 
     def _admit(self, connection: ServerConnection, request: Any) -> Any:
         if request.path == "/healthz":

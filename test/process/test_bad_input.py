@@ -131,7 +131,7 @@ def test_a_parameter_file_that_is_none_is_refused(tmp_path, domain):
 def test_a_joint_missing_from_joint_states_ends_the_node_with_a_sentence(tmp_path, domain, graph, control):
     process = start(tmp_path, domain, "control_node", {**control, **JOINTS})
     try:
-        arm = graph.add(lambda **options: Node("arm", **{key: value for key, value in options.items()}))
+        arm = graph.add(lambda **options: Node("arm", **dict(options.items())))
         publisher = arm.create_publisher(JointState, "joint_states", 5)
 
         def publish() -> None:

@@ -66,7 +66,5 @@ def test_it_goes_on_after_a_stop_and_interrupted_ends_every_process_and_writes_i
 
 
 def test_a_bad_argument_is_refused_with_what_to_write():
-    done = subprocess.run(
-        [sys.executable, "-m", "rl_token_ros.cli", "demo", "--minutes", "-1"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "rl_token_ros.cli", "demo", "--minutes", "-1"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "write a number above 0" in done.stderr

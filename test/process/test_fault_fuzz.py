@@ -30,7 +30,13 @@ from rl_token_ros.settings.control import Control
 
 MESSAGES = 1000
 _watched: list[list[str]] = []  # of the test that runs
-sys.addaudithook(lambda event, arguments: _watched[-1].append(f"{event} {arguments[0]}") if _watched and event in ("open", "os.mkdir", "os.rename", "os.remove", "subprocess.Popen") else None)
+sys.addaudithook(
+    lambda event, arguments: (
+        _watched[-1].append(f"{event} {arguments[0]}")
+        if _watched and event in ("open", "os.mkdir", "os.rename", "os.remove", "subprocess.Popen")
+        else None
+    )
+)
 
 
 @pytest.fixture

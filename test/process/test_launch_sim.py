@@ -12,24 +12,24 @@ launch_ros = pytest.importorskip("launch_ros")
 pytest.importorskip("mujoco")
 pytest.importorskip("torch")
 
-from ament_index_python.packages import (  # noqa: E402
+from ament_index_python.packages import (
     PackageNotFoundError,
     get_package_share_directory,
 )
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from geometry_msgs.msg import PoseStamped  # noqa: E402
-from graph import ENVIRONMENT, Listener, quick_learner  # noqa: E402
-from launch import LaunchDescription, LaunchService  # noqa: E402
-from launch.actions import (  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from graph import ENVIRONMENT, Listener, quick_learner
+from launch import LaunchDescription, LaunchService
+from launch.actions import (
     DeclareLaunchArgument,
     IncludeLaunchDescription,
     RegisterEventHandler,
 )
-from launch.event_handlers import OnProcessExit  # noqa: E402
-from launch.launch_description_sources import PythonLaunchDescriptionSource  # noqa: E402
-from sensor_msgs.msg import PointCloud2  # noqa: E402
+from launch.event_handlers import OnProcessExit
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from sensor_msgs.msg import PointCloud2
 
-from rl_token_ros.launching.compositions import COMPOSITIONS  # noqa: E402
+from rl_token_ros.launching.compositions import COMPOSITIONS
 from rl_token_ros.settings.files import config_file
 
 LAUNCH_FILES = Path(__file__).resolve().parents[2] / "launch"
@@ -37,7 +37,7 @@ FILE_ARGUMENT = {"sim": "params_file", "robot": "robot", "learner": "robot"}
 
 try:
     get_package_share_directory("rl_token_ros")
-except (PackageNotFoundError, EnvironmentError):
+except (OSError, PackageNotFoundError):
     pytest.skip("rl_token_ros is not in the ament index: install it and source its prefix", allow_module_level=True)
 
 

@@ -30,9 +30,7 @@ class Watched:
         self.settings, self.said = settings, threading.Condition()
         self.blobs, self.lines = [], []
         architecture = Architecture(settings.token_size, PROPRIO, settings.chunk_length, settings.action_size, settings.hidden_size, 2)
-        self.worker = Worker(
-            settings, dtype_of(settings), Identity.of(settings, **SHA), architecture, on_weights=self._weights, log=self._log
-        )
+        self.worker = Worker(settings, dtype_of(settings), Identity.of(settings, **SHA), architecture, on_weights=self._weights, log=self._log)
 
     def send(self, rows):
         self.worker.send(rows, cdr_of(rows))
@@ -227,7 +225,7 @@ def test_journal_stays_within_its_limit_and_loses_the_oldest_first(tmp_path, mon
     rows = episodes(settings, 40)
     monkeypatch.setattr(journal, "SPLIT_BYTES", 1 << 16)
     made = journal.Journal(tmp_path / "replay", 1 << 18)
-    for repeat in range(4):
+    for _repeat in range(4):
         for i in range(len(rows)):
             made.append(cdr_of(rows[i : i + 1]))
             made.flush()

@@ -145,7 +145,9 @@ def learner(**changes) -> Learner:
 
 
 def test_rows_of_old_bags_are_read_as_live_ones_are(tmp_path):
-    bag = replay_bag_of(tmp_path / "bag", rows(30), rows(20, 2), settings={"parameters": {"action_names": ["x", "y", "z"]}, "encoder_sha256": "e" * 64})
+    bag = replay_bag_of(
+        tmp_path / "bag", rows(30), rows(20, 2), settings={"parameters": {"action_names": ["x", "y", "z"]}, "encoder_sha256": "e" * 64}
+    )
     seed = Seed(str(bag), learner(), DTYPE, IDENTITY)
     read = list(seed)
     assert np.array_equal(np.concatenate([r for r, _ in read]), np.concatenate([rows(30), rows(20, 2)]))
@@ -194,9 +196,7 @@ def test_a_learner_begins_with_its_seed_bags_once(graph, tmp_path):
     from rl_token_ros.nodes.learner_node import LearnerNode
 
     bags = [str(replay_bag_of(tmp_path / name, rows(40, value=value))) for name, value in (("a", 0.1), ("b", 0.2))]
-    values = small_robot.shared(
-        seed_bags=bags, run_directory=str(tmp_path / "run"), warmup_episodes=10, encoder_sha256="e" * 64, vla_sha256="f" * 64
-    )
+    values = small_robot.shared(seed_bags=bags, run_directory=str(tmp_path / "run"), warmup_episodes=10, encoder_sha256="e" * 64, vla_sha256="f" * 64)
     for _ in range(2):
         node = graph.add(LearnerNode, values=values)
         graph.wait_for(lambda: node.worker.stats, "figures of the learner", timeout=120.0)

@@ -133,7 +133,7 @@ def test_a_bag_that_ends_in_a_crash_is_replayed_to_there(run, replay, tmp_path):
 
 
 def test_a_command_that_differs_is_named_by_its_stamp(run, replay, tmp_path):
-    poses = [record for record in Bag(run[0]).read({"/ee_pose"})]
+    poses = list(Bag(run[0]).read({"/ee_pose"}))
     victims = {record.stamp_ns for record in poses[len(poses) // 2 : len(poses) // 2 + 20]}
 
     def shifted(record: Record) -> Record:
@@ -179,7 +179,7 @@ def test_messages_in_any_order_and_topics_of_others_change_nothing(run, replay, 
         writer.write("/strange", "nobodys_msgs/msg/Odd", 0, b"\0\1\0\0")
         for i in order:
             writer.write(records[i].topic, kinds[records[i].topic], records[i].stamp_ns, records[i].data)
-    status, said = replay(tmp_path / "bag")
+    _status, said = replay(tmp_path / "bag")
     same, of = checked(said)
     assert same == of > 0.95 * count(said, r"(\d+) of them with a command"), said
 

@@ -104,7 +104,8 @@ def test_no_orphan_when_the_runner_itself_is_killed(tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     node = "import signal, sys; f = open(sys.argv[1], 'w'); signal.pause()"
-    main = "import sys; from rl_token_ros.runner import Runner\nwith Runner({'node': sys.argv[2:]}, sys.argv[1]):\n    sys.stdin.read()"
+    main = "import sys; from rl_token_ros.launching.runner import Runner\n"
+    main += "with Runner({'node': sys.argv[2:]}, sys.argv[1]):\n    sys.stdin.read()"
     parent = subprocess.Popen(python(main, tmp_path, *python(node, fifo)), stdin=subprocess.PIPE)
     reader = os.open(fifo, os.O_RDONLY)
     parent.kill()
@@ -123,7 +124,8 @@ def test_when_one_cannot_be_started_the_others_are_stopped(tmp_path):
 
 def test_a_second_interrupt_kills_at_once(tmp_path):
     deaf = "import signal\nsignal.signal(signal.SIGINT, lambda *_: print('interrupted', flush=True))\n" + STUBBORN
-    main = "import signal, sys; from rl_token_ros.runner import Runner\nwith Runner({'node': sys.argv[2:]}, sys.argv[1], patience=1e6):\n    signal.pause()"
+    main = "import signal, sys; from rl_token_ros.launching.runner import Runner\n"
+    main += "with Runner({'node': sys.argv[2:]}, sys.argv[1], patience=1e6):\n    signal.pause()"
     parent = subprocess.Popen(python(main, tmp_path, *python(deaf)), stderr=subprocess.DEVNULL)
     log = tmp_path / "node.log"
     wait_for(lambda: log.is_file() and "ready" in log.read_text(), "node ready")

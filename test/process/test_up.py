@@ -12,14 +12,14 @@ pytest.importorskip("rclpy")
 pytest.importorskip("mujoco")
 pytest.importorskip("torch")
 
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from geometry_msgs.msg import PoseStamped  # noqa: E402
-from graph import ENVIRONMENT, Listener, quick_learner  # noqa: E402
-from sensor_msgs.msg import Image, PointCloud2  # noqa: E402
-from std_msgs.msg import UInt8MultiArray  # noqa: E402
-from trajectory_msgs.msg import JointTrajectory  # noqa: E402
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
+from graph import ENVIRONMENT, Listener, quick_learner
+from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import UInt8MultiArray
+from trajectory_msgs.msg import JointTrajectory
 
-from rl_token_ros.launching.compositions import COMPOSITIONS  # noqa: E402
+from rl_token_ros.launching.compositions import COMPOSITIONS
 from rl_token_ros.settings.files import config_file
 
 LOOP = {

@@ -202,7 +202,7 @@ def test_a_server_that_does_not_read_holds_up_no_sender(policy, backend):
 def test_the_first_query_of_a_connection_may_take_longer(policy, backend):
     """A policy compiles in its first inference."""
     release = threading.Event()
-    policy.before = lambda: None if release.wait(LONG) else None
+    policy.before = lambda: release.wait(LONG) and None
     with running(OpenPi(policy)) as address:
         asked = backend(address.url, query_timeout=0.05)
         timer = threading.Timer(0.5, release.set)

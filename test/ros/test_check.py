@@ -51,7 +51,11 @@ def seen(**changes) -> Seen:
         (seen(publishers=[Endpoint("/camera", IMAGE, reliable=False)]), OK, "best effort"),
         (seen(publishers=[], messages=0), FAIL, "nobody publishes it (the VLA looks at it); remap camera/base/image_raw:=/rgb/image"),
         (seen(messages=0), FAIL, "published by /camera, but nothing came in 3 s"),
-        (seen(publishers=[Endpoint("/camera", "sensor_msgs/msg/CompressedImage")]), FAIL, "/camera has it as sensor_msgs/msg/CompressedImage; expected"),
+        (
+            seen(publishers=[Endpoint("/camera", "sensor_msgs/msg/CompressedImage")]),
+            FAIL,
+            "/camera has it as sensor_msgs/msg/CompressedImage; expected",
+        ),
         (seen(age=0.9), FAIL, "more than 0.5 s is too old"),
         (seen(age=900.0), FAIL, "do the clocks agree?"),
         (seen(age=-5.0), FAIL, "do the clocks agree?"),

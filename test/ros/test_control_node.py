@@ -336,7 +336,7 @@ def test_malformed_messages_are_counted_and_do_not_stop_the_control(graph, contr
 
             graph.wait_for(refused, f"{publisher.topic_name} refused")
     moving.silent = set()
-    graph.wait_for(lambda: not more_commands(graph, moving, 1)[0] is None and control.controller.proposals.chunk is not None, "commands")
+    graph.wait_for(lambda: more_commands(graph, moving, 1)[0] is not None and control.controller.proposals.chunk is not None, "commands")
     assert control.controller.stop_reason == ""
 
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
-import small_robot  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from rclpy.qos import QoSProfile  # noqa: E402
-from sensor_msgs.msg import PointCloud2, PointField  # noqa: E402
+import small_robot
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import PointCloud2, PointField
 
-from rl_token_ros.interfaces import replay_table  # noqa: E402
+from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.nodes.learner_node import LearnerNode  # noqa: E402
-from rl_token_ros.nodes.ros_topics import subscription  # noqa: E402
+from rl_token_ros.nodes.learner_node import LearnerNode
+from rl_token_ros.nodes.ros_topics import subscription
 from rl_token_ros.policy import actor_weights
-from rl_token_ros.settings.parameters import ParameterError  # noqa: E402
+from rl_token_ros.settings.parameters import ParameterError
 
 ROW = replay_table.row_dtype(small_robot.TOKEN, 9, small_robot.CHUNK, 3)
 
@@ -88,9 +88,7 @@ def test_rows_become_weights_and_a_restarted_node_goes_on(graph, models, tmp_pat
             robot.replay.publish(message)
     graph.wait_for(lambda: robot.figures.get("steps") == "120" and robot.figures.get("updates_owed") == "0", "all rows learned from")
     first = actor_weights.decode(robot.blobs[0])
-    expected = small_robot.identity(
-        encoder_sha256=actor_weights.fingerprint(models["encoder"]), vla_sha256=actor_weights.fingerprint(models["vla"])
-    )
+    expected = small_robot.identity(encoder_sha256=actor_weights.fingerprint(models["encoder"]), vla_sha256=actor_weights.fingerprint(models["vla"]))
     actor_weights.refuse_mismatch(first, small_robot.architecture(), expected)  # control_node would let them in
     assert first.version == 1 and robot.versions == sorted(robot.versions)
     assert robot.figures["message"] == "training" and robot.figures["rows_refused"] == "0"

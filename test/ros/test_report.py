@@ -59,7 +59,8 @@ def write_run(folder, episodes: list[tuple[int, int]], seconds: int = 0):
                 write("/replay", "sensor_msgs/msg/PointCloud2", 6 * number, message)
         for second in range(seconds):
             for node, values in (
-                ("control_node", {"ticks": 50 * second, "ticks_stopped": max(second - 30, 0), "compute_ms_p99": 1.5, "weights_version": second // 10, "weights_reverts": second // 30}),
+                ("control_node", {"ticks": 50 * second, "ticks_stopped": max(second - 30, 0), "compute_ms_p99": 1.5,
+                  "weights_version": second // 10, "weights_reverts": second // 30}),
                 ("learner_node", {"updates_per_s": 100 + second, "mean_q": 0.5, "mean_return": 0.4, "critic_loss": 1e-3, "phase": "training"}),
             ):  # fmt: skip
                 pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
@@ -85,7 +86,9 @@ def write_report(folder, monkeypatch, capsys, *arguments) -> tuple[int, str]:
 def some(base: float, actor: float, count: int = 30) -> list[tuple[int, int]]:
     """Episodes of the base, then of the actor, with these shares of successes."""
     return [
-        (source, Ended.SUCCESS if (i % 10) < 10 * share else Ended.FAILURE) for source, share in ((Source.VLA, base), (Source.ACTOR, actor)) for i in range(count)
+        (source, Ended.SUCCESS if (i % 10) < 10 * share else Ended.FAILURE)
+        for source, share in ((Source.VLA, base), (Source.ACTOR, actor))
+        for i in range(count)
     ]
 
 
@@ -103,7 +106,11 @@ def test_a_run_becomes_one_page_that_needs_nothing_else(tmp_path, monkeypatch, c
 
 def test_what_was_read_is_what_was_written(tmp_path):
     run = collect(write_run(tmp_path, [(Source.VLA, Ended.TIME_LIMIT), (Source.ACTOR, Ended.SUCCESS), (Source.HUMAN, Ended.SUCCESS)], seconds=60))
-    assert [(e.ended, e.practised, e.human) for e in run.episodes] == [(Ended.TIME_LIMIT, False, False), (Ended.SUCCESS, True, False), (Ended.SUCCESS, False, True)]
+    assert [(e.ended, e.practised, e.human) for e in run.episodes] == [
+        (Ended.TIME_LIMIT, False, False),
+        (Ended.SUCCESS, True, False),
+        (Ended.SUCCESS, False, True),
+    ]
     assert [e.seconds for e in run.episodes] == pytest.approx([2.0] * 3)
     assert run.episodes[0].changed == 0.25
     assert run.nodes["control_node"].of("ticks").tolist() == [50.0 * second for second in range(60)]
@@ -122,7 +129,7 @@ def test_a_learners_journal_alone_gives_what_it_has(tmp_path, monkeypatch, capsy
 def test_a_demos_summary_alone_is_shown(tmp_path, monkeypatch, capsys):
     base = {"episodes": 10, "success_rate": 0.4, "median_time_s": 6.5, "successes_per_10min": 19.0}
     (tmp_path / "summary.json").write_text(json.dumps({"base": base, "practised": {"episodes": 0, "success_rate": None}}))
-    status, said = write_report(tmp_path, monkeypatch, capsys)
+    status, _said = write_report(tmp_path, monkeypatch, capsys)
     html = (tmp_path / "report" / "index.html").read_text()
     assert status == 0 and "<td>base</td><td>10</td><td>40</td><td>6.5</td><td>19</td>" in html and "What is missing" in html
 
@@ -130,15 +137,24 @@ def test_a_demos_summary_alone_is_shown(tmp_path, monkeypatch, capsys):
 def test_damaged_messages_are_left_out_and_said(tmp_path):
     folder = write_run(tmp_path, some(0.5, 0.5, 5), seconds=5)
     with BagWriter(folder / "bag") as writer:  # continues it
-        for topic, kind in (("replay", "sensor_msgs/msg/PointCloud2"), ("diagnostics", "diagnostic_msgs/msg/DiagnosticArray"), ("control_node/settings", "std_msgs/msg/String")):
+        for topic, kind in (
+            ("replay", "sensor_msgs/msg/PointCloud2"),
+            ("diagnostics", "diagnostic_msgs/msg/DiagnosticArray"),
+            ("control_node/settings", "std_msgs/msg/String"),
+        ):
             writer.write(f"/{topic}", kind, BEGIN * 10**9, b"\0\1\0\0\1")
     run = collect(folder)
     assert len(run.episodes) == 10 and len(run.nodes["control_node"].times) == 5
-    assert [text.split(" in ")[0] for text in run.missing] == [f"1 messages of '/{topic}'" for topic in ("replay", "diagnostics", "control_node/settings")]
+    assert [text.split(" in ")[0] for text in run.missing] == [
+        f"1 messages of '/{topic}'" for topic in ("replay", "diagnostics", "control_node/settings")
+    ]
 
 
 def test_a_folder_without_a_run_ends_with_a_sentence(tmp_path, monkeypatch, capsys):
-    assert write_report(tmp_path, monkeypatch, capsys) == (2, f"error: '{tmp_path}' holds no bag and no summary.json; write the folder of a run, or of a bag\n")
+    assert write_report(tmp_path, monkeypatch, capsys) == (
+        2,
+        f"error: '{tmp_path}' holds no bag and no summary.json; write the folder of a run, or of a bag\n",
+    )
     with pytest.raises(NoRun):
         collect(tmp_path / "nothing")
 
@@ -146,7 +162,9 @@ def test_a_folder_without_a_run_ends_with_a_sentence(tmp_path, monkeypatch, caps
 def test_the_same_warning_of_several_nodes_is_said_once(tmp_path):
     folder = write_run(tmp_path, [(Source.VLA, Ended.SUCCESS)])
     for node in ("sim_node", "vla_node"):
-        (folder / "logs" / f"{node}.log").write_text(f"[WARN] [1795571315.3] [{node}]: no security\n" * 2 + "[INFO] [1795571315.4] [sim_node]: fine\n")
+        (folder / "logs" / f"{node}.log").write_text(
+            f"[WARN] [1795571315.3] [{node}]: no security\n" * 2 + "[INFO] [1795571315.4] [sim_node]: fine\n"
+        )
     assert collect(folder).log == ["control_node: [ERROR] <b>the arm</b> was stopped", "sim_node, vla_node (4 times): WARN: no security"]
 
 
@@ -156,7 +174,11 @@ def test_the_same_warning_of_several_nodes_is_said_once(tmp_path):
         ("control_node", {"ticks": "1000", "ticks_stopped": "200"}, "stopped in 20 %"),
         ("control_node", {"ticks": "1000", "ticks_holding": "100"}, "no chunk was fresh"),
         ("control_node", {"ticks": "1000", "missed_ticks": "20"}, "2.0 % of the ticks were missed"),
-        ("control_node", {"weights_refused": "3", "last_refusal": "made for another arm"}, "refused weights 3 times, at last because: made for another arm."),
+        (
+            "control_node",
+            {"weights_refused": "3", "last_refusal": "made for another arm"},
+            "refused weights 3 times, at last because: made for another arm.",
+        ),
         ("control_node", {"weights_reverts": "1"}, "returned to older weights 1 times"),
         ("control_node", {"weights_version": "0"}, "Weights were sent, and none acted"),
         ("learner_node", {"phase": "training", "updates": "0"}, "no update although it practises"),
@@ -185,7 +207,10 @@ def test_what_stands_out_is_said_first(tmp_path, node, figures, says):
 
 
 def episodes(outcomes: list[bool], practised: bool, begin: float = 0.0, seconds: float = 5.0) -> list[ScoredEpisode]:
-    return [ScoredEpisode(i, Ended.SUCCESS if won else Ended.FAILURE, seconds, begin + 10.0 * (i + 1), practised, int(practised)) for i, won in enumerate(outcomes)]
+    return [
+        ScoredEpisode(i, Ended.SUCCESS if won else Ended.FAILURE, seconds, begin + 10.0 * (i + 1), practised, int(practised))
+        for i, won in enumerate(outcomes)
+    ]
 
 
 def test_the_verdict_is_what_the_episodes_can_carry():

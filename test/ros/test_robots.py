@@ -163,7 +163,7 @@ def test_a_robot_nobody_has_seen_is_a_file(graph, tmp_path):
     lead_limit: [0.1, 0.1]
 """
     )
-    arm, control, _ = runs(graph, path, tmp_path)
+    arm, _control, _ = runs(graph, path, tmp_path)
     assert max(values["z"] for values in arm.heard) <= 0.2 + 1e-9
 
 
@@ -214,7 +214,7 @@ def test_poses_of_a_tool_in_absolute_coordinates(graph, tmp_path, robot):
         assert old in text
         text = text.replace(old, new)
     path.write_text(text)
-    arm, control, policy = runs(graph, path, tmp_path)
+    arm, control, _policy = runs(graph, path, tmp_path)
     heard = np.array([[values[name] for name in control.action_names] for values in arm.heard])
     assert (np.abs(np.diff(heard, axis=0)) <= np.array(control.velocity_limit) / control.control_rate + 1e-9).all()
 
@@ -224,7 +224,7 @@ def test_a_server_that_is_late_and_dies_never_stops_the_control_loop_nor_moves_t
     values, control, vla = groups("ur5e", tmp_path)
     values["control_node"] |= {"chunk_timeout": 3.0, "hold_timeout": 3600.0}
     values["vla_node"] |= {"query_timeout": 5.0}
-    home = {name: 0.1 for name in control.action_names} | {"shoulder_lift_joint": -1.0}
+    home = dict.fromkeys(control.action_names, 0.1) | {"shoulder_lift_joint": -1.0}
     policy, release = Gentle(control, vla, state_name(vla)), threading.Event()
     server = OpenPi(policy)
     with running(server) as address:
@@ -234,7 +234,7 @@ def test_a_server_that_is_late_and_dies_never_stops_the_control_loop_nor_moves_t
         graph.wait_for(lambda: node._command_topic.settled and not node.controller.not_ready(node._now()), "inputs")
         node._call(Event.ENABLE)
         graph.wait_for(lambda: node.controller.counts["ticks_vla"] > 10, "motion")
-        policy.before = lambda: None if release.wait(60.0) else None  # from here on it is late, and its event loop blocked
+        policy.before = lambda: release.wait(60.0) and None  # from here on it is late, and its event loop blocked
         graph.wait_for(lambda: asks.failures > 0 and node.controller.counts["ticks_holding"] > 20, "the arm to hold")
         held = arm.position[control.action_names[0]]
         ticks = node.ticks.ticks

@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 POLICIES = {path.stem: path for path in (ROOT / "config" / "sros2").glob("*.xml")}  # by node
 # What rclpy adds to every node.
 OF_RCLPY = {"/rosout", "/parameter_events", "/clock"}
-PARAMETER_SERVICES = re.compile(r".*/(describe_parameters|get_parameter_types|get_parameters|list_parameters|set_parameters|set_parameters_atomically|get_type_description)$")  # fmt: skip
+PARAMETER_SERVICES = re.compile(
+    r".*/(describe_parameters|get_parameter_types|get_parameters|list_parameters|set_parameters|set_parameters_atomically"
+    r"|get_type_description)$"
+)
 
 
 def granted(node: str, kind: str, how: str) -> set[str]:
@@ -41,9 +44,7 @@ def control(graph, models, tmp_path):
     from rl_token_ros.nodes.control_node import ControlNode
 
     proprioception = ["ee_position", "command_lead", "wrench_force", "joint_position"]
-    robot = small_robot.control(
-        vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), proprioception=proprioception, joint_names=["j1"]
-    )
+    robot = small_robot.control(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), proprioception=proprioception, joint_names=["j1"])
     return graph.add(ControlNode, values=robot), {"/gripper/command"}
 
 
@@ -60,7 +61,9 @@ def learner(graph, models, tmp_path):
     pytest.importorskip("torch")
     from rl_token_ros.nodes.learner_node import LearnerNode
 
-    return graph.add(LearnerNode, values=small_robot.shared(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), run_directory=str(tmp_path))), set()
+    return graph.add(
+        LearnerNode, values=small_robot.shared(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), run_directory=str(tmp_path))
+    ), set()
 
 
 def sim(graph, models, tmp_path):
@@ -91,7 +94,12 @@ def test_the_policy_grants_each_node_what_it_has_and_nothing_else(graph, models,
 
 
 def test_only_control_node_may_command_and_only_vla_node_speaks_for_the_vla():
-    for topic, owner in {"/command": "control_node", "/vla/reference": "vla_node", "/vla/embedding": "vla_node", "/actor/weights": "learner_node"}.items():
+    for topic, owner in {
+        "/command": "control_node",
+        "/vla/reference": "vla_node",
+        "/vla/embedding": "vla_node",
+        "/actor/weights": "learner_node",
+    }.items():
         assert [node for node in POLICIES if topic in granted(node, "topic", "publish")] == [owner]
 
 
@@ -138,7 +146,8 @@ def test_a_node_says_once_that_there_is_no_security(monkeypatch):
     from rl_token_ros.nodes import running
 
     class Talker:
-        said: list[str] = []
+        def __init__(self) -> None:
+            self.said: list[str] = []
 
         def get_logger(self):
             return self

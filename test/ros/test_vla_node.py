@@ -159,7 +159,7 @@ def test_a_policy_server_dies_and_comes_back(graph, remote):
 def test_the_next_query_begins_as_soon_as_the_last_is_answered(graph, remote):
     """It waits neither for the chunk to be executed nor for another image."""
     policy, release = Policy(), threading.Event()
-    policy.before = lambda: None if release.wait(60.0) else None
+    policy.before = lambda: release.wait(60.0) and None
     with running(OpenPi(policy)) as server:
         vla, robot = remote(server.url)
         graph.wait_for(lambda: len(policy.requests) == 1, "the first query")
@@ -173,7 +173,7 @@ def test_the_next_query_begins_as_soon_as_the_last_is_answered(graph, remote):
 
 def test_closing_the_node_ends_a_query_under_way(graph, remote):
     policy, release = Policy(), threading.Event()
-    policy.before = lambda: None if release.wait(60.0) else None
+    policy.before = lambda: release.wait(60.0) and None
     with running(OpenPi(policy)) as server:
         vla, _ = remote(server.url)
         graph.wait_for(lambda: policy.requests, "a query")

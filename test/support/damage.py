@@ -72,7 +72,11 @@ def kill_control(bench: FaultBench, random: np.random.Generator) -> Outcome:
     bench.moves_again()
     first = bench.arm.audit.arrivals[bench.arm.audit.begins[-1]] - begun
     if "learner_node" in bench.nodes and version:
-        bench.wait(lambda: int(bench.report("control_node").get("weights_version", 0)) >= version, "the newest weights, though they were sent before", practising=True)
+        bench.wait(
+            lambda: int(bench.report("control_node").get("weights_version", 0)) >= version,
+            "the newest weights, though they were sent before",
+            practising=True,
+        )
     return Outcome("stood still, began at rest", "the running episode", first)
 
 
@@ -133,7 +137,13 @@ def odd_vla(bench: FaultBench, random: np.random.Generator) -> Outcome:
             arm.speak = circling(arm, horizon)
             bench.moves_again() if horizon == 50 else bench.spin(0.5)
         refused = int(bench.report("control_node")["refused_inputs"])
-        for garbage in (np.full((HORIZON, 3), np.nan), np.full((HORIZON, 3), 1e300), np.full((HORIZON, 3), -1e300), random.normal(0, 1e3, (HORIZON, 3)), np.zeros((0, 3))):
+        for garbage in (
+            np.full((HORIZON, 3), np.nan),
+            np.full((HORIZON, 3), 1e300),
+            np.full((HORIZON, 3), -1e300),
+            random.normal(0, 1e3, (HORIZON, 3)),
+            np.zeros((0, 3)),
+        ):
             arm.speak = lambda now, garbage=garbage: (garbage, 0)
             bench.spin(0.6)
         bench.wait(lambda: int(bench.report("control_node")["refused_inputs"]) > refused, "the refusals")
@@ -162,7 +172,14 @@ def odd_cameras(bench: FaultBench, random: np.random.Generator) -> Outcome:
     frozen = []
     arm.image = lambda message: frozen[0] if frozen else frozen.append(message) or message
     bench.wait(bench.rests, "the arm holds on a frozen picture")
-    for change in (changed(height=4), changed(height=200, width=3), changed(encoding="bayer_rggb8"), changed(encoding="mono8"), changed(step=0), changed(data=b"")):
+    for change in (
+        changed(height=4),
+        changed(height=200, width=3),
+        changed(encoding="bayer_rggb8"),
+        changed(encoding="mono8"),
+        changed(step=0),
+        changed(data=b""),
+    ):
         arm.image = change
         bench.spin(0.2)
     refused = int(bench.report("vla_node").get("bad_images", 0))

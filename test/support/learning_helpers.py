@@ -54,10 +54,13 @@ def episodes(settings: Learner, count: int, seed: int = 0, endings: tuple[int, .
     return np.concatenate(parts)
 
 
+NEEDED = (("sensor_msgs", "PointCloud2"), ("sensor_msgs", "PointField"), ("std_msgs", "Header"), ("builtin_interfaces", "Time"))
+
+
 def cdr_of(rows: np.ndarray) -> bytes:
     """The `replay` message that carries these rows, as it travels."""
     store = message_types.known()
-    kinds = {name: store.types[f"{package}/msg/{name}"] for package, name in (("sensor_msgs", "PointCloud2"), ("sensor_msgs", "PointField"), ("std_msgs", "Header"), ("builtin_interfaces", "Time"))}  # fmt: skip
+    kinds = {name: store.types[f"{package}/msg/{name}"] for package, name in NEEDED}
     header = kinds["Header"](kinds["Time"](0, 0), "")
     empty = kinds["PointCloud2"](header, 0, 0, [], False, 0, 0, np.zeros(0, np.uint8), True)
     message = replay_table.encode(rows, empty, kinds["PointField"])

@@ -7,7 +7,8 @@ import contextlib
 import http
 import threading
 import traceback
-from typing import Any, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import numpy as np
 from websockets.asyncio.server import serve

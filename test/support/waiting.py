@@ -1,7 +1,7 @@
 """Waits for a condition instead of for a time."""
 
 import time
-from typing import Callable
+from collections.abc import Callable
 
 
 def wait_for(condition: Callable[[], object], what: str, timeout: float = 60.0) -> None:

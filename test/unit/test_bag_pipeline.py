@@ -215,7 +215,8 @@ def replayed(
     names = Names(bag.topics)
     wanted = (*tick_record.INPUTS, "actor/weights", TICKS, SETTINGS)
     replayer = Resimulator(
-        {ours: topic for ours in wanted if (topic := names.find(ours))}, lambda told, layout: ResumablePipeline(control_of(told), lambda error: None, layout)
+        {ours: topic for ours in wanted if (topic := names.find(ours))},
+        lambda told, layout: ResumablePipeline(control_of(told), lambda error: None, layout),
     )
     steps = [step for record in bag.read() if not lost(record) for step in replayer.take(change(record))]
     return steps + list(replayer.finish()), replayer.rows
@@ -347,7 +348,7 @@ def test_damaged_messages_are_as_good_as_lost(runs, topic):
 def test_only_steps_that_used_what_was_changed_differ(runs, tmp_path):
     folder, _ = runs[0]
     bag = Bag(folder)
-    poses = [record for record in bag.read({"/ee_pose"})]
+    poses = list(bag.read({"/ee_pose"}))
     victim = header_stamp_ns(poses[len(poses) // 2].data)
     with BagWriter(tmp_path / "broken") as writer:
         for record in bag.read():
@@ -378,15 +379,15 @@ def test_grippers_and_a_phase_that_begins_by_itself_come_out_the_same(tmp_path, 
     model = along_x(begin=HOME[0], enter=0.5)
     sha = fingerprint(models["encoder"])
     phase_switch.save(PhaseModel(model.weights, model.bias, model.enter, sha, model.proprioception), tmp_path / "phase")
-    run = Run(
-        tmp_path / "bag", models, seed=5, gripper_names=["finger"], gripper_min=[0.0], gripper_max=[0.8], phase_model=str(tmp_path / "phase")
-    )
+    run = Run(tmp_path / "bag", models, seed=5, gripper_names=["finger"], gripper_min=[0.0], gripper_max=[0.8], phase_model=str(tmp_path / "phase"))
     run.go(1500)
     steps, transitions = replayed(tmp_path / "bag")
     assert run.grips > 200
     gripped = [step for step in checked(steps) if np.isfinite(step.row.gripper).all()]
     assert len(gripped) > 200 and all(0.0 <= step.row.gripper[0] <= 0.8 for step in gripped)
-    begun = [step for step in checked(steps) if step.row.event == Event.TICK and step.row.state.critical and step.row.state.begun_ns == step.row.now_ns]
+    begun = [
+        step for step in checked(steps) if step.row.event == Event.TICK and step.row.state.critical and step.row.state.begun_ns == step.row.now_ns
+    ]
     assert begun, "no episode that a tick began"
     assert not [step.differs for step in checked(steps) if step.differs]
     made, sent = by_stamp(transitions), by_stamp(run.transitions)
@@ -417,7 +418,31 @@ def test_the_columns_of_before_are_where_they_were():
 
 def test_a_row_comes_back_as_it_was_packed():
     layout = tick_record.Layout(tick_record.Sizes(2, 4, gripper=1, phase=1))
-    state = (1, 0.5, 2, 3, 4, True, False, True, 5, 6, 7 * 10**9 + 8, 9, 10, 11, 12 * 10**9, 13, 14, 15, True, 2, 16 * 10**9 + 1, [0.1, 0.2], [1.0, 2.0, 3.0, 4.0])
+    state = (
+        1,
+        0.5,
+        2,
+        3,
+        4,
+        True,
+        False,
+        True,
+        5,
+        6,
+        7 * 10**9 + 8,
+        9,
+        10,
+        11,
+        12 * 10**9,
+        13,
+        14,
+        15,
+        True,
+        2,
+        16 * 10**9 + 1,
+        [0.1, 0.2],
+        [1.0, 2.0, 3.0, 4.0],
+    )
     values = (7, Event.TICK, 3 * 10**9 + 4, [1, 2, 3, 0, 5, 6 * 10**9], 8, 9, 1, 2, [0.3, 0.4], [0.5, 0.6], [0.7])
     row = layout.unpack(layout.pack(values, state))
     assert dataclasses.astuple(row.state)[:-2] == state[:-2] and (list(row.state.hold), list(row.state.plan)) == (state[-2], state[-1])

@@ -12,18 +12,18 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("rosbags")
 
-from test_bag_pipeline import STORE, M, header, replayed, table  # noqa: E402
+from test_bag_pipeline import STORE, M, header, replayed, table
 
-from rl_token_ros.bags.writer import BagWriter  # noqa: E402
+from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import images, measurements
 from rl_token_ros.interfaces.codes import Ended, Source
-from rl_token_ros.interfaces.stamps import stamp_to_ns  # noqa: E402
-from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES  # noqa: E402
+from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES
 from rl_token_ros.policy import actor_weights
-from rl_token_ros.policy.actor_weights import ActorWeights, Identity, WeightsError  # noqa: E402
-from rl_token_ros.settings.files import config_file  # noqa: E402
-from rl_token_ros.sim.closed_loop import ClosedLoop  # noqa: E402
+from rl_token_ros.policy.actor_weights import ActorWeights, Identity, WeightsError
+from rl_token_ros.settings.files import config_file
+from rl_token_ros.sim.closed_loop import ClosedLoop
 
 FAST = {
     "sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0, "hole_range": 0.0, "reset_time": 1.0},
@@ -76,8 +76,9 @@ class Recorded(ClosedLoop):
         self.bag, self.stepped, pipeline = BagWriter(folder), 0, self.pipeline
         self.write(SETTINGS, M["std_msgs/msg/String"](pipeline.settings_text()))
         for name, topic in (("propose", "vla/reference"), ("encode", "vla/embedding"), ("intervene", "intervention")):
+            taken = getattr(pipeline, name)
 
-            def handed(message: Any, *now: int, topic: str = topic, take: Any = getattr(pipeline, name)) -> Any:
+            def handed(message: Any, *now: int, topic: str = topic, take: Any = taken) -> Any:
                 self.write(topic, recorded(topic, message))
                 return take(message, *now)
 

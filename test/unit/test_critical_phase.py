@@ -121,7 +121,11 @@ def test_a_file_comes_back_as_it_was(settings):
     "change, sha, says",
     [
         ({}, "a" * 64, "was made with the token encoder eeeeeeeeeeee..., this robot has aaaaaaaaaaaa...; make it anew with train_phase"),
-        ({"proprioception": ["ee_position", "command_lead"]}, "e" * 64, r"with the proprioception \[ee_position, wrench_force\], this robot has \[ee_position\]"),
+        (
+            {"proprioception": ["ee_position", "command_lead"]},
+            "e" * 64,
+            r"with the proprioception \[ee_position, wrench_force\], this robot has \[ee_position\]",
+        ),
         ({"phase_model": "/nowhere.safetensors"}, "e" * 64, "'/nowhere.safetensors', which does not exist; make one with train_phase"),
     ],
 )

@@ -19,9 +19,7 @@ def episode() -> Episode:
 
 
 def record(episode: Episode, now: int = 0) -> None:
-    episode.record(
-        now, weights_version=3, source=1, clipped=0, token=np.ones(2), proprio=np.ones(2), reference=np.ones((2, 1)), action=np.ones(1)
-    )
+    episode.record(now, weights_version=3, source=1, clipped=0, token=np.ones(2), proprio=np.ones(2), reference=np.ones((2, 1)), action=np.ones(1))
 
 
 def table(rows: list[np.ndarray], *names: str) -> list[tuple]:

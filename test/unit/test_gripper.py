@@ -93,7 +93,10 @@ def test_a_human_moves_the_gripper_he_names_and_no_other(gripper):
 
 @pytest.mark.parametrize(
     "changes, says",
-    [({"gripper_names": ["finger"]}, "'gripper_min' has 0 numbers; write 1"), ({"gripper_names": ["x"]}, "'gripper_names' has x, also in 'action_names'")],
+    [
+        ({"gripper_names": ["finger"]}, "'gripper_min' has 0 numbers; write 1"),
+        ({"gripper_names": ["x"]}, "'gripper_names' has x, also in 'action_names'"),
+    ],
 )
 def test_a_gripper_that_is_not_described_is_refused(changes, says):
     with pytest.raises(ParameterError, match=says):

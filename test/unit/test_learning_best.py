@@ -17,7 +17,7 @@ def practised(settings, number, length, ended, version):
 
 
 def feed(best, rows, tag):
-    return any([best.add(rows[i : i + 1], lambda: {"b0": np.full(2, tag)}) for i in range(len(rows))])
+    return any(best.add(rows[i : i + 1], lambda: {"b0": np.full(2, tag)}) for i in range(len(rows)))
 
 
 def test_the_average_of_the_newest_good_stretch_is_kept():
@@ -41,7 +41,7 @@ def test_the_average_of_the_newest_good_stretch_is_kept():
 
 def test_no_actor_is_the_best_without_a_success():
     best = BestActor(2, 50.0)
-    assert not any([feed(best, practised(small_settings(), number, 50, Ended.FAILURE, number), number) for number in range(5)])
+    assert not any(feed(best, practised(small_settings(), number, 50, Ended.FAILURE, number), number) for number in range(5))
     assert not best.tensors
 
 

@@ -9,11 +9,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import learning_helpers  # noqa: E402
+import learning_helpers
 
-from rl_token_ros.learning import td3  # noqa: E402
-from rl_token_ros.learning.learner import Learner  # noqa: E402
-from rl_token_ros.settings.parameters import ParameterError  # noqa: E402
+from rl_token_ros.learning import td3
+from rl_token_ros.learning.learner import Learner
+from rl_token_ros.settings.parameters import ParameterError
 
 HERE = torch.cuda.is_available()
 
@@ -58,7 +58,9 @@ def test_every_tensor_of_an_update_lies_on_the_device(monkeypatch):
     block.human[:] = True
     monkeypatch.setattr(td3, "choose_device", torch.device)
     monkeypatch.setattr(td3, "torch", WithoutGenerator())
-    made = td3.Td3(SimpleNamespace(**{**vars(real.settings), "device": "meta", "target_noise": 0.2, "step_residual_scale": [0.5, 0.25]}), real.architecture, 1)
+    made = td3.Td3(
+        SimpleNamespace(**{**vars(real.settings), "device": "meta", "target_noise": 0.2, "step_residual_scale": [0.5, 0.25]}), real.architecture, 1
+    )
     made.load(block)
     for _ in range(td3.ACTOR_DELAY):
         made.update(0, bc_weight=0.1)

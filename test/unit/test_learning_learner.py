@@ -313,7 +313,8 @@ def test_learns_a_known_best_residual(seed):
     Explored at random first, then with the exported actor and noise, as on the robot.
     """
     settings = small_settings(
-        seed=seed, chunk_length=2, warmup_episodes=300, pretrain_updates=500, bc_weight_start=0.02, bc_weight_end=0.005, bc_weight_anneal_seconds=100.0,
+        seed=seed, chunk_length=2, warmup_episodes=300, pretrain_updates=500, bc_weight_start=0.02, bc_weight_end=0.005,
+        bc_weight_anneal_seconds=100.0,
         learning_rate=1e-3, batch_size=64, updates_per_step=2.0, polyak=0.02, push_updates=50,
     )  # fmt: skip
     learner, random, tensors, distances = Learner(settings, PROPRIO, **SHA), np.random.default_rng(seed), None, []

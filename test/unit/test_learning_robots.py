@@ -121,7 +121,10 @@ def test_an_episode_comes_out_at_its_end_or_when_the_next_begins(random):
     np.testing.assert_array_equal(found, rows[:3])
 
 
-@pytest.mark.parametrize("robots, says", [(["left", "left"], "names a robot twice"), (["/left"], "which is no namespace"), (["le ft"], "which is no namespace"), ([""], "no namespace")])
+@pytest.mark.parametrize(
+    "robots, says",
+    [(["left", "left"], "names a robot twice"), (["/left"], "which is no namespace"), (["le ft"], "which is no namespace"), ([""], "no namespace")],
+)
 def test_names_that_are_no_namespaces_are_refused(robots, says):
     with pytest.raises(ParameterError, match=says):
         small_settings(robots=robots)

@@ -146,7 +146,9 @@ def test_with_enable_on_start_it_begins_by_itself_once(models):
 
 def test_grippers_that_are_not_in_the_chunk_are_said(models):
     said: list[str] = []
-    settings = small_robot.settings(token_encoder=str(models["encoder"]), vla_model="", gripper_names=["finger"], gripper_min=[0.0], gripper_max=[1.0])
+    settings = small_robot.settings(
+        token_encoder=str(models["encoder"]), vla_model="", gripper_names=["finger"], gripper_min=[0.0], gripper_max=[1.0]
+    )
     pipeline = Pipeline(settings, lambda error: said.append(str(error)))
     pipeline.propose(small_robot.reference(10**12, np.zeros((small_robot.HORIZON, 3))), 10**12)
     assert said == [

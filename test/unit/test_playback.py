@@ -29,7 +29,9 @@ def played(topics: dict[str, Topic], *remaps: str, commands: bool = False, also:
 
 
 @pytest.mark.parametrize("kind", COMMAND_TYPES.values())
-@pytest.mark.parametrize("name, role", [("/command", ""), ("/left/command", ""), ("/arm/goal", "command"), ("/ee_pose", "command"), ("/arm/goal", "")])
+@pytest.mark.parametrize(
+    "name, role", [("/command", ""), ("/left/command", ""), ("/arm/goal", "command"), ("/ee_pose", "command"), ("/arm/goal", "")]
+)
 def test_no_command_is_played_unasked_whatever_its_name_and_type(name, role, kind):
     topics = bag(one(name, kind, role))
     assert played(topics) == set()
@@ -61,7 +63,12 @@ def test_what_nobody_knows_is_played_by_its_name_alone():
 
 
 def test_a_role_is_believed_before_a_name():
-    topics = bag(one("/tool", POSE, "ee_pose"), one("/ee_pose", POSE), one("/x/joint_states", JOINT_STATE, "leader/joint_states"), one("/joint_states", JOINT_STATE))
+    topics = bag(
+        one("/tool", POSE, "ee_pose"),
+        one("/ee_pose", POSE),
+        one("/x/joint_states", JOINT_STATE, "leader/joint_states"),
+        one("/joint_states", JOINT_STATE),
+    )
     names = Names(topics)
     assert names.find("ee_pose").name == "/tool"
     assert names.find("joint_states").name == "/joint_states"

@@ -110,7 +110,7 @@ def test_a_claim_of_many_rows_takes_no_memory():
 def test_no_damaged_message_does_more_than_be_refused(rows, random):
     refused = 0
     numbers = [0, 1, 2, 3, 4, 7, 100, 1 << 16, (1 << 32) - 1]
-    for i in range(1000):
+    for _i in range(1000):
         message = message_of(rows)
         for _ in range(random.integers(1, 3)):
             where = random.integers(4)

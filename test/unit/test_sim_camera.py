@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from rl_token_ros.settings.sim_task import SimParameters  # noqa: E402
-from rl_token_ros.sim import camera  # noqa: E402
-from rl_token_ros.sim.simulation import CAMERAS, Simulation  # noqa: E402
+from rl_token_ros.settings.sim_task import SimParameters
+from rl_token_ros.sim import camera
+from rl_token_ros.sim.simulation import CAMERAS, Simulation
 
 PARAMETERS = SimParameters(render_backend="raycast")
 

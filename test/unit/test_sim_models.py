@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("onnxruntime")
 
-from rl_token_ros.policy.actor_weights import fingerprint  # noqa: E402
-from rl_token_ros.rl_token.probe import ridge_rmse  # noqa: E402
-from rl_token_ros.settings.sim_task import SimParameters  # noqa: E402
-from rl_token_ros.sim import demonstrator  # noqa: E402
-from rl_token_ros.sim.rollout import roll_out  # noqa: E402
-from rl_token_ros.sim.simulation import CAMERAS, Simulation  # noqa: E402
-from rl_token_ros.system.onnx_session import session  # noqa: E402
+from rl_token_ros.policy.actor_weights import fingerprint
+from rl_token_ros.rl_token.probe import ridge_rmse
+from rl_token_ros.settings.sim_task import SimParameters
+from rl_token_ros.sim import demonstrator
+from rl_token_ros.sim.rollout import roll_out
+from rl_token_ros.sim.simulation import CAMERAS, Simulation
+from rl_token_ros.system.onnx_session import session
 
 MODELS = Path(demonstrator.__file__).resolve().parent.parent / "models"
 VLA, TOKEN = MODELS / "sim_vla.onnx", MODELS / "sim_token.onnx"

@@ -14,14 +14,14 @@ pytest.importorskip("mujoco")
 pytest.importorskip("onnxruntime")
 
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.policy.actor_weights import fingerprint  # noqa: E402
+from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.settings import node_settings
-from rl_token_ros.settings.files import config_file  # noqa: E402
-from rl_token_ros.settings.sim_task import SimParameters  # noqa: E402
-from rl_token_ros.sim import demonstrator, peg  # noqa: E402
-from rl_token_ros.sim.rollout import roll_out  # noqa: E402
-from rl_token_ros.sim.simulation import Simulation  # noqa: E402
-from rl_token_ros.system.onnx_session import session  # noqa: E402
+from rl_token_ros.settings.files import config_file
+from rl_token_ros.settings.sim_task import SimParameters
+from rl_token_ros.sim import demonstrator, peg
+from rl_token_ros.sim.rollout import roll_out
+from rl_token_ros.sim.simulation import Simulation
+from rl_token_ros.system.onnx_session import session
 from study import scripted
 
 PERIOD = 0.02
@@ -65,7 +65,7 @@ def test_the_peg_is_the_task_by_default_and_as_it_always_was():
 def test_it_goes_in_at_the_hole_s_yaw(sim):
     for seed in range(4):
         sim.reset(seed)
-        assert 0.0 < abs(sim.offset[2])
+        assert abs(sim.offset[2]) > 0.0
         lower(sim)
         assert sim.outcome is True and sim.critical, seed
 

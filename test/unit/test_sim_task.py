@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("mujoco")
 
-from rl_token_ros.settings.sim_task import SimParameters  # noqa: E402
-from rl_token_ros.sim.simulation import Simulation  # noqa: E402
+from rl_token_ros.settings.sim_task import SimParameters
+from rl_token_ros.sim.simulation import Simulation
 
 PERIOD = 0.02
 

@@ -10,17 +10,17 @@ import pytest
 pytest.importorskip("mujoco")
 pytest.importorskip("torch")
 
-from rl_token_ros.evaluation.scores import ScoredEpisode  # noqa: E402
+from rl_token_ros.evaluation.scores import ScoredEpisode
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.learning.learner import Learner  # noqa: E402
-from rl_token_ros.learning.replay_buffer import Batch  # noqa: E402
-from rl_token_ros.policy import actor_weights  # noqa: E402
+from rl_token_ros.learning.learner import Learner
+from rl_token_ros.learning.replay_buffer import Batch
+from rl_token_ros.policy import actor_weights
 from rl_token_ros.settings import node_settings
-from rl_token_ros.settings.files import config_file  # noqa: E402
-from rl_token_ros.sim import training  # noqa: E402
-from rl_token_ros.sim.training import best_of_run, train  # noqa: E402
+from rl_token_ros.settings.files import config_file
+from rl_token_ros.sim import training
+from rl_token_ros.sim.training import best_of_run, train
 from study import scripted, study
-from study.variants import VARIANTS, pooled, projected  # noqa: E402
+from study.variants import VARIANTS, pooled, projected
 
 CONFIG = config_file("sim")
 FAST = {"sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0, "hole_range": 0.0}}
@@ -34,7 +34,10 @@ def learner_of(variant):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_parameters_of_every_arm_are_accepted(name):
-    assert learner_of(VARIANTS[name]).architecture.token == node_settings.load("control_node", CONFIG, **VARIANTS[name].overrides()["control_node"]).token_size
+    assert (
+        learner_of(VARIANTS[name]).architecture.token
+        == node_settings.load("control_node", CONFIG, **VARIANTS[name].overrides()["control_node"]).token_size
+    )
 
 
 @pytest.mark.parametrize("name", ["none", "pooled", "chunk1", "direct"])

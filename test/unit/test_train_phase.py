@@ -41,7 +41,10 @@ def ticks(ns: int, critical: bool):
 
 
 def write_bag(folder, models, episodes: int, *, settings: bool = True) -> None:
-    """An arm that approaches along x for three seconds, where the operator switches near x = 0.43, with a human's jitter; the embeddings show it, too."""
+    """An arm that approaches along x for three seconds, where the operator switches near x = 0.43, with a human's jitter.
+
+    The embeddings show it, too.
+    """
     random = np.random.default_rng(0)
     control = small_robot.settings(token_encoder=str(models["encoder"]))
     now = START

@@ -18,7 +18,14 @@ RANDOM = np.random.default_rng(0)
 
 
 def settings(**changes) -> Vla:
-    values = {"action_names": ["x", "y", "z"], "residual_scale": [0.1] * 3, "cameras": ["outer", "wrist"], "proprioception": ["ee_position"], "vla_proprioception": ["ee_position"], **changes}
+    values = {
+        "action_names": ["x", "y", "z"],
+        "residual_scale": [0.1] * 3,
+        "cameras": ["outer", "wrist"],
+        "proprioception": ["ee_position"],
+        "vla_proprioception": ["ee_position"],
+        **changes,
+    }
     return parameters.build(Vla, values)
 
 

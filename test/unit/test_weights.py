@@ -38,9 +38,7 @@ def with_metadata(**changes: str | None) -> bytes:
     made = blob()
     (length,) = struct.unpack_from("<Q", made)
     metadata = {**json.loads(made[8 : 8 + length])["__metadata__"], **changes}
-    return safetensors.numpy.save(
-        small_robot.make_weights().tensors, {key: value for key, value in metadata.items() if value is not None}
-    )
+    return safetensors.numpy.save(small_robot.make_weights().tensors, {key: value for key, value in metadata.items() if value is not None})
 
 
 def push(gate: WeightsGate, message: bytes) -> None:
@@ -91,17 +89,17 @@ def test_the_graph_computes_what_the_tensors_say(gate, actor, random):
 )
 def test_weights_made_for_something_else_are_refused_and_the_old_ones_stay(gate, actor, change):
     push(gate, blob(1, residual=0.5))
-    with pytest.raises(WeightsError, match=f"made for {list(change)[0]}"):
+    with pytest.raises(WeightsError, match=f"made for {next(iter(change))}"):
         gate.admit(blob(2, identity=small_robot.identity(**change)), OBSERVATION)
     assert (actor.version, gate.refused) == (1, 1)
-    assert list(change)[0] in gate.last_refusal
+    assert next(iter(change)) in gate.last_refusal
 
 
 @pytest.mark.parametrize("change", [{"token": 5}, {"proprio": 8}, {"chunk_length": 5}, {"action": 2}, {"layers": 3}])
 def test_weights_of_another_shape_are_refused(gate, change):
     shape = dataclasses.replace(small_robot.architecture(), **change)
     tensors = {name: np.zeros(size, np.float32) for name, size in shape.shapes().items()}
-    with pytest.raises(WeightsError, match=f"made for {list(change)[0]} ="):
+    with pytest.raises(WeightsError, match=f"made for {next(iter(change))} ="):
         gate.admit(blob(architecture=shape, tensors=tensors), OBSERVATION)
 
 
