@@ -43,13 +43,13 @@ class Variant:
     policy: type[ResidualPolicy] = ResidualPolicy
     algorithm: MakeAlgorithm = Td3
 
-    def overrides(self, given: dict[str, dict] | None = None) -> dict[str, dict]:
+    def overrides(self, given: dict[str, dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
         """``{node: {parameter: value}}``; what is given wins over the variant's own."""
         own = {"vla_node": self.shared, "control_node": {**self.shared, **self.control}, "learner_node": {**self.shared, **self.learner}}
         given = given or {}
         return {node: {**own.get(node, {}), **given.get(node, {})} for node in {**own, **given}}
 
-    def loop(self, parameter_file: str | Path, overrides: dict[str, dict]) -> ClosedLoop:
+    def loop(self, parameter_file: str | Path, overrides: dict[str, dict[str, Any]]) -> ClosedLoop:
         """The loop in which it acts."""
         return ClosedLoop(parameter_file, overrides=overrides, encoder=self.encoder, policy=self.policy)
 
@@ -64,7 +64,7 @@ class Training:
     episodes: list[ScoredEpisode]
     warmup: int
     blob: bytes
-    stats: dict
+    stats: dict[str, Any]
     robot_seconds: float
 
 
@@ -72,7 +72,7 @@ def train(
     parameter_file: str | Path,
     seed: int,
     robot_seconds: float,
-    overrides: dict[str, dict] | None = None,
+    overrides: dict[str, dict[str, Any]] | None = None,
     progress: Callable[[float, list[ScoredEpisode]], None] | None = None,
     variant: Variant = METHOD,
 ) -> Training:
@@ -117,7 +117,7 @@ def evaluate(
     seed: int,
     episodes: int,
     blob: bytes = b"",
-    overrides: dict[str, dict] | None = None,
+    overrides: dict[str, dict[str, Any]] | None = None,
     variant: Variant = METHOD,
 ) -> tuple[list[ScoredEpisode], float]:
     """Score weights (none: the base alone) on scenes that depend on ``seed`` only; also the share that reached the critical phase.
