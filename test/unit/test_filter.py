@@ -113,6 +113,7 @@ def test_a_halt_comes_to_rest_as_soon_as_the_acceleration_allows_and_stays(robot
 
 @settings(max_examples=30, deadline=None)
 @given(seed=vector(inside), pushes=st.lists(vector(st.sampled_from([-1e300, -1.0, 0.0, 1.0, 1e300, np.nan])), min_size=20, max_size=60))
+@pytest.mark.slow
 def test_full_speed_into_the_position_limits_keeps_every_limit(seed, pushes):
     limiter = SafetyFilter(LIMITS, 0.02)
     limiter.seed(LIMITS.position_min + seed * (LIMITS.position_max - LIMITS.position_min))

@@ -46,6 +46,7 @@ def test_no_update_before_warm_up_and_warm_up_exceeds_a_batch():
     assert learner.phase == "pretraining"
 
 
+@pytest.mark.slow
 def test_true_utd_is_the_one_asked_for():
     """Pitfall 7: every row brings its updates, in whatever pieces rows and updates come."""
     learner = trained(updates_per_step=2.5)
@@ -383,6 +384,7 @@ def test_observed_returns_are_those_that_followed():
 # --- checkpoints
 
 
+@pytest.mark.slow
 def test_checkpoint_continues_bit_for_bit(tmp_path):
     settings = small_settings()
     one = Learner(settings, PROPRIO, **SHA)

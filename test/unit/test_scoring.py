@@ -99,6 +99,7 @@ def test_a_run_that_ended_before_anything_happened_still_reports(tmp_path):
     assert write_summary(run, tmp_path).exists()
 
 
+@pytest.mark.slow
 def test_the_learning_curve_is_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     assert draw(practised_run(), tmp_path).read_bytes().startswith(b"\x89PNG")

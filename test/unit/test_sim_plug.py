@@ -62,6 +62,7 @@ def test_the_peg_is_the_task_by_default_and_as_it_always_was():
     np.testing.assert_allclose(simulation.lateral_offset, [0.02686811, 0.03805594], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_it_goes_in_at_the_hole_s_yaw(sim):
     for seed in range(4):
         sim.reset(seed)

@@ -71,6 +71,7 @@ def errors(said: str, group: str) -> dict[str, float]:
     return dict(zip(("mean", "pooled", "token"), map(float, re.search(rf"^  {group} +(.*)$", said, re.M)[1].split())))
 
 
+@pytest.mark.slow
 def test_an_encoder_is_made_of_a_bag_and_knows_what_the_embeddings_knew(bag, train, tmp_path):
     path = tmp_path / "out" / "token.onnx"
     status, said = train(bag(), "--steps", 30, "--output", path)
