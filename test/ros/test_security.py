@@ -156,8 +156,9 @@ def test_a_node_says_once_that_there_is_no_security(monkeypatch):
             self.said.append(text)
 
     monkeypatch.delenv("ROS_SECURITY_ENABLE", raising=False)
-    running._warn_without_security(Talker())
+    talker = Talker()
+    running._warn_without_security(talker)
     monkeypatch.setenv("ROS_SECURITY_ENABLE", "true")
-    running._warn_without_security(Talker())
-    (said,) = Talker.said
+    running._warn_without_security(talker)
+    (said,) = talker.said
     assert "docs/security.md" in said
