@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from rl_token_ros.bags import message_types
-from rl_token_ros.bags.reader import open_bag
+from rl_token_ros.bags.reader import Bag
 from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.settings import parameters
@@ -18,27 +17,22 @@ class NoSettings(ValueError):
     """A bag that does not say its run's parameters; the message says what to do."""
 
 
-def first_settings(path: Path, remaps: list[str]) -> dict:
+def first_settings(bag: Bag, names: Names) -> dict:
     """What a bag's first readable message of `~/settings` says, as :func:`read_settings`.
 
-    Args:
-        remaps: ``ours:=theirs``.
-
     Raises:
-        BagError, RemapError, TypeUnknown: the bag cannot be read.
         NoSettings: there is no such message.
     """
-    bag = open_bag(path)
-    topic = Names(bag.topics, remaps).find(SETTINGS)
+    topic = names.find(SETTINGS)
     if topic is None:
-        raise NoSettings(f"{path} has no '{SETTINGS}'; name the robot's parameter file with --config")
+        raise NoSettings(f"{names.missing(SETTINGS)}; name the robot's parameter file with --config")
     decode = message_types.decoder(topic.type, topic.definition, topic.encoding)
     for record in bag.read({topic.name}):
         try:
             return read_settings(decode(record.data))
         except ValueError:
             continue  # damaged; the next one may be whole
-    raise NoSettings(f"{path} has no readable message on '{SETTINGS}'; name the robot's parameter file with --config")
+    raise NoSettings(f"no message of '{topic.name}' can be read; name the robot's parameter file with --config")
 
 
 def read_settings(message: Any) -> dict:

@@ -18,7 +18,7 @@ from rl_token_ros.bags import message_types
 from rl_token_ros.bags.command_reader import CommandReader
 from rl_token_ros.bags.playback import PlaybackError, select
 from rl_token_ros.bags.reader import Bag, BagError, Topic, open_bag
-from rl_token_ros.bags.run_settings import control_of, read_settings
+from rl_token_ros.bags.run_settings import NoSettings, control_of, first_settings
 from rl_token_ros.bags.topic_names import Names, RemapError
 from rl_token_ros.control import tick_record
 from rl_token_ros.control.resumable import ResumablePipeline
@@ -130,17 +130,11 @@ def _replay(bag: Bag, names: Names, options: argparse.Namespace) -> int:
 
 def _settings_of_the_run(bag: Bag, names: Names, options: argparse.Namespace, notes: list[str]) -> dict:
     """What `~/settings` said first, or the parameter file."""
-    topic = names.find(SETTINGS)
-    if topic is not None:
-        decode = message_types.decoder(topic.type, topic.definition, topic.encoding)
-        for record in bag.read({topic.name}):
-            try:
-                return read_settings(decode(record.data))
-            except ValueError:
-                continue  # damaged; the next one may be whole
-    if not options.config:
-        why = names.missing(SETTINGS) if topic is None else f"no message of '{topic.name}' can be read"
-        raise CannotReplay(f"{why}; name the robot's parameter file with --config")
+    try:
+        return first_settings(bag, names)
+    except NoSettings as error:
+        if not options.config:
+            raise CannotReplay(str(error)) from None
     notes.append("the parameters are those of --config: the bag does not say which ones the run had")
     return {"number": 0, "parameters": asdict(_from_file(options.config)), "vla_sha256": "", "of_file": True}
 

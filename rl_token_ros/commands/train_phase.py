@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rl_token_ros.bags import phase_samples
 from rl_token_ros.bags.message_types import TypeUnknown
-from rl_token_ros.bags.reader import BagError
+from rl_token_ros.bags.reader import BagError, open_bag
 from rl_token_ros.bags.run_settings import NoSettings, control_of, first_settings
-from rl_token_ros.bags.topic_names import RemapError
+from rl_token_ros.bags.topic_names import Names, RemapError
 from rl_token_ros.control import phase_switch
 from rl_token_ros.control.phase_training import approaches, held_out, learn, report
 from rl_token_ros.interfaces.replay_table import ReplayError
@@ -39,7 +39,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def _control(options: argparse.Namespace) -> Control:
     if options.config:
         return load("control_node", config_file(options.config))
-    return control_of(first_settings(options.bags[0], options.remap))
+    bag = open_bag(options.bags[0])
+    return control_of(first_settings(bag, Names(bag.topics, options.remap)))
 
 
 def main(arguments: list[str] | None = None) -> int:

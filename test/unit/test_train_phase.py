@@ -85,7 +85,7 @@ def test_a_bag_gives_a_model_that_switches_as_the_operator_did(tmp_path, models,
     "episodes, settings, says",
     [
         (1, True, "1 approach(es) to a critical phase in these bags; record at least 2"),
-        (2, False, "has no 'control_node/settings'; name the robot's parameter file with --config"),
+        (2, False, "has no 'control_node/settings' (std_msgs/msg/String); name the robot's parameter file with --config"),
     ],
 )
 def test_bags_without_what_it_takes_are_refused(tmp_path, models, capsys, episodes, settings, says):
