@@ -55,6 +55,7 @@ class Figures:
         self.clipped: Counter[str] = Counter()
         self.endings: Counter[str] = Counter()
         self.commands = self.checked = self.identical = self.within = self.unchecked = 0
+        self.gripped = 0  # of those checked, with positions of the grippers
         self.compared = self.alike = 0  # of the commands that could not be checked
         self.other_columns: Counter[str] = Counter()
         self.why: Counter[str] = Counter()
@@ -109,8 +110,9 @@ class Figures:
 
     def _compare(self, step: Step, row: Row, again: Row) -> None:
         self.checked += 1
-        same = "command" not in step.differs and "velocity" not in step.differs
+        same = not {"command", "velocity", "gripper"} & set(step.differs)
         self.identical += same
+        self.gripped += bool(np.isfinite(row.gripper).any())
         difference = np.abs(row.command - again.command)
         if row.commands and again.commands:
             self._largest[0] = np.maximum(self._largest[0], difference)
@@ -159,6 +161,7 @@ class Figures:
             lines.append("made by: " + ", ".join(made))
         if self.checked:
             share = f"{self.identical} of {self.checked} commands identical, bit for bit"
+            share += f", {self.gripped} of them with positions of the grippers" if self.gripped else ""
             if self.tolerance:
                 share += f"; {self.within} within {self.tolerance:g} {unit}"
             lines.append(share)
