@@ -77,9 +77,14 @@ def operator(graph, world, tty):
 
 
 def enable(graph, control, tty) -> None:
+    """Press the key until it is: at the pace of a person. At every spin, requests would come faster than the one executor takes anything else."""
+    pressed = 0.0
+
     def enabled() -> bool:
-        if not control.controller.enabled:
+        nonlocal pressed
+        if not control.controller.enabled and time.monotonic() - pressed > 0.3:
             tty.press("e")
+            pressed = time.monotonic()
         graph.executor.spin_once(timeout_sec=0.1)
         return control.controller.enabled
 
