@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import small_robot
@@ -9,6 +11,7 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
+from rl_token_ros.interfaces import measurements
 from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.settings.parameters import ParameterError
@@ -22,9 +25,14 @@ def node(graph) -> Node:
 
 
 @pytest.fixture
-def topics(node, monkeypatch) -> StateTopics:
+def state() -> RobotState:
+    return RobotState(["a"], GROUPS)
+
+
+@pytest.fixture
+def topics(node, state, monkeypatch) -> StateTopics:
     monkeypatch.setattr(StateTopics, "PATIENCE", 0.0)
-    return StateTopics(node, RobotState(["a"], GROUPS), GROUPS)
+    return StateTopics(node, functools.partial(measurements.take, state), GROUPS)
 
 
 def joints(node: Node, *names: str, ahead: int = 0) -> JointState:
@@ -41,17 +49,17 @@ def pose(node: Node) -> PoseStamped:
     return message
 
 
-def test_a_gripper_beside_the_arm_is_refused_and_ends_nothing(node, topics):
+def test_a_gripper_beside_the_arm_is_refused_and_ends_nothing(node, topics, state):
     topics._take("joint_states", joints(node, "a"))
     for _ in range(100):
         topics._take("joint_states", joints(node, "finger"))
     assert topics.refused == 100
-    np.testing.assert_array_equal(topics._state.values["joint_position"], [1.0])
+    np.testing.assert_array_equal(state.values["joint_position"], [1.0])
 
 
-def test_a_clock_jump_does_not_make_a_gripper_end_the_node(node, topics):
+def test_a_clock_jump_does_not_make_a_gripper_end_the_node(node, topics, state):
     topics._take("joint_states", joints(node, "a"))
-    topics._state.forget()
+    state.forget()
     for _ in range(3):
         topics._take("joint_states", joints(node, "finger"))
 
@@ -63,15 +71,15 @@ def test_a_topic_that_never_fits_ends_the_node_although_others_do(node, topics):
             topics._take("joint_states", joints(node, "finger"))
 
 
-def test_a_stamp_from_the_future_is_refused_and_does_not_keep_true_ones_out(node, topics):
+def test_a_stamp_from_the_future_is_refused_and_does_not_keep_true_ones_out(node, topics, state):
     for _ in range(100):
         topics._take("joint_states", joints(node, "a", ahead=10))
-    assert topics._state.values == {} and topics.refused == 100
+    assert state.values == {} and topics.refused == 100
     topics._take("joint_states", joints(node, "a"))
-    assert "joint_position" in topics._state.values
+    assert "joint_position" in state.values
 
 
-def test_a_stamp_left_out_is_the_time_of_arrival(node, topics):
+def test_a_stamp_left_out_is_the_time_of_arrival(node, topics, state):
     before = node.get_clock().now().nanoseconds
     topics._take("joint_states", JointState(name=["a"], position=[1.0]))
-    assert before <= topics._state.stamps["joint_states"] <= node.get_clock().now().nanoseconds
+    assert before <= state.stamps["joint_states"] <= node.get_clock().now().nanoseconds
