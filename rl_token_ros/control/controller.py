@@ -30,6 +30,7 @@ from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import GROUPS, measured_group, size
 
 CLOCK_STEP_NS = 50_000_000  # a clock set back by less is being corrected, not changed: time stands still until it has caught up
+FILTER_COUNTS = [(int(bit), f"filter_{str(bit.name).lower()}") for bit in Clipped]
 LONGEST_PAUSE_NS = 1_000_000_000  # between two control steps of an enabled arm
 
 
@@ -278,9 +279,9 @@ class Controller:
             self.rollout.acted(clipped)
         self.counts["ticks_" + ("vla", "actor", "human")[choice.source]] += 1
         if clipped:
-            for bit in Clipped:
+            for bit, count in FILTER_COUNTS:
                 if clipped & bit:
-                    self.counts[f"filter_{str(bit.name).lower()}"] += 1
+                    self.counts[count] += 1
         if self.episode.active:
             if self._step_inputs is None:
                 self.episode.skip()

@@ -176,6 +176,25 @@ class Row:
         return {topic: stamp for topic, stamp in zip(INPUTS, self.input_ns) if stamp}
 
 
+_SCALARS, _VECTOR, _STAMP, _STAMPS = range(4)
+
+
+def _runs(columns: list[Any]) -> list[tuple[int, int, int]]:
+    """What to do with which values of a row, from the first to before the last, scalars that follow each other at once.
+
+    Looked up once: a row is packed in every control step.
+    """
+    runs: list[tuple[int, int, int]] = []
+    for at, f in enumerate(columns):
+        several, stamp = bool(f.metadata["size"]), f.metadata["kind"] == STAMP
+        kind = (_STAMPS if several else _STAMP) if stamp else _VECTOR if several else _SCALARS
+        if kind == _SCALARS and runs and runs[-1][0] == _SCALARS:
+            runs[-1] = (_SCALARS, runs[-1][1], at + 1)
+        else:
+            runs.append((kind, at, at + 1))
+    return runs
+
+
 class Layout:
     """Rows as bytes, by one call of `struct`: a numpy record of as many columns takes twenty times as long, and a tick has 2 ms.
 
@@ -196,6 +215,7 @@ class Layout:
         self.dtype = np.dtype(dtype)
         counts = [(int(np.prod(self.dtype[name].shape)), self.dtype[name].base.str.replace("|", "")) for name in self.dtype.names or ()]
         self._struct = struct.Struct("<" + "".join(f"{count}{_FORMATS[kind]}" for count, kind in counts))
+        self._runs = _runs([*self._row, *self._state])
         self._read = operator.attrgetter(*(f.metadata["of"] for f in self._state))
         self.no_action, self.no_gripper = [math.nan] * sizes.action, [math.nan] * sizes.gripper
         self.no_plan = [math.nan] * sizes.plan
@@ -210,20 +230,17 @@ class Layout:
 
     def pack(self, values: Iterable[Any], state: Iterable[Any]) -> bytes:
         """A row, from the values of the columns of :class:`Row` (without gripper where there is no such column) and a snapshot."""
-        flat: list[Any] = []
-        for fs, given in ((self._row, values), (self._state, state)):
-            for f, value in zip(fs, given):
-                meta = f.metadata
-                if meta["kind"] == STAMP:
-                    if meta["size"]:
-                        flat += [stamp // NANOSECONDS for stamp in value]
-                        flat += [stamp % NANOSECONDS for stamp in value]
-                    else:
-                        flat += divmod(value, NANOSECONDS)
-                elif meta["size"]:
-                    flat += value
-                else:
-                    flat.append(value)
+        given, flat = (*values, *state), list[Any]()
+        for kind, begin, end in self._runs:
+            if kind == _SCALARS:
+                flat += given[begin:end]
+            elif kind == _VECTOR:
+                flat += given[begin]
+            elif kind == _STAMP:
+                flat += divmod(given[begin], NANOSECONDS)
+            else:
+                flat += [ns // NANOSECONDS for ns in given[begin]]
+                flat += [ns % NANOSECONDS for ns in given[begin]]
         return self._struct.pack(*flat)
 
     def unpack(self, raw: bytes) -> Row:

@@ -19,7 +19,7 @@ from rl_token_ros.settings.control import Control
 PAST = 10  # versions that have acted, for rollbacks
 # What the filter changes because the arm cannot do it. That the command may not lead the arm further, or changes too fast, is no such
 # sign: in contact the one is every second command, and the other happens wherever a chunk meets the next.
-IMPOSSIBLE = Clipped.POSITION | Clipped.VELOCITY
+IMPOSSIBLE, NOT_FINITE = int(Clipped.POSITION | Clipped.VELOCITY), int(Clipped.NOT_FINITE)
 WINDOW, REFERENCE, LEAST_REFERENCE = 20, 50, 10  # episodes: the newest, those before, and how few of those say something
 SPACING = 5  # episodes between two versions that are kept for a return: weights take megabytes
 IMPROBABLE = 1e-6  # of a jump that is none; it is looked for after every episode, and chance gets there once in 10^5 of them
@@ -186,7 +186,7 @@ class Rollout:
         self._steps += 1
         self._acted += 1
         self._impossible += bool(clipped & IMPOSSIBLE)
-        if clipped & Clipped.NOT_FINITE:
+        if clipped & NOT_FINITE:
             self._note("its residuals are not finite", self._past[-1] if self._past else None)
 
     def episode_ended(self, code: int) -> None:
