@@ -21,7 +21,7 @@ from rl_token_ros.control.phase_switch import PhaseWatch
 from rl_token_ros.control.proposals import Proposals
 from rl_token_ros.control.tick_record import INPUTS
 from rl_token_ros.interfaces import replay_table
-from rl_token_ros.interfaces.codes import Clipped, Ended, Source
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.policy.rollout import Rollout
@@ -30,7 +30,6 @@ from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import GROUPS, measured_group, size
 
 CLOCK_STEP_NS = 50_000_000  # a clock set back by less is being corrected, not changed: time stands still until it has caught up
-FILTER_COUNTS = [(int(bit), f"filter_{str(bit.name).lower()}") for bit in Clipped]
 LONGEST_PAUSE_NS = 1_000_000_000  # between two control steps of an enabled arm
 
 
@@ -279,7 +278,7 @@ class Controller:
             self.rollout.acted(clipped)
         self.counts["ticks_" + ("vla", "actor", "human")[choice.source]] += 1
         if clipped:
-            for bit, count in FILTER_COUNTS:
+            for bit, count in safety_filter.COUNTS:
                 if clipped & bit:
                     self.counts[count] += 1
         if self.episode.active:

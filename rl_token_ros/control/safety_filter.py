@@ -17,6 +17,7 @@ from rl_token_ros.interfaces.codes import Clipped
 # Limits are met to within this share of the quantity: commands are sums of float64 steps.
 # As plain numbers: to join flags of an enum takes ten times as long, and this is in every control step.
 NOT_FINITE, POSITION, LEAD, VELOCITY, ACCELERATION = (int(bit) for bit in Clipped)
+COUNTS = [(int(bit), f"filter_{str(bit.name).lower()}") for bit in Clipped]  # bit, and what counts it in `/diagnostics`
 TOLERANCE = 1e-9
 
 
