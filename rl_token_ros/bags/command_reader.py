@@ -14,7 +14,7 @@ from rl_token_ros.settings.proprioception_groups import YAW
 
 
 class CommandReader:
-    """The counterpart of command_message.CommandWriter.
+    """The counterpart of nodes.command_writer.CommandWriter.
 
     Args:
         settings: parameters of the control_node that wrote.

@@ -34,6 +34,7 @@ from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import size
 
 NO_TOKEN = np.zeros(0, np.float32)
+NOTHING = Outputs()  # of what is no control step
 ENDINGS = {Event.SUCCESS: Ended.SUCCESS, Event.FAILURE: Ended.FAILURE, Event.DISCARD: Ended.ABORTED}
 
 
@@ -219,15 +220,14 @@ class Pipeline:
                 outputs.said = f"waiting to enable: {error}"
         if side.live and controller.handshake.steps and controller.handshake.proven(side.acknowledged, side.silent):
             self._logged(Event.HANDSHAKE, now_ns, controller.shaken)
-        self._logged(Event.TICK, now_ns, lambda: self._control(now_ns, outputs))
+        self._logged(Event.TICK, now_ns, lambda: self._control(now_ns, outputs), outputs)
 
-    def _control(self, now_ns: int, outputs: Outputs) -> Outputs:
+    def _control(self, now_ns: int, outputs: Outputs) -> None:
         controller = self.controller
         outputs.command = command = controller.tick(now_ns)
         if command is not None and not command.holding:
             outputs.grippers = self._gripper.position(now_ns, controller.source)
         controller.watch_phase(now_ns)
-        return outputs
 
     def _enable(self, now_ns: int, side: CommandSide) -> None:
         controller = self.controller
@@ -247,7 +247,7 @@ class Pipeline:
         self.controller.policy.reset()  # what is left of a chunk of the weights left behind is not executed
         return told
 
-    def take_finished(self, now_ns: int) -> None:
+    def _take_finished(self, now_ns: int) -> None:
         """Take over tokens and weights that were finished on another thread: between two calls, never within one."""
         if self._tokens:
             try:
@@ -259,12 +259,12 @@ class Pipeline:
             self.offered = ready.version
             self.controller.rollout.offer(ready)
 
-    def _logged(self, event: Event, now_ns: int, action: Callable[[], Any]) -> Any:
-        self.take_finished(now_ns)
+    def _logged(self, event: Event, now_ns: int, action: Callable[[], Any], outputs: Outputs = NOTHING) -> Any:
+        """Make a call and log it; ``outputs``: those of a control step, which the call fills."""
+        self._take_finished(now_ns)
         controller, layout = self.controller, self.layout
         stamps = controller.input_stamps
         result = action()
-        outputs = result if isinstance(result, Outputs) else Outputs()
         ticked, command = event == Event.TICK, outputs.command
         values: list[Any] = [
             self._sequence, event, now_ns, stamps, self.offered, self.parameters,

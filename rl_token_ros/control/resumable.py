@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -113,9 +112,3 @@ class ResumablePipeline(Pipeline):
         """
         ready = self.gate.admit(blob, self.controller.policy.observation)
         self.controller.rollout.resume(ready, share=1.0, left=None, waiting=None, held=0)
-
-
-def without_command(row: Row) -> Row:
-    """The same row as if nothing had been sent."""
-    nothing: Any = np.full(len(row.command), np.nan)
-    return dataclasses.replace(row, command=nothing, velocity=nothing)

@@ -1,4 +1,4 @@
-"""Which nodes make up a simulation, a robot and a learner, and how each is started. Launch files and `runner.py` both read this."""
+"""Which nodes make up a simulation, a robot and a learner, and how each is started. `ros_launch.py` and `runner.py` both read this."""
 
 from __future__ import annotations
 

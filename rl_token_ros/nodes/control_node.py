@@ -123,9 +123,13 @@ class ControlNode(Node):
 
     def _call(self, event: Event) -> Outputs:
         """What an operator or a sensor says."""
+        return self._step(event, self._now())
+
+    def _step(self, event: Event, now: int) -> Outputs:
+        """A call of the pipeline, with all that comes of it."""
         moving = self.controller.moving
-        outputs = self.pipeline.step(event, self._now(), self._command_topic)
-        self._publish(outputs, self._now())
+        outputs = self.pipeline.step(event, now, self._command_topic)
+        self._publish(outputs, now)
         if self.controller.moving and not moving:
             self.get_logger().info("enabled: the arm may move")
         return outputs
@@ -161,13 +165,9 @@ class ControlNode(Node):
 
     def _command_once(self, now: int) -> bool:
         """One control step, with all that it says; whether it commanded."""
-        moving = self.controller.moving
-        outputs = self.pipeline.step(Event.TICK, now, self._command_topic)
-        self._publish(outputs, now)
+        outputs = self._step(Event.TICK, now)
         if outputs.said:
             self.get_logger().info(outputs.said, throttle_duration_sec=2.0)
-        if self.controller.moving and not moving:
-            self.get_logger().info("enabled: the arm may move")
         return outputs.command is not None
 
     def _publish(self, outputs: Outputs, now: int) -> None:

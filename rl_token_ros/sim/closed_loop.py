@@ -20,6 +20,7 @@ from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.stamps import ns_to_stamp
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.settings import node_settings
@@ -88,7 +89,8 @@ class ClosedLoop:
         self.pipeline = Pipeline(control, _raise, encoder(fingerprint(self.backend.path)) if encoder else None, policy)
         self.controller = self.pipeline.controller
         self.synchroniser = Synchroniser(vla)
-        self._measured = measurements.topics(self.controller.needed), measurements.topics(vla.vla_proprioception)
+        takers = ((self.pipeline.measure, self.controller.needed), (self.synchroniser.measure, vla.vla_proprioception))
+        self._takers = {topic: [take for take, groups in takers if topic in measurements.topics(groups)] for topic in measurements.TYPES}
         self.ticks: list[bytes] = []
         self._log: list[bytes] = []
         self._rows: list[np.ndarray] = []
@@ -143,16 +145,14 @@ class ClosedLoop:
 
     def step(self) -> None:
         """One control period: physics, measurements, VLA, tick."""
-        simulation, pipeline = self.simulation, self.pipeline
+        simulation = self.simulation
         simulation.step(self._target, self.controller.period_ns * 1e-9)
         now = self.now_ns
-        for topic in measurements.TYPES:
-            if any(topic in measured for measured in self._measured):
+        for topic, takers in self._takers.items():
+            if takers:
                 message = _measurement(topic, simulation, now)
-                if topic in self._measured[0]:
-                    pipeline.measure(topic, message, now)
-                if topic in self._measured[1]:
-                    self.synchroniser.measure(topic, message, now)
+                for take in takers:
+                    take(topic, message, now)
         self._look(now)
         if not self.controller.enabled:
             try:
@@ -214,16 +214,11 @@ def _raise(error: Exception) -> None:
 
 
 def _header(stamp_ns: int) -> Message:
-    return Message(stamp=_time(stamp_ns))
-
-
-def _time(ns: int) -> Message:
-    sec, nanosec = divmod(ns, 1_000_000_000)
-    return Message(sec=sec, nanosec=nanosec)
+    return Message(stamp=ns_to_stamp(stamp_ns))
 
 
 def _measurement(topic: str, simulation: Simulation, now: int) -> Message:
-    """A message of one of state_messages.TYPES, as sim_node publishes it."""
+    """A message of one of `measurements.TYPES`, as sim_node publishes it."""
     header = _header(now)
     if topic == "joint_states":
         position, velocity, effort = simulation.joint_positions, simulation.joint_velocities, simulation.joint_efforts

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from rl_token_ros.interfaces import image_cdr
+from rl_token_ros.interfaces.stamps import ns_to_stamp
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Answer, Backend, Observation
 from rl_token_ros.vla.query_scheduler import QueryScheduler
-
-NANOSECONDS = 1_000_000_000
 
 
 class InProcessVla:
@@ -59,10 +58,5 @@ class InProcessVla:
     def _reference(self, stamp_ns: int, actions: np.ndarray) -> Any:
         dt_ns = round(self._settings.chunk_dt * 1e9)
         values = actions.astype(float).tolist()
-        points = [Message(positions=action, time_from_start=_time(i * dt_ns)) for i, action in enumerate(values)]
-        return Message(header=Message(stamp=_time(stamp_ns)), joint_names=self._settings.chunk_names, points=points)
-
-
-def _time(ns: int) -> Any:
-    sec, nanosec = divmod(ns, NANOSECONDS)
-    return Message(sec=sec, nanosec=nanosec)
+        points = [Message(positions=action, time_from_start=ns_to_stamp(i * dt_ns)) for i, action in enumerate(values)]
+        return Message(header=Message(stamp=ns_to_stamp(stamp_ns)), joint_names=self._settings.chunk_names, points=points)

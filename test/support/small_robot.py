@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rl_token_ros.interfaces.stamps import ns_to_stamp
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
@@ -112,12 +113,8 @@ def _save(path: Path, graph: Any, metadata: dict[str, Any]) -> Path:
 
 def reference(stamp_ns: int, actions: np.ndarray, names: tuple[str, ...] = ("x", "y", "z"), dt_ns: int = 20_000_000) -> SimpleNamespace:
     """A `vla/reference` with actions [H, A], as the fields that are read."""
-
-    def time_of(ns: int) -> SimpleNamespace:
-        return SimpleNamespace(sec=ns // 10**9, nanosec=ns % 10**9)
-
-    points = [SimpleNamespace(positions=action.tolist(), time_from_start=time_of(i * dt_ns)) for i, action in enumerate(actions)]
-    return SimpleNamespace(header=SimpleNamespace(stamp=time_of(stamp_ns)), joint_names=list(names), points=points)
+    points = [SimpleNamespace(positions=action.tolist(), time_from_start=ns_to_stamp(i * dt_ns)) for i, action in enumerate(actions)]
+    return SimpleNamespace(header=SimpleNamespace(stamp=ns_to_stamp(stamp_ns)), joint_names=list(names), points=points)
 
 
 def architecture(hidden: int = 8) -> actor_weights.Architecture:
