@@ -17,7 +17,8 @@ from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.interfaces.topics import TICKS
 from rl_token_ros.rl_token.dataset import NothingToLearn
 from rl_token_ros.rl_token.encoder import NoEncoder, TokenEncoder
-from rl_token_ros.robot.proprioception import RobotState, StateError
+from rl_token_ros.robot.proprioception import RobotState
+from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings.control import Control
 from rl_token_ros.system.progress import Progress
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.topics import BY_NAME, CAMERA
-from rl_token_ros.robot.proprioception import RobotState, StateError
+from rl_token_ros.robot.proprioception import RobotState
+from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings import proprioception_groups
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.vla import Vla

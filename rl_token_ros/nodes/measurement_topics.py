@@ -12,7 +12,7 @@ from rclpy.node import Node
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.measurements import StampError
 from rl_token_ros.nodes.ros_topics import subscription
-from rl_token_ros.robot.proprioception import StateError
+from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings.parameters import ParameterError
 
 

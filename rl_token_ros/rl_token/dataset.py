@@ -13,7 +13,8 @@ import numpy as np
 
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.robot.proprioception import RobotState, StateError
+from rl_token_ros.robot.proprioception import RobotState
+from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import GROUPS
 

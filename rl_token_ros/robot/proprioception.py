@@ -6,72 +6,88 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rl_token_ros.robot.readings import Numbers, Reader, Reading
 from rl_token_ros.robot.yaw import yaw_of
 from rl_token_ros.settings.proprioception_groups import AXES, GROUPS, YAW, moves_tool
 
-Numbers = Sequence[float] | np.ndarray
-
-
-class StateError(ValueError):
-    """A measurement that cannot be used; the message names the topic and says why."""
+NEVER = -1  # stamp of what has not come
 
 
 class RobotState:
-    """The newest measurement of each topic, checked.
+    """The newest measurement of each joint and topic, with its stamp.
 
-    A message is refused whole (:class:`StateError`) when a joint is missing or a value is not finite, and ignored when its stamp
-    is not newer than the one held: a bag that loops or a driver that reorders must not move time backwards.
+    A message is refused whole (:class:`StateError`) when a value is not finite, and what it brings is ignored where its stamp is not newer
+    than the one held: a bag that loops or a driver that reorders must not move time backwards. Each joint has its own stamp, since several
+    drivers may each bring a part: `joint_states` is as old as its oldest joint, and is there when all joints are.
 
     Args:
         joint_names: joints read from `joint_states`.
-        groups: what is needed. Of `joint_states` the rest is ignored: ros2_control fills what an arm does not measure with NaN.
+        groups: what is needed.
         tool_orientation: x, y, z, w, from which yaw is counted; where no action is yaw, nothing.
+
+    Attributes:
+        values: float64 by group; of joints only once all are there.
+        stamps: ns by topic, likewise; of `joint_states` that of the oldest joint.
+        joint_stamps: ns of each joint, NEVER before its first.
+        out_of_order: messages that brought something not newer than what was held.
     """
 
     def __init__(self, joint_names: list[str], groups: list[str], tool_orientation: Sequence[float] = ()) -> None:
         self.joint_names = joint_names
+        self.reader = Reader(joint_names, groups)
         self._zero = tool_orientation
-        self._joint_groups = [group for group in groups if GROUPS[group] == "joint_states"]
         self.values: dict[str, np.ndarray] = {}
         self.stamps: dict[str, int] = {}
+        self.joint_stamps = [NEVER] * len(joint_names)
+        self._brought: dict[str, np.ndarray] = {}  # by group of joints, NaN for those that are not there yet
         self.out_of_order = 0
 
-    def update_joints(self, stamp_ns: int, names: list[str], position: Numbers, velocity: Numbers = (), effort: Numbers = ()) -> None:
-        """A `joint_states` message: values by name; extra joints are ignored, missing ones refused."""
-        index = {name: i for i, name in enumerate(names)}
-        missing = [name for name in self.joint_names if name not in index]
-        if missing:
-            raise StateError(f"'joint_states' has no {', '.join(missing)}; it has {', '.join(names)}: write its names in 'joint_names'")
-        columns = [index[name] for name in self.joint_names]
-        groups = {}
-        for group, sent in (("joint_position", position), ("joint_velocity", velocity), ("joint_effort", effort)):
-            if group not in self._joint_groups:
-                continue
-            if len(sent) != len(names):
-                raise StateError(f"'joint_states' has {len(names)} names and {len(sent)} values of {group}")
-            groups[group] = np.asarray(sent, np.float64)[columns]
-        self._accept("joint_states", stamp_ns, groups)
+    def update_joints(self, stamp_ns: int, names: Sequence[str], position: Numbers, velocity: Numbers = (), effort: Numbers = ()) -> None:
+        """Take in a `joint_states`, as :meth:`Reader.joints`."""
+        if (reading := self.reader.joints(stamp_ns, names, position, velocity, effort)) is not None:
+            self.accept(reading)
 
     def update_pose(self, stamp_ns: int, position: Numbers, orientation: Numbers) -> None:
-        """An `ee_pose`: position x, y, z in m and orientation x, y, z, w of the tool in the base frame."""
-        groups = {"ee_position": np.asarray(position, np.float64), "ee_orientation": np.asarray(orientation, np.float64)}
-        if not 0.99 < np.linalg.norm(groups["ee_orientation"]) < 1.01:
-            raise StateError("'ee_pose' has an orientation that is no unit quaternion")
-        self._accept("ee_pose", stamp_ns, groups)
+        """Take in an `ee_pose`, as :meth:`Reader.pose`."""
+        self.accept(self.reader.pose(stamp_ns, position, orientation))
 
     def update_wrench(self, stamp_ns: int, force: Numbers, torque: Numbers) -> None:
-        """A `wrench`: force in N and torque in N m."""
-        self._accept("wrench", stamp_ns, {"wrench_force": np.asarray(force, np.float64), "wrench_torque": np.asarray(torque, np.float64)})
+        """Take in a `wrench`, as :meth:`Reader.wrench`."""
+        self.accept(self.reader.wrench(stamp_ns, force, torque))
 
-    def _accept(self, topic: str, stamp_ns: int, groups: dict[str, np.ndarray]) -> None:
-        for group, values in groups.items():
-            if not np.isfinite(values).all():
-                raise StateError(f"'{topic}' holds a {group} that is not finite")
-        if stamp_ns <= self.stamps.get(topic, -1):
+    def accept(self, reading: Reading) -> None:
+        """Believe what a message says, as far as it is newer than what is held."""
+        if reading.topic == "joint_states":
+            self._accept_joints(reading)
+        elif reading.stamp_ns <= self.stamps.get(reading.topic, NEVER):
             self.out_of_order += 1
-            return
-        self.values.update(groups)
-        self.stamps[topic] = stamp_ns
+        else:
+            self.values.update(reading.groups)
+            self.stamps[reading.topic] = reading.stamp_ns
+
+    def _accept_joints(self, reading: Reading) -> None:
+        stamp, joints = reading.stamp_ns, reading.joints
+        if joints is None and stamp > max(self.joint_stamps, default=NEVER):  # one driver for all: the usual case
+            self._brought.update(reading.groups)
+            self.joint_stamps = [stamp] * len(self.joint_names)
+        else:
+            brought = range(len(self.joint_names)) if joints is None else joints
+            newer = [i for i, joint in enumerate(brought) if stamp > self.joint_stamps[joint]]
+            self.out_of_order += len(newer) < len(brought)
+            if not newer:
+                return
+            taken = [brought[i] for i in newer]
+            for group, values in reading.groups.items():
+                whole = self._brought.get(group)
+                whole = np.full(len(self.joint_names), np.nan) if whole is None else whole.copy()  # who holds the one of before keeps it
+                whole[taken] = values[newer]
+                self._brought[group] = whole
+            for joint in taken:
+                self.joint_stamps[joint] = stamp
+        oldest = min(self.joint_stamps, default=stamp)
+        if oldest != NEVER:
+            self.values.update(self._brought)
+            self.stamps["joint_states"] = oldest
 
     def forget(self, topic: str = "") -> None:
         """Drop everything, as after a jump of the clock, or what one topic brought."""
@@ -79,10 +95,34 @@ class RobotState:
             del self.values[group]
         for name in [name for name in self.stamps if topic in ("", name)]:
             del self.stamps[name]
+        if topic in ("", "joint_states"):
+            self.joint_stamps = [NEVER] * len(self.joint_names)
+            self._brought.clear()
 
     def missing(self, groups: list[str]) -> list[str]:
         """The groups that no message has brought yet (command_lead excepted)."""
         return [group for group in groups if GROUPS[group] and group not in self.values]
+
+    def why_missing(self, groups: list[str]) -> str:
+        """The sentence about what of these groups no message has brought yet; nothing when all is there."""
+        missing = self.missing(groups)
+        if not missing:
+            return ""
+        absent = [name for name, stamp in zip(self.joint_names, self.joint_stamps) if stamp == NEVER]
+        if GROUPS[missing[0]] != "joint_states" or not (len(absent) < len(self.joint_names) or self.reader.others):
+            return f"no measurement of {', '.join(missing)} yet; check the topics {', '.join(sorted({GROUPS[group] or '' for group in missing}))}"
+        brought = sorted({*self.joint_names, *self.reader.others} - set(absent))
+        return (
+            f"no message on 'joint_states' brings {', '.join(absent)}; there {'is' if len(brought) == 1 else 'are'} {', '.join(brought)}: "
+            "start the driver that publishes it, or write its name in 'joint_names' as it is there"
+        )
+
+    def oldest(self, groups: list[str]) -> str:
+        """What of these groups, none of which is missing, is the oldest: a joint by its name, or a topic."""
+        topic = min((topic for group in groups if (topic := GROUPS[group])), key=lambda topic: self.stamps[topic])
+        if topic == "joint_states" and min(self.joint_stamps) < max(self.joint_stamps):
+            return f"joint {self.joint_names[self.joint_stamps.index(min(self.joint_stamps))]}"
+        return f"'{topic}'"
 
     def age_ns(self, groups: list[str], now_ns: int) -> int:
         """Age of the oldest of these groups, none of which is missing."""

@@ -8,7 +8,8 @@ import small_robot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl_token_ros.robot.proprioception import RobotState, StateError
+from rl_token_ros.robot.proprioception import RobotState
+from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.proprioception_groups import size
 from rl_token_ros.settings.vla import Vla
@@ -38,7 +39,6 @@ def test_joints_are_mapped_by_name_and_extra_ones_ignored(state):
 @pytest.mark.parametrize(
     "names, position, velocity, says",
     [
-        (["b"], [1.0], [1.0], "has no a; it has b"),
         (["a", "b"], [1.0], [1.0, 1.0], "2 names and 1 values of joint_position"),
         (["a", "b"], [], [1.0, 1.0], "2 names and 0 values of joint_position"),
         (["a", "b"], [1.0, 1.0], [], "0 values of joint_velocity"),
@@ -52,6 +52,28 @@ def test_joint_states_that_lack_what_is_needed_are_refused_whole(state, names, p
         state.update_joints(2, names, position, velocity)
     np.testing.assert_array_equal(state.values["joint_position"], [5.0, 6.0])
     assert state.stamps == {"joint_states": 1}
+
+
+def test_joints_of_several_drivers_have_stamps_of_their_own(state):
+    """Arm and gripper, or two arms, on one topic: each message brings a part, and the stamps of the two cross."""
+    state.update_joints(50, ["gripper"], [9.0])
+    assert state.missing(["joint_position"])
+    assert "brings a, b; there is gripper" in state.why_missing(["joint_position"])
+    state.update_joints(100, ["b"], [2.0], [20.0])
+    assert "brings a; there are b, gripper" in state.why_missing(["joint_position"])
+    state.update_joints(90, ["a", "gripper"], [1.0, 9.0], [10.0, 0.0])
+    np.testing.assert_array_equal(state.vector(["joint_position", "joint_velocity"]), [1, 2, 10, 20])
+    assert state.stamps == {"joint_states": 90} and state.age_ns(["joint_position"], 120) == 30
+    assert state.oldest(["joint_position"]) == "joint a"
+    held = state.values["joint_position"]
+    state.update_joints(95, ["a"], [1.5], [10.0])
+    assert state.stamps == {"joint_states": 95} and held.tolist() == [1.0, 2.0]
+    state.update_joints(97, ["a", "b"], [3.0, 4.0], [10.0, 20.0])  # newer for one of them
+    np.testing.assert_array_equal(state.values["joint_position"], [3.0, 2.0])
+    assert state.joint_stamps == [97, 100] and state.out_of_order == 1
+    state.forget()
+    state.update_joints(98, ["a"], [1.0], [1.0])
+    assert state.missing(["joint_position"])
 
 
 def test_what_is_not_needed_may_be_missing_or_nan():
