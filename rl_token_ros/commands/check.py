@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
     from rl_token_ros.nodes.graph_inspection import look
 
     print(f"{path}: it loads for control_node and vla_node; listening for {options.seconds:g} s", flush=True)
-    findings = look(expectations(control, vla), control, options.namespace, remaps, options.seconds)
+    findings = look(expectations(control, vla), control, vla, options.namespace, remaps, options.seconds)
     findings += files(control, vla)
     print(report(findings))
     return int(any(finding.level == FAIL for finding in findings))

@@ -34,12 +34,11 @@ class Arming:
     def unsafe(self, now_ns: int) -> str:
         """Why the arm must not move on these measurements, or nothing."""
         state, settings = self._state, self._settings
-        missing = state.missing(self._needed)
-        if missing:
-            return f"no measurement of {', '.join(missing)}; check the topics joint_states, ee_pose and wrench"
+        if missing := state.why_missing(self._needed):
+            return missing
         age = state.age_ns(self._needed, now_ns)
         if age > settings.state_timeout * 1e9:
-            return f"the newest measurement is {age * 1e-9:.2f} s old; state_timeout is {settings.state_timeout:g} s"
+            return f"the newest measurement of {state.oldest(self._needed)} is {age * 1e-9:.2f} s old; state_timeout is {settings.state_timeout:g} s"
         if settings.workspace_min:
             tool = state.values["ee_position"]
             if (tool < settings.workspace_min).any() or (tool > settings.workspace_max).any():

@@ -1,4 +1,4 @@
-"""Who is on `command`: what the core asks of the side that takes its commands, live or not."""
+"""Who is on `command`, and on the topics of measurements: what the core asks of the graph around it, live or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class CommandSide(Protocol):
-    """The graph around `command`. What is asked of it costs time: only what is needed is asked."""
+    """The graph around control_node. What is asked of it costs time: only what is needed is asked."""
 
     live: bool  # False: commands arrive in any case, and whoever calls says when the arm is enabled
 
@@ -30,6 +30,9 @@ class CommandSide(Protocol):
     def others(self) -> Sequence[str]:
         """Full names of other nodes that publish `command`."""
 
+    def doubled(self) -> Sequence[str]:
+        """Sentences about measurements that two publishers bring."""
+
 
 class Assured:
     """A simulation in the same process, or a bag: what is sent arrives, and nobody else sends."""
@@ -39,6 +42,9 @@ class Assured:
     silent = False
 
     def others(self) -> Sequence[str]:
+        return ()
+
+    def doubled(self) -> Sequence[str]:
         return ()
 
 

@@ -19,7 +19,7 @@ def condition(pipeline: Pipeline, now_ns: int, side: CommandSide) -> tuple[str, 
     if others:
         return "error", second_publisher(others)
     if not controller.enabled:
-        return "warn", "disabled: " + "; ".join(controller.not_ready(now_ns) or ["call ~/enable"])
+        return "warn", "disabled: " + "; ".join([*controller.not_ready(now_ns), *pipeline.disagreements(now_ns, side)] or ["call ~/enable"])
     if controller.handshake.steps:
         return "warn", "enabled, waiting until 'command' is acknowledged"
     return "ok", f"enabled, mode {controller.settings.mode}"
@@ -45,4 +45,6 @@ def figures(pipeline: Pipeline) -> dict[str, Any]:
         "critical": int(controller.episode.active),
         **({} if controller.phase is None else {"phase_probability": controller.phase.probability}),
         **controller.counts,
+        **{f"{topic}_not_believed": leaps for topic, leaps in pipeline.plausibility.leaps.items()},
+        "out_of_order": controller.state.out_of_order,
     }

@@ -21,6 +21,7 @@ from rl_token_ros.control.command import Outputs
 from rl_token_ros.control.command_side import ASSURED, UNNAMED, CommandSide
 from rl_token_ros.control.controller import Controller
 from rl_token_ros.control.gripper import Gripper
+from rl_token_ros.control.plausibility import Plausibility
 from rl_token_ros.control.tick_record import Event, Layout, Sizes
 from rl_token_ros.interfaces import images, measurements
 from rl_token_ros.interfaces.codes import Ended, Source
@@ -72,6 +73,7 @@ class Pipeline:
         self.offered = 0
         self.enable_when_ready = settings.enable_on_start
         self._refuse = refuse
+        self.plausibility = Plausibility(settings)
         self._gripper = Gripper(settings, self.controller.proposals)
         # Newest only; one thread appends, one other pops, each in one atomic operation.
         self._tokens: deque[tuple[int, np.ndarray]] = deque(maxlen=1)
@@ -79,7 +81,8 @@ class Pipeline:
         self._log: list[bytes] = []
         self._sequence = 0
         action = settings.action_size
-        sizes = Sizes(action, settings.chunk_length * action, len(settings.gripper_names), int(self.controller.phase is not None))
+        joints = len(settings.joint_names) if "joint_states" in measurements.topics(self.controller.needed) else 0
+        sizes = Sizes(action, settings.chunk_length * action, len(settings.gripper_names), int(self.controller.phase is not None), joints)
         self.layout = Layout(sizes)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
@@ -88,9 +91,12 @@ class Pipeline:
         """A measurement of one of `measurements.TYPES`.
 
         Raises:
-            StateError: it cannot be used.
+            StampError, StateError: it cannot be used, or not be believed.
         """
-        measurements.take(self.controller.state, topic, message, now_ns)
+        state = self.controller.state
+        if (reading := measurements.read(state.reader, topic, message, now_ns)) is not None:
+            self.plausibility.judge(reading, state, self.controller.enabled, now_ns)
+            state.accept(reading)
 
     def propose(self, message: Any, now_ns: int) -> None:
         """A `vla/reference`."""
@@ -202,6 +208,8 @@ class Pipeline:
         reason = ""
         if controller.moving and others:
             reason = second_publisher(others)
+        elif controller.moving and (doubled := side.doubled()):
+            reason = doubled[0]
         elif controller.moving and not side.taken:
             reason = "nobody takes 'command' any more; start the arm's controller"
         elif others and UNNAMED in controller.stop_reason:
@@ -212,6 +220,8 @@ class Pipeline:
 
     def _tick(self, now_ns: int, side: CommandSide, outputs: Outputs) -> None:
         controller = self.controller
+        if not controller.stopped and (leaps := self.plausibility.persisting(controller.enabled)):
+            self._logged(Event.STOP, now_ns, lambda: controller.stop(leaps))
         if side.live and self.enable_when_ready:
             try:
                 self._enable(now_ns, side)
@@ -238,9 +248,15 @@ class Pipeline:
             raise Refused("nobody takes 'command'; start the arm's controller")
         if not others and not side.settled:
             raise Refused("who else publishes 'command' is not known yet; enable it again in a moment")
+        if reasons := self.disagreements(now_ns, side):
+            raise Refused("; ".join(filter(None, [*controller.not_ready(now_ns), *reasons, second_publisher(others)])))
         self._logged(Event.ENABLE, now_ns, lambda: controller.enable(now_ns, others))
         if side.live:
             self._logged(Event.AWAIT_HANDSHAKE, now_ns, controller.await_handshake)
+
+    def disagreements(self, now_ns: int, side: CommandSide) -> list[str]:
+        """What speaks against believing the measurements of a live arm, a sentence each."""
+        return [*side.doubled()] or self.plausibility.disagreements(now_ns) if side.live else []  # leaps are what two drivers make
 
     def _rollback(self) -> str:
         told = self.controller.rollout.rollback()
@@ -263,7 +279,7 @@ class Pipeline:
         """Make a call and log it; ``outputs``: those of a control step, which the call fills."""
         self._take_finished(now_ns)
         controller, layout = self.controller, self.layout
-        stamps = controller.input_stamps
+        stamps, joint_stamps = controller.input_stamps, controller.state.joint_stamps.copy()
         result = action()
         ticked, command = event == Event.TICK, outputs.command
         values: list[Any] = [
@@ -274,6 +290,8 @@ class Pipeline:
         ]  # fmt: skip
         if layout.sizes.gripper:
             values.append(layout.no_gripper if outputs.grippers is None else outputs.grippers.tolist())
+        if layout.sizes.joint:
+            values.append([max(stamp, 0) for stamp in joint_stamps])
         self._log.append(layout.pack(values, layout.snapshot(controller)))
         self._sequence += 1
         return result

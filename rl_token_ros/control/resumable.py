@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import INPUTS, Layout, Row
+from rl_token_ros.interfaces import measurements
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import ActorWeights
 from rl_token_ros.settings.control import Control
@@ -35,6 +38,10 @@ class ResumablePipeline(Pipeline):
         if layout is not None:
             self.layout = layout
 
+    def measure(self, topic: str, message: Any, now_ns: int) -> None:
+        """A measurement that was believed live: rows name no others."""
+        measurements.take(self.controller.state, topic, message, now_ns)
+
     def resume(self, row: Row, weights: Callable[[int], ActorWeights | None]) -> None:
         """Be as after the call that ``row`` was logged for. An input newer than the row's is forgotten.
 
@@ -52,7 +59,7 @@ class ResumablePipeline(Pipeline):
         left, acting, waiting = (weights(version) for version in (state.weights_left, state.weights_version, state.weights_waiting))
         controller.rollout.resume(acting, state.share, left, waiting, state.weights_held)
         for topic, stamp in zip(INPUTS, controller.input_stamps):
-            if stamp > row.inputs.get(topic, 0):
+            if stamp > row.inputs.get(topic, 0) or (topic == "joint_states" and any(map(operator.gt, controller.state.joint_stamps, row.joint_ns))):
                 (controller.state if topic in INPUTS[:3] else controller.proposals).forget(topic)
         self.offered = row.weights_offered
         self._ready.clear()
@@ -75,10 +82,15 @@ class ResumablePipeline(Pipeline):
         """The last step is not known for certain: its row of `replay` is not given out."""
         self.controller.episode.forget()
 
-    @property
-    def held(self) -> dict[str, int]:
-        """Stamp in ns of each input that is held, 0: none."""
-        return dict(zip(INPUTS, self.controller.input_stamps))
+    def lacks(self, row: Row) -> dict[str, list[int]]:
+        """Stamps in ns, the oldest first, of the messages that a row used of each input and that are not held."""
+        held, joints = dict(zip(INPUTS, self.controller.input_stamps)), self.controller.state.joint_stamps
+        lacking = {topic: [stamp] for topic, stamp in row.inputs.items() if held[topic] != stamp}
+        if row.joint_ns:
+            lacking.pop("joint_states", None)
+            if stamps := {stamp for stamp, mine in zip(row.joint_ns, joints) if stamp and stamp != mine}:
+                lacking["joint_states"] = sorted(stamps)
+        return lacking
 
     def intervened_long_ago(self, stamp_ns: int) -> None:
         """A human acted then, which does not matter any more; what he did is not known."""

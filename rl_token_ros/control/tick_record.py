@@ -63,12 +63,14 @@ class Sizes:
         plan: C * A.
         gripper: G; 0: no such column, as in bags of before grippers were in it.
         phase: 1 where a model begins the critical phase, else 0: no such columns.
+        joint: J, where joints are measured, else 0: no such column, as in bags of before joints had stamps of their own.
     """
 
     action: int
     plan: int
     gripper: int = 0
     phase: int = 0
+    joint: int = 0
 
     @property
     def inputs(self) -> int:
@@ -146,6 +148,7 @@ class Row:
         weights_offered: version of the newest weights that were let in.
         parameters: number of the set of parameters on `~/settings`.
         source: code of :class:`codes.Source`, and ``clipped``, bits of :class:`codes.Clipped`, of a tick.
+        joint_ns: stamp in ns of the newest measurement of each joint [J], 0: none: several drivers may each bring a part.
         command: float64 [A] position and ``velocity`` [A] that were sent, NaN without a command; ``gripper`` [G] likewise.
         state: after it.
         raw: the bytes.
@@ -162,6 +165,7 @@ class Row:
     command: np.ndarray = column("<f8", size="action")
     velocity: np.ndarray = column("<f8", size="action")
     gripper: np.ndarray = column("<f8", size="gripper", only="gripper")
+    joint_ns: Sequence[int] = column(STAMP, name="joint", size="joint", only="joint")
     state: State = column("")  # its columns follow
     raw: bytes = b""
 
@@ -174,6 +178,14 @@ class Row:
     def inputs(self) -> dict[str, int]:
         """Stamp in ns of each input that was held."""
         return {topic: stamp for topic, stamp in zip(INPUTS, self.input_ns) if stamp}
+
+    @property
+    def named(self) -> dict[str, list[int]]:
+        """Stamps in ns of the messages of each input that were held, the oldest first; of joints those of all drivers."""
+        named = {topic: [stamp] for topic, stamp in self.inputs.items()}
+        if any(self.joint_ns):
+            named["joint_states"] = sorted({stamp for stamp in self.joint_ns if stamp})
+        return named
 
 
 _SCALARS, _VECTOR, _STAMP, _STAMPS = range(4)
@@ -261,6 +273,7 @@ class Layout:
             found.append(values)
         row, state = found
         row |= {name: np.array(row.get(name, ())) for name in ("command", "velocity", "gripper")}
+        row.setdefault("joint_ns", ())
         return Row(**row, state=State(**state), raw=raw)
 
     def give_back(self, controller: Any, state: State) -> None:
@@ -284,4 +297,5 @@ def layout_of(table: Any) -> Layout:
     """The layout of a `~/ticks` message, by its columns: those of an older bag have no gripper and no phase."""
     counts = {found.name: found.count for found in table.fields}
     action = max(counts.get("command", 1), 1)
-    return Layout(Sizes(action, max(counts.get("plan", action), action), counts.get("gripper", 0), int("phase_ready" in counts)))
+    phase = int("phase_ready" in counts)
+    return Layout(Sizes(action, max(counts.get("plan", action), action), counts.get("gripper", 0), phase, counts.get("joint_sec", 0)))

@@ -8,8 +8,6 @@ from typing import Any
 
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.topics import BY_NAME, CAMERA
-from rl_token_ros.robot.proprioception import RobotState
-from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings import proprioception_groups
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.vla import Vla
@@ -53,7 +51,8 @@ class Seen:
     messages: int = 0
     seconds: float = 0.0
     age: float | None = None  # s; None: no stamp
-    complaint: str = ""  # about what a message holds
+    complaint: str = ""  # about what the messages hold, for which the arm cannot be enabled
+    remark: str = ""  # likewise, with which it can
 
     @property
     def rate(self) -> float:
@@ -77,10 +76,7 @@ def expectations(control: Control, vla: Vla) -> list[Expected]:
         Expected(camera.name.format(camera=name), camera.type, "in", slowest=1.0, oldest=vla.image_timeout, why="the VLA looks at it")
         for name in vla.cameras
     ]
-    groups = {*control.proprioception, *vla.vla_proprioception, proprioception_groups.measured_group(control.cartesian)}
-    if control.workspace_min:
-        groups.add("ee_position")
-    for topic in measurements.topics(groups):
+    for topic in measurements.topics(needed_groups(control, vla)):
         found.append(_expected(topic, slowest=control.control_rate, oldest=control.state_timeout, why="proprioception"))
     found.append(_expected("command", "out", control.command_interface, why="what moves the arm"))
     if control.gripper_names:
@@ -94,6 +90,12 @@ def expectations(control: Control, vla: Vla) -> list[Expected]:
         _expected("outcome", needed=False, why="rewards; ~/success and ~/failure do, too"),
         _expected("intervention", needed=False, why="a human's hand"),
     ]
+
+
+def needed_groups(control: Control, vla: Vla) -> list[str]:
+    """Groups of proprioception that these parameters need measured."""
+    groups = [*control.proprioception, *vla.vla_proprioception, proprioception_groups.measured_group(control.cartesian)]
+    return list(dict.fromkeys([*groups, *(["ee_position"] if control.workspace_min else [])]))
 
 
 def _expected(name: str, direction: str = "in", interface: str = "", **more: Any) -> Expected:
@@ -137,6 +139,8 @@ def judge(expected: Expected, seen: Seen, same_kind: Sequence[str] = ()) -> Find
     if seen.age is not None and not -0.2 < seen.age <= expected.oldest:
         clocks = "; do the clocks agree?" if seen.age < 0 or seen.age > 10 else ""
         return Finding(FAIL, expected.topic, f"{text}; more than {expected.oldest:g} s is too old{clocks}")
+    if seen.remark:
+        return Finding(WARN, expected.topic, f"{text}: {seen.remark}")
     if len(others) > 1 and expected.topic != "joint_states":
         return Finding(WARN, expected.topic, f"{text}: {len(others)} publishers")
     if seen.rate < 0.9 * expected.slowest:
@@ -161,13 +165,3 @@ def _remap(expected: Expected, same_kind: Sequence[str]) -> str:
     if not same_kind:
         return f"; there is no {expected.kind} on this graph"
     return "; remap " + " or ".join(f"{expected.topic}:={topic}" for topic in same_kind[:4])
-
-
-def describe_joints(control: Control, message: Any) -> str:
-    """What is wrong with a `joint_states`, or nothing."""
-    state = RobotState(control.joint_names, [*control.proprioception, "joint_position"])
-    try:
-        state.update_joints(1, list(message.name), message.position, message.velocity, message.effort)
-    except StateError as error:
-        return str(error)
-    return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rl_token_ros.interfaces import topics as table
@@ -12,6 +12,9 @@ from rl_token_ros.robot.readings import Reader, Reading
 from rl_token_ros.settings.proprioception_groups import GROUPS
 
 TYPES = {topic: table.TYPES[topic] for topic in ("joint_states", "ee_pose", "wrench")}
+
+
+GID_BYTES = 16  # of the identifier of a publisher; rmw pads it on some releases
 
 
 class StampError(ValueError):
@@ -48,3 +51,14 @@ def read(reader: Reader, topic: str, message: Any, now_ns: int) -> Reading | Non
         return reader.pose(stamp, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
     f, t = message.wrench.force, message.wrench.torque
     return reader.wrench(stamp, (f.x, f.y, f.z), (t.x, t.y, t.z))
+
+
+def brings(reader: Reader, topic: str, message: Any) -> list[str]:
+    """What a message of one of :data:`TYPES` is about: joints of ours, or its topic."""
+    return reader.ours(message.name) if topic == "joint_states" else [topic]
+
+
+def writer(info: Mapping[str, Any]) -> tuple[bytes | None, int | None]:
+    """Identifier of a message's publisher and its number there, as far as rclpy tells (from Kilted, and Jazzy, on)."""
+    gid = info.get("publisher_gid")
+    return bytes(gid["data"][:GID_BYTES]) if gid else None, info.get("publication_sequence_number")

@@ -1,8 +1,9 @@
-"""Who is on `command`: other publishers, and whether the arm's side has received what was said."""
+"""Who is on `command`: other publishers, and whether the arm's side has received what was said; and who measures."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -19,12 +20,14 @@ class CommandTopic:
     Args:
         node: whose it is.
         publisher: of `command`.
+        doubled: gives sentences about measurements that two publishers bring.
     """
 
     live = True
 
-    def __init__(self, node: Node, publisher: Publisher) -> None:
+    def __init__(self, node: Node, publisher: Publisher, doubled: Callable[[], Sequence[str]]) -> None:
         self._node, self._publisher = node, publisher
+        self.doubled = doubled
         self._begun = time.monotonic()
 
     def others(self) -> list[str]:

@@ -61,7 +61,8 @@ class ControlNode(Node):
         self.beside = Beside(self, self.pipeline, self._refuse)
 
         self._command = publisher(self, "command", interface=settings.command_interface)
-        self._command_topic = CommandTopic(self, self._command)
+        self._state_topics = StateTopics(self, self.pipeline.measure, self.controller.state, self.controller.needed)
+        self._command_topic = CommandTopic(self, self._command, self._state_topics.doubled)
         if settings.gripper_names:
             self._gripper_command = publisher(self, "gripper/command", interface=settings.gripper_interface)
         self._replay = publisher(self, "replay")
@@ -71,7 +72,6 @@ class ControlNode(Node):
         self._settings_text = publisher(self, SETTINGS)
         self._settings_text.publish(String(data=self.pipeline.settings_text()))
         self._diagnostics = publisher(self, "/diagnostics")
-        self._state_topics = StateTopics(self, self.pipeline.measure, self.controller.needed)
         subscription(self, "vla/reference", lambda m: self.pipeline.propose(m, self._now()))
         subscription(self, "intervention", lambda m: self.pipeline.intervene(m, self._now()))
         subscription(self, "critical_phase", self._on_critical_phase)

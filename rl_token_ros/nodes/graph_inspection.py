@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import rclpy
@@ -11,17 +12,21 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
+from rl_token_ros.control.measurement_check import MeasurementCheck
+from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.graph_check import (
     Endpoint,
     Expected,
     Finding,
     Seen,
-    describe_joints,
     judge,
+    needed_groups,
 )
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.nodes.ros_topics import interface_class
+from rl_token_ros.nodes.writer_names import told
 from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.vla import Vla
 
 OURS = {"control_node", "vla_node", "learner_node", "record", "rl_token_check"}
 # Matches any publisher: best effort takes from reliable, volatile from transient_local.
@@ -29,7 +34,13 @@ ANY = QoSProfile(depth=20, reliability=ReliabilityPolicy.BEST_EFFORT, durability
 
 
 def look(
-    expected: list[Expected], control: Control, namespace: str = "", remaps: dict[str, str] | None = None, seconds: float = 3.0, context: Any = None
+    expected: list[Expected],
+    control: Control,
+    vla: Vla,
+    namespace: str = "",
+    remaps: dict[str, str] | None = None,
+    seconds: float = 3.0,
+    context: Any = None,
 ) -> list[Finding]:
     """Listens for ``seconds`` and returns a finding for each topic. ``context``: where ROS is initialised already."""
     own = context is None
@@ -42,9 +53,11 @@ def look(
     try:
         seen = {e.topic: Seen() for e in expected}
         names = {e.topic: node.resolve_topic_name((remaps or {}).get(e.topic, e.topic)) for e in expected}
+        groups = needed_groups(control, vla)
+        checks = {e.topic: MeasurementCheck(control, e.topic, groups) for e in expected if e.topic in measurements.TYPES}
         for e in expected:
             if e.direction == "in":
-                node.create_subscription(interface_class(e.kind), names[e.topic], _listener(node, e, seen[e.topic], control), ANY)
+                node.create_subscription(interface_class(e.kind), names[e.topic], _listener(node, seen[e.topic], checks.get(e.topic)), ANY)
         begun = time.monotonic()
         while (left := begun + seconds - time.monotonic()) > 0:
             executor.spin_once(timeout_sec=left)
@@ -56,6 +69,10 @@ def look(
             from_us = OURS if e.direction == "out" else {"rl_token_check"}
             found.publishers = _ends(node.get_publishers_info_by_topic(names[e.topic]), from_us)
             found.subscribers = _ends(node.get_subscriptions_info_by_topic(names[e.topic]), from_us)
+            if (check := checks.get(e.topic)) is not None and found.messages:
+                doubled = check.writers.doubled(time.monotonic())
+                found.complaint = told(node, e.topic, names[e.topic], doubled) if doubled else check.complaint
+                found.remark = check.remark
             findings.append(judge(e, found, _same_kind(node, e, names, kinds)))
         return findings
     finally:
@@ -65,18 +82,17 @@ def look(
             rclpy.shutdown(context=context)
 
 
-def _listener(node: Node, expected: Expected, seen: Seen, control: Control):
-    def hear(message: Any) -> None:
+def _listener(node: Node, seen: Seen, check: MeasurementCheck | None) -> Callable[[Any, Any], None]:
+    def hear(message: Any, info: Any) -> None:
         seen.messages += 1
+        now = node.get_clock().now().nanoseconds
         header = getattr(message, "header", None)
         stamp = stamp_to_ns(header.stamp) if header is not None else 0
         if stamp:
-            age = (node.get_clock().now().nanoseconds - stamp) * 1e-9
+            age = (now - stamp) * 1e-9
             seen.age = age if seen.age is None else max(age, seen.age, key=abs)
-        if expected.topic == "joint_states":
-            # Of several publishers one must bring all joints: a gripper's own do not count against the arm's.
-            complaint = describe_joints(control, message)
-            seen.complaint = complaint if seen.messages == 1 or not complaint else seen.complaint
+        if check is not None:
+            check.hear(message, now, time.monotonic(), info)
 
     return hear
 

@@ -12,40 +12,49 @@ from rclpy.node import Node
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.measurements import StampError
 from rl_token_ros.nodes.ros_topics import subscription
+from rl_token_ros.nodes.writer_names import told
+from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.robot.readings import StateError
-from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.robot.writers import Writers
+
+PATIENCE = 3.0  # s from the first message of a topic on, after which what nobody brings is said
 
 
 class StateTopics:
     """Hands `joint_states`, `ee_pose` and `wrench` over, as far as the groups need them: to a function of topic, message and time in ns.
 
-    A message that cannot be used is refused and reported, at most once a second. A topic on which nothing but such messages comes
-    for PATIENCE seconds does not fit the parameter file, and ParameterError ends the node. A gripper that publishes its own joints
-    on the same topic, be it before the arm, does not.
+    A message that cannot be used, or not be believed, is refused and reported, at most once a second. So is a joint that nobody brings. The
+    node goes on: its driver may start later. Who publishes what is looked at, since two drivers may bring the same.
+
+    Args:
+        node: whose they are.
+        take: the function.
+        state: into which it takes them.
+        groups: of proprioception that are needed.
     """
 
-    PATIENCE = 3.0
-
-    def __init__(self, node: Node, take: Callable[[str, Any, int], None], groups: list[str]) -> None:
-        self._node = node
-        self._measure = take
+    def __init__(self, node: Node, take: Callable[[str, Any, int], None], state: RobotState, groups: list[str]) -> None:
+        self._node, self._measure, self._state, self._groups = node, take, state, groups
         self.refused = 0
-        self._fits: set[str] = set()
-        self._refused_since: dict[str, float] = {}
-        self.subscriptions = [subscription(node, topic, functools.partial(self._take, topic)) for topic in measurements.topics(groups)]
+        self._writers: dict[str, Writers] = {topic: Writers() for topic in measurements.topics(groups)}
+        self._first: dict[str, float] = {}
+        self.subscriptions = [subscription(node, topic, functools.partial(self._take, topic)) for topic in self._writers]
 
-    def _take(self, topic: str, message: Any) -> None:
+    def doubled(self) -> list[str]:
+        """Sentences about what two publishers bring, naming them."""
+        now, sentences = time.monotonic(), []
+        for topic, writers in self._writers.items():
+            if found := writers.doubled(now):
+                sentences.append(told(self._node, topic, self._node.resolve_topic_name(topic), found))
+        return sentences
+
+    def _take(self, topic: str, message: Any, info: dict[str, Any]) -> None:
+        now = time.monotonic()
+        self._writers[topic].hear(measurements.brings(self._state.reader, topic, message), now, *measurements.writer(info))
         try:
             self._measure(topic, message, self._node.get_clock().now().nanoseconds)
-            self._fits.add(topic)
-        except StampError as error:
-            self._refuse(error)
-        except StateError as error:
-            self._refuse(error)
-            since = self._refused_since.setdefault(topic, time.monotonic())
-            if topic not in self._fits and time.monotonic() - since > self.PATIENCE:
-                raise ParameterError(str(error)) from None
-
-    def _refuse(self, error: Exception) -> None:
-        self.refused += 1
-        self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
+        except (StampError, StateError) as error:
+            self.refused += 1
+            self._node.get_logger().error(str(error), throttle_duration_sec=1.0)
+        if now - self._first.setdefault(topic, now) > PATIENCE and (missing := self._state.why_missing(self._groups)):
+            self._node.get_logger().error(missing, throttle_duration_sec=PATIENCE)

@@ -65,7 +65,7 @@ class VlaNode(Node):
             take = functools.partial(self._image, camera, topic)
             # Pictures as bytes: rclpy would copy them into a message, and they are copied out of it again.
             subscription(self, CAMERA[transport], take, camera=camera, raw=transport == "raw")
-        self._state_topics = StateTopics(self, self.synchroniser.measure, groups)
+        self._state_topics = StateTopics(self, self.synchroniser.measure, self.synchroniser.state, groups)
         subscription(self, "task", self._task)
         subscription(self, "episode_ended", lambda _: self.backend.reset())
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))

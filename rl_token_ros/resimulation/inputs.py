@@ -113,11 +113,11 @@ class Inputs:
         first = row.parameters if pipeline is None else min(pipeline.parameters + 1, row.parameters)
         if any(self.settings(number) is None for number in range(first, row.parameters + 1)):
             missing.append(SETTINGS)
-        held = pipeline.held if pipeline is not None else {}
+        lacking = row.named if pipeline is None else pipeline.lacks(row)
         return missing + [
             topic
-            for topic, stamp in row.inputs.items()
-            if held.get(topic) != stamp and self._inbox.find(topic, stamp) is None and not _over(topic, row, pipeline)
+            for topic, stamps in lacking.items()
+            if not all(self._inbox.find(topic, stamp) for stamp in stamps) and not _over(topic, row, pipeline)
         ]
 
     def weights_lost(self, row: Row, pipeline: ResumablePipeline | None) -> bool:
@@ -132,7 +132,7 @@ class Inputs:
 
     def guessed(self, row: Row) -> list[str]:
         """Topics without stamps of which it is not certain which message this row used."""
-        return [topic for topic, stamp in self._guessed.items() if row.inputs.get(topic) == stamp]
+        return [topic for topic, stamp in self._guessed.items() if stamp in row.named.get(topic, ())]
 
     # --- handing over -------------------------------------------------------------------------------------------------
 
@@ -151,24 +151,14 @@ class Inputs:
                 pipeline.change(settings_of(told), number)
         if self._fallback is not None:
             pipeline.parameters = row.parameters
-        held, damaged = pipeline.held, []
-        for topic, stamp in row.inputs.items():
-            if held[topic] == stamp:
-                continue
-            if (data := self._inbox.find(topic, stamp)) is None:
-                if _over(topic, row, pipeline):
+        damaged: list[str] = []
+        for topic, stamps in pipeline.lacks(row).items():
+            for stamp in stamps:
+                found = self._inbox.find(topic, stamp)
+                if not found and _over(topic, row, pipeline):
                     pipeline.intervened_long_ago(stamp)
-                continue
-            try:
-                now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
-                hand_over(pipeline, topic, self._message(topic, data), now)
-            except message_types.NotDecoded as error:
-                damaged.append(topic)
-                refused(error)
-            except ValueError as error:
-                refused(error)
-            if self._inbox.is_guess(topic, stamp):
-                self._guessed[topic] = stamp
+                for data in found:
+                    self._hand_over(pipeline, row, topic, stamp, data, refused, damaged)
         offered = row.weights_offered
         if offered and offered != pipeline.offered and offered in self._weights and not own_weights:
             try:
@@ -176,6 +166,20 @@ class Inputs:
             except WeightsError as error:
                 refused(error)
         return damaged
+
+    def _hand_over(
+        self, pipeline: ResumablePipeline, row: Row, topic: str, stamp: int, data: bytes, refused: Callable[[Exception], None], damaged: list[str]
+    ) -> None:
+        try:
+            now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
+            hand_over(pipeline, topic, self._message(topic, data), now)
+        except message_types.NotDecoded as error:
+            damaged.append(topic)
+            refused(error)
+        except ValueError as error:
+            refused(error)
+        if self._inbox.is_guess(topic, stamp):
+            self._guessed[topic] = stamp
 
 
 def _over(topic: str, row: Row, pipeline: Pipeline | None) -> bool:

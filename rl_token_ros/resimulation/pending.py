@@ -26,13 +26,16 @@ class Inbox:
     """The newest messages of each topic by stamp."""
 
     def __init__(self) -> None:
-        self._held: dict[str, OrderedDict[int, tuple[int, bytes]]] = {}
+        self._held: dict[str, OrderedDict[int, tuple[int, list[bytes]]]] = {}
         self._bytes: dict[str, int] = {}
         self._unstamped: dict[str, list[int]] = {}  # times of reception of those without a stamp, sorted; they are held by the negative of it
         self._time_ns = self._newest_ns = 0
 
     def put(self, topic: str, received_ns: int, cdr: bytes) -> None:
-        """A message. Of several with one stamp the first counts, as live, unless a clock that was set back has come there again."""
+        """A message. Of several with one stamp the first counts, as live, unless a clock that was set back has come there again.
+
+        Of `joint_states` all count: two drivers may each bring a part with one stamp.
+        """
         self.pass_time(received_ns)
         stamp = header_stamp_ns(cdr)
         if stamp < 0:
@@ -44,13 +47,16 @@ class Inbox:
                 bisect.insort(self._unstamped.setdefault(topic, []), received_ns)
         if stamp in held:
             if stamp > 0 and self._time_ns - held[stamp][0] < AGAIN_NS:
+                if topic == "joint_states" and cdr not in held[stamp][1]:
+                    held[stamp][1].append(cdr)
+                    self._bytes[topic] += len(cdr)
                 return
-            self._bytes[topic] -= len(held.pop(stamp)[1])
-        held[stamp] = (self._time_ns, cdr)
+            self._bytes[topic] -= sum(map(len, held.pop(stamp)[1]))
+        held[stamp] = (self._time_ns, [cdr])
         self._bytes[topic] = self._bytes.get(topic, 0) + len(cdr)
         while held and (self._bytes[topic] > KEEP_BYTES or self._time_ns - next(iter(held.values()))[0] > KEEP_NS):
             old, (_, data) = held.popitem(last=False)
-            self._bytes[topic] -= len(data)
+            self._bytes[topic] -= sum(map(len, data))
             if old < 0:
                 times = self._unstamped[topic]
                 del times[bisect.bisect_left(times, -old)]
@@ -71,11 +77,11 @@ class Inbox:
         """Whether :meth:`find` gives a message without a stamp."""
         return stamp_ns not in self._held.get(topic, {}) and bool(self._unstamped.get(topic))
 
-    def find(self, topic: str, stamp_ns: int) -> bytes | None:
-        """The message with this stamp. Of a driver that leaves stamps zero: the one received nearest to it, which is a guess."""
-        held: Mapping[int, tuple[int, bytes]] = self._held.get(topic, {})
+    def find(self, topic: str, stamp_ns: int) -> list[bytes]:
+        """The messages with this stamp, mostly one. Of a driver that leaves stamps zero: the one received nearest to it, which is a guess."""
+        held: Mapping[int, tuple[int, list[bytes]]] = self._held.get(topic, {})
         found = held.get(stamp_ns)
         if found is None and (times := self._unstamped.get(topic)):
             at = bisect.bisect_left(times, stamp_ns)
             found = held[-min(times[max(at - 1, 0) : at + 1], key=lambda received: abs(received - stamp_ns))]
-        return None if found is None else found[1]
+        return [] if found is None else found[1]

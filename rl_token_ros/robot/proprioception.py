@@ -99,6 +99,10 @@ class RobotState:
             self.joint_stamps = [NEVER] * len(self.joint_names)
             self._brought.clear()
 
+    def brought(self, group: str) -> np.ndarray | None:
+        """A group of joints [J], NaN for those that have not come yet; None before the first."""
+        return self._brought.get(group)
+
     def missing(self, groups: list[str]) -> list[str]:
         """The groups that no message has brought yet (command_lead excepted)."""
         return [group for group in groups if GROUPS[group] and group not in self.values]

@@ -74,6 +74,10 @@ class Reader:
             groups[group] = np.asarray(sent, np.float64)[columns]
         return self._finite(Reading("joint_states", stamp_ns, groups, None if joints == self._all else joints))
 
+    def ours(self, names: Sequence[str]) -> list[str]:
+        """Those of the names that are joints of ours."""
+        return [self.joint_names[joint] for joint in self._places(tuple(names))[0]]
+
     def pose(self, stamp_ns: int, position: Numbers, orientation: Numbers) -> Reading:
         """An `ee_pose`: position x, y, z in m and orientation x, y, z, w of the tool in the base frame.
 

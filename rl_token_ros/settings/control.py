@@ -70,6 +70,18 @@ class Control(Robot):
     lead_limit: list[float] = parameter(
         [], "Largest distance of the command from the measured position for each action name.", unit="m or rad", low=1e-6, high=10.0
     )
+    measured_velocity_limit: list[float] = parameter(
+        [],
+        "Largest speed at which what is measured may change, for each action name; a measurement that needs more is not believed, and stops the "
+        "arm when it persists; empty: 4 times velocity_limit.",
+        unit="m/s or rad/s",
+        low=1e-6,
+        high=1000.0,
+    )
+    measured_resolution: float = parameter(
+        0.02, "Change of a measured position that is always believed: resolution, noise, and motion within the jitter of stamps.",
+        unit="m or rad", low=0.0, high=10.0,
+    )  # fmt: skip
     workspace_min: list[float] = parameter([], "Lower corner x, y, z of the box in which the tool may be (needs `ee_pose`); empty: no box.", unit="m")
     workspace_max: list[float] = parameter([], "Upper corner of that box.", unit="m")
     tool_orientation: list[float] = parameter(
@@ -105,6 +117,8 @@ class Control(Robot):
     def __post_init__(self) -> None:
         super().__post_init__()
         per_action(self, "position_min", "position_max", "velocity_limit", "acceleration_limit", "lead_limit")
+        if self.measured_velocity_limit:
+            per_action(self, "measured_velocity_limit")
         for i, name in enumerate(self.action_names):
             if not self.position_min[i] < self.position_max[i]:
                 raise ParameterError(

@@ -46,7 +46,7 @@ def test_it_goes_on_after_a_stop_and_interrupted_ends_every_process_and_writes_i
         tells("episode 1:")
         simulator = child(demo.pid, "sim_node")
         os.kill(simulator, signal.SIGSTOP)
-        tells("control_node stopped the arm: the newest measurement is")
+        tells("control_node stopped the arm: the newest measurement of")
         os.kill(simulator, signal.SIGCONT)
         tells("episode 2:")
         demo.send_signal(signal.SIGINT)

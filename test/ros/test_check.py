@@ -14,6 +14,7 @@ from std_msgs.msg import Float64MultiArray
 from test_robots import groups
 
 from rl_token_ros.commands import check
+from rl_token_ros.control.measurement_check import MeasurementCheck
 from rl_token_ros.interfaces.graph_check import (
     FAIL,
     INFO,
@@ -23,7 +24,6 @@ from rl_token_ros.interfaces.graph_check import (
     Expected,
     Finding,
     Seen,
-    describe_joints,
     expectations,
     judge,
 )
@@ -129,27 +129,44 @@ def test_a_robot_that_is_there_and_one_that_is_not(graph, tmp_path):
     _, control, vla = groups("ur5e", tmp_path)
     expected = expectations(control, vla)
     needed = {e.topic for e in expected if e.needed}
-    nothing = Listening(graph, expected, control, "", {}, 0.2).findings
+    nothing = Listening(graph, expected, control, vla, "", {}, 0.2).findings
     assert {nothing[topic].level for topic in needed} == {FAIL}
     assert "there is no sensor_msgs/msg/Image on this graph" in nothing["camera/base/image_raw"].text
 
     arm = graph.add(FakeArm, control, vla, {})
     graph.wait_for(lambda: graph.nodes[0].count_publishers("joint_states") == 1, "the arm")
-    there = Listening(graph, expected, control, "", {}, 3.0).findings
+    there = Listening(graph, expected, control, vla, "", {}, 3.0).findings
     assert not [there[topic] for topic in needed if there[topic].level not in (OK, WARN)]  # WARN: it is slow on purpose
     assert "taken by /arm as JointTrajectory" in there["command"].text and " Hz" in there["joint_states"].text
 
     arm.create_publisher(JointState, "gripper/other", 1)
     arm.create_publisher(Float64MultiArray, "gripper/command", 1)  # a second master
-    found = Listening(graph, expected, control, "", {"joint_states": "gripper/other"}, 1.0).findings
+    found = Listening(graph, expected, control, vla, "", {"joint_states": "gripper/other"}, 1.0).findings
     assert found["gripper/command"].level == FAIL and "also published by /arm" in found["gripper/command"].text
     assert "nothing came" in found["joint_states"].text
 
 
-def test_joints_that_are_missing_are_named():
+def test_what_measurements_say_is_judged():
     control = node_settings.load("control_node", CONFIG / "ur5e.yaml")
-    message = JointState(name=["shoulder_pan_joint"], position=[0.0], velocity=[0.0], effort=[0.0])
-    assert "has no shoulder_lift_joint" in describe_joints(control, message)
+    names = control.joint_names
+
+    def hear(listening, now: int, names, position=0.0, gid=b"1"):
+        message = JointState(name=list(names), position=[position] * len(names), velocity=[0.0] * len(names), effort=[0.0] * len(names))
+        message.header.stamp.nanosec = now
+        listening.hear(message, now, now * 1e-9, {"publisher_gid": {"data": gid}})
+
+    listening = MeasurementCheck(control, "joint_states", ["joint_position"])
+    hear(listening, 1_000_000, names[:1])
+    assert f"brings {', '.join(names[1:])}; there is {names[0]}" in listening.complaint
+    hear(listening, 2_000_000, names[1:], gid=b"2")
+    assert not listening.complaint and not listening.remark and not listening.writers.doubled(0.002)
+    hear(listening, 3_000_000, names, 0.6)
+    assert not listening.complaint and "1 messages would not be believed" in listening.remark
+    for now in range(4_000_000, 8_000_000, 1_000_000):
+        hear(listening, now, names, 0.6)
+    assert f"{names[0]} went from 0.000 to 0.600" in listening.complaint
+    hear(listening, 9_000_000, names, gid=b"2")
+    assert set(listening.writers.doubled(0.009)) == set(names[1:])  # a driver that is replaced by another doubles nothing
 
 
 @pytest.mark.parametrize("arguments", [["--config", "no_such_robot"], ["--config", "sim", "--remap", "command"]])

@@ -343,7 +343,7 @@ def test_malformed_messages_are_counted_and_do_not_stop_the_control(graph, contr
 def test_a_state_that_goes_silent_stops_the_arm_with_the_reason_in_diagnostics(graph, control, moving):
     moving.silent = {"pose"}
     graph.wait_for(lambda: "state_timeout" in control.controller.stop_reason, "the stop")
-    graph.wait_for(lambda: moving.message.startswith("stopped: the newest measurement is"), "the reason in /diagnostics")
+    graph.wait_for(lambda: moving.message.startswith("stopped: the newest measurement of 'ee_pose' is"), "the reason in /diagnostics")
 
 
 def test_closing_it_says_a_last_command_and_the_ending_of_the_episode(graph, control, moving):

@@ -29,9 +29,13 @@ class Side:
     silent: bool = False
     names: list[str] = field(default_factory=list)
     live: bool = True
+    twice: list[str] = field(default_factory=list)
 
     def others(self) -> list[str]:
         return self.names
+
+    def doubled(self) -> list[str]:
+        return self.twice
 
 
 class Robot:
@@ -84,6 +88,8 @@ def test_enabling_a_live_arm_waits_until_a_command_is_acknowledged(robot):
         ({"taken": False}, "nobody takes 'command'; start the arm's controller"),
         ({"settled": False}, "who else publishes 'command' is not known yet"),
         ({"names": ["/servo"]}, "'command' is also published by /servo; stop that first"),
+        ({"twice": ["'ee_pose' has two publishers, /a and /b"]}, "'ee_pose' has two publishers"),
+        ({"twice": ["'ee_pose' has two publishers"], "names": ["/servo"]}, "'ee_pose' has two publishers; 'command' is also published by /servo"),
     ],
 )
 def test_it_is_refused_and_nothing_is_logged(robot, side, says):
@@ -105,7 +111,11 @@ def test_enabling_twice_is_one_call(robot):
 
 @pytest.mark.parametrize(
     "change, says",
-    [({"names": ["/servo"]}, "'command' is also published by /servo; stop that first"), ({"taken": False}, "nobody takes 'command' any more")],
+    [
+        ({"names": ["/servo"]}, "'command' is also published by /servo; stop that first"),
+        ({"taken": False}, "nobody takes 'command' any more"),
+        ({"twice": ["'ee_pose' has two publishers, /a and /b"]}, "'ee_pose' has two publishers"),
+    ],
 )
 def test_a_moving_arm_is_stopped_in_the_log(robot, change, says):
     robot.step(Event.ENABLE)

@@ -1,0 +1,171 @@
+"""Which measurements are believed: a position that no arm can have reached since the last one is not where the arm is.
+
+Two drivers on one topic, an encoder that misreads, a driver that says zeros before it has read anything: what the arm does follows from
+where it is measured, so that a false measurement would move it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from rl_token_ros.robot.proprioception import NEVER, RobotState
+from rl_token_ros.robot.readings import Reading, StateError
+from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.proprioception_groups import AXES, YAW
+
+SPEED_FACTOR = 4.0  # of velocity_limit, where measured_velocity_limit is empty: an arm overshoots, is pushed, and stamps jitter
+TOOL_SPEED, TOOL_TURN = 5.0, 12.0  # m/s and rad/s of a tool whose own limits are not known: no arm of a lab is faster
+WINDOW_NS = 1_000_000_000  # over which it is judged whether leaps persist
+IN_A_ROW = 3  # leaps that follow each other are no misreading
+MOST = 0.05  # share of leaps in the window that is borne, but for fewer than IN_A_ROW
+AGREEING = 5  # measurements in a row that must agree before the arm may be enabled
+
+
+class LeapError(StateError):
+    """A measurement that cannot be true if the one before was."""
+
+
+@dataclass
+class _Track:
+    """What was thought of the messages of one topic: ``heard`` (time in ns, whether it leapt) within the window, ``leaps`` of them."""
+
+    heard: deque[tuple[int, bool]] = field(default_factory=deque)
+    leaps: int = 0
+    agreeing: int = 0  # in a row
+    leaping: int = 0  # in a row
+    frozen: bool = False
+    why: str = ""  # of the newest leap
+
+    def add(self, now_ns: int, leapt: bool) -> None:
+        if self.heard and now_ns < self.heard[-1][0]:  # the clock went back
+            self.heard.clear()
+            self.leaps = 0
+        self.heard.append((now_ns, leapt))
+        self.leaps += leapt
+        self.agreeing, self.leaping = (0, self.leaping + 1) if leapt else (self.agreeing + 1, 0)
+        self.trim(now_ns)
+
+    def trim(self, now_ns: int) -> None:
+        while self.heard and now_ns - self.heard[0][0] > WINDOW_NS:
+            self.leaps -= self.heard.popleft()[1]
+
+    @property
+    def persists(self) -> bool:
+        return self.leaping >= IN_A_ROW or (self.leaps >= IN_A_ROW and self.leaps > MOST * len(self.heard))
+
+
+class Plausibility:
+    """Judges each message by the last that was believed.
+
+    The longer ago that is, the further the arm may have come: what has really leapt, as after a driver's restart, is believed in the end,
+    unless the arm is enabled. Then a topic that leaps persistently stops it and is not believed until it is disabled: the false one of two
+    drivers must not lead the arm once the true one has died.
+
+    Args:
+        settings: parameters of `control_node`.
+
+    Attributes:
+        leaps: messages that were not believed, by topic.
+    """
+
+    def __init__(self, settings: Control) -> None:
+        self.leaps: Counter[str] = Counter()
+        self._joint_names = settings.joint_names
+        self._resolution = settings.measured_resolution
+        speeds = dict(zip(settings.action_names, settings.measured_velocity_limit or [SPEED_FACTOR * limit for limit in settings.velocity_limit]))
+        tool = [speeds[axis] for axis in AXES if settings.cartesian and axis in speeds]
+        # A joint that is no action moves by nobody's command, and how fast is not known.
+        self._joint_speeds = np.array([math.inf if settings.cartesian else speeds.get(name, math.inf) for name in settings.joint_names])
+        self._axis_speeds = np.array([speeds[axis] if settings.cartesian and axis in speeds else max(tool, default=TOOL_SPEED) for axis in AXES])
+        self._turn_speed = speeds[YAW] if settings.turns else TOOL_TURN
+        self._tracks: dict[str, _Track] = {}
+
+    def judge(self, reading: Reading, state: RobotState, enabled: bool, now_ns: int) -> None:
+        """Whether to believe it.
+
+        Args:
+            reading: of any topic.
+            state: what was believed.
+            enabled: whether the arm is.
+            now_ns: time of arrival.
+
+        Raises:
+            LeapError: it is not to be believed.
+        """
+        track = self._tracks.setdefault(reading.topic, _Track())
+        track.frozen &= enabled
+        why = track.why if track.frozen else self._leap(reading, state)
+        track.add(now_ns, bool(why))
+        if why:
+            track.why = why
+            self.leaps[reading.topic] += 1
+            raise LeapError(why)
+
+    def persisting(self, enabled: bool) -> str:
+        """The sentence about leaps for which an enabled arm must stop, or nothing."""
+        for topic, track in self._tracks.items():
+            if track.leaps and enabled and (track.frozen or track.persists):
+                track.frozen = True
+                return self._told(topic, track)
+        return ""
+
+    def disagreements(self, now_ns: int) -> list[str]:
+        """What keeps an arm from being enabled, a sentence each: the newest measurements of each topic must agree."""
+        reasons = []
+        for topic, track in self._tracks.items():
+            track.trim(now_ns)
+            if track.leaps and (track.persists or track.agreeing < AGREEING):
+                reasons.append(self._told(topic, track))
+            elif track.agreeing < AGREEING:
+                reasons.append(
+                    f"'{topic}' has brought {track.agreeing} measurements in a row, and {AGREEING} must agree; enable it again in a moment"
+                )
+        return reasons
+
+    def _told(self, topic: str, track: _Track) -> str:
+        return f"{track.why} ({track.leaps} of the last {len(track.heard)} messages on '{topic}' were not believed)"
+
+    def _leap(self, reading: Reading, state: RobotState) -> str:
+        if reading.topic == "joint_states":
+            return self._joint_leap(reading, state)
+        if reading.topic == "ee_pose" and "ee_position" in state.values:
+            return self._pose_leap(reading, state)
+        return ""
+
+    def _joint_leap(self, reading: Reading, state: RobotState) -> str:
+        position, held = reading.groups.get("joint_position"), state.brought("joint_position")
+        if position is None or held is None:
+            return ""
+        joints = range(len(self._joint_names)) if reading.joints is None else reading.joints
+        for i, joint in enumerate(joints):
+            since_ns = reading.stamp_ns - state.joint_stamps[joint]
+            if state.joint_stamps[joint] == NEVER or since_ns <= 0:
+                continue
+            if abs(position[i] - held[joint]) > self._joint_speeds[joint] * since_ns * 1e-9 + self._resolution:
+                return self._sentence(reading, self._joint_names[joint], held[joint], position[i], since_ns)
+        return ""
+
+    def _pose_leap(self, reading: Reading, state: RobotState) -> str:
+        since_ns = reading.stamp_ns - state.stamps[reading.topic]
+        if since_ns <= 0:
+            return ""
+        position, held = reading.groups["ee_position"], state.values["ee_position"]
+        for axis, speed, new, old in zip(AXES, self._axis_speeds, position, held):
+            if abs(new - old) > speed * since_ns * 1e-9 + self._resolution:
+                return self._sentence(reading, f"{axis} of the tool", old, new, since_ns, "m")
+        cosine = abs(float(reading.groups["ee_orientation"] @ state.values["ee_orientation"]))  # q and -q are one orientation
+        turn = 2.0 * math.acos(min(cosine, 1.0))
+        if turn > self._turn_speed * since_ns * 1e-9 + max(self._resolution, 0.05):
+            return self._sentence(reading, "the tool's orientation", 0.0, turn, since_ns)
+        return ""
+
+    @staticmethod
+    def _sentence(reading: Reading, what: str, old: float, new: float, since_ns: int, unit: str = "rad") -> str:
+        return (
+            f"'{reading.topic}' says that {what} went from {old:.3f} to {new:.3f} {unit} in {since_ns * 1e-6:.1f} ms; does a second driver publish "
+            "it, or an encoder misread? An arm that is as fast needs a larger 'measured_velocity_limit'"
+        )
