@@ -82,15 +82,24 @@ class ResumablePipeline(Pipeline):
         """The last step is not known for certain: its row of `replay` is not given out."""
         self.controller.episode.forget()
 
-    def lacks(self, row: Row) -> dict[str, list[int]]:
-        """Stamps in ns, the oldest first, of the messages that a row used of each input and that are not held."""
-        held, joints = dict(zip(INPUTS, self.controller.input_stamps)), self.controller.state.joint_stamps
-        lacking = {topic: [stamp] for topic, stamp in row.inputs.items() if held[topic] != stamp}
-        if row.joint_ns:
-            lacking.pop("joint_states", None)
-            if stamps := {stamp for stamp, mine in zip(row.joint_ns, joints) if stamp and stamp != mine}:
-                lacking["joint_states"] = sorted(stamps)
-        return lacking
+    def lacks(self, row: Row) -> dict[str, int]:
+        """Stamp in ns of each input that a row used and that is not held; of joints see :meth:`lacks_joints` where its rows name them."""
+        held = dict(zip(INPUTS, self.controller.input_stamps))
+        return {topic: stamp for topic, stamp in row.inputs.items() if held[topic] != stamp and not (row.joint_ns and topic == "joint_states")}
+
+    def lacks_joints(self, row: Row) -> dict[int, set[str]]:
+        """Stamps in ns, the oldest first, of the measurements that a row used and that are not held, with the joints that each brought."""
+        mine = self.controller.state.joint_stamps
+        return row.joints([name if stamp != held else "" for name, stamp, held in zip(self.controller.settings.joint_names, row.joint_ns, mine)])
+
+    def measure_joints(self, message: Any, now_ns: int, names: set[str]) -> set[str]:
+        """Believe what a `joint_states` says of some joints; gives those of them that it brings."""
+        state = self.controller.state
+        reading = measurements.read(state.reader, "joint_states", message, now_ns)
+        if reading is None or (part := reading.only([state.joint_names.index(name) for name in names])) is None:
+            return set()
+        state.accept(part)
+        return names & set(message.name)
 
     def intervened_long_ago(self, stamp_ns: int) -> None:
         """A human acted then, which does not matter any more; what he did is not known."""

@@ -179,13 +179,13 @@ class Row:
         """Stamp in ns of each input that was held."""
         return {topic: stamp for topic, stamp in zip(INPUTS, self.input_ns) if stamp}
 
-    @property
-    def named(self) -> dict[str, list[int]]:
-        """Stamps in ns of the messages of each input that were held, the oldest first; of joints those of all drivers."""
-        named = {topic: [stamp] for topic, stamp in self.inputs.items()}
-        if any(self.joint_ns):
-            named["joint_states"] = sorted({stamp for stamp in self.joint_ns if stamp})
-        return named
+    def joints(self, names: Sequence[str]) -> dict[int, set[str]]:
+        """Names by the stamp in ns of the measurement of each joint, the oldest first; an empty name leaves a joint out."""
+        found: dict[int, set[str]] = {}
+        for stamp, name in sorted(zip(self.joint_ns, names)):
+            if stamp and name:
+                found.setdefault(stamp, set()).add(name)
+        return found
 
 
 _SCALARS, _VECTOR, _STAMP, _STAMPS = range(4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -113,12 +114,23 @@ class Inputs:
         first = row.parameters if pipeline is None else min(pipeline.parameters + 1, row.parameters)
         if any(self.settings(number) is None for number in range(first, row.parameters + 1)):
             missing.append(SETTINGS)
-        lacking = row.named if pipeline is None else pipeline.lacks(row)
-        return missing + [
-            topic
-            for topic, stamps in lacking.items()
-            if not all(self._inbox.find(topic, stamp) for stamp in stamps) and not _over(topic, row, pipeline)
-        ]
+        lacking, joints = (row.inputs, {}) if pipeline is None else (pipeline.lacks(row), pipeline.lacks_joints(row))
+        if pipeline is None and row.joint_ns and (told := self.settings(row.parameters)) is not None:
+            lacking, joints = {t: s for t, s in lacking.items() if t != "joint_states"}, row.joints(told["parameters"]["joint_names"])
+        missing += [topic for topic, stamp in lacking.items() if not self._inbox.find(topic, stamp) and not _over(topic, row, pipeline)]
+        if not all(names <= self._brought(stamp) for stamp, names in joints.items()):
+            missing.append("joint_states")
+        return missing
+
+    def _brought(self, stamp: int) -> set[str]:
+        """Names of the joints in messages with this stamp."""
+        names: set[str] = set()
+        for data in self._inbox.find("joint_states", stamp):
+            try:
+                names.update(self._message("joint_states", data).name)
+            except message_types.NotDecoded:
+                pass  # said when it is handed over
+        return names
 
     def weights_lost(self, row: Row, pipeline: ResumablePipeline | None) -> bool:
         """Whether the bag lacks weights that this row names (so far)."""
@@ -132,7 +144,9 @@ class Inputs:
 
     def guessed(self, row: Row) -> list[str]:
         """Topics without stamps of which it is not certain which message this row used."""
-        return [topic for topic, stamp in self._guessed.items() if stamp in row.named.get(topic, ())]
+        return [
+            topic for topic, stamp in self._guessed.items() if stamp == row.inputs.get(topic) or (topic == "joint_states" and stamp in row.joint_ns)
+        ]
 
     # --- handing over -------------------------------------------------------------------------------------------------
 
@@ -152,13 +166,17 @@ class Inputs:
         if self._fallback is not None:
             pipeline.parameters = row.parameters
         damaged: list[str] = []
-        for topic, stamps in pipeline.lacks(row).items():
-            for stamp in stamps:
-                found = self._inbox.find(topic, stamp)
-                if not found and _over(topic, row, pipeline):
-                    pipeline.intervened_long_ago(stamp)
-                for data in found:
-                    self._hand_over(pipeline, row, topic, stamp, data, refused, damaged)
+        for topic, stamp in pipeline.lacks(row).items():
+            found = self._inbox.find(topic, stamp)
+            if not found and _over(topic, row, pipeline):
+                pipeline.intervened_long_ago(stamp)
+            now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
+            for data in found:
+                self._hand_over(topic, stamp, data, functools.partial(hand_over, pipeline, topic, now_ns=now), refused, damaged)
+        for stamp, names in pipeline.lacks_joints(row).items():
+            take = functools.partial(pipeline.measure_joints, now_ns=stamp, names=names)
+            for data in self._inbox.find("joint_states", stamp):
+                self._hand_over("joint_states", stamp, data, take, refused, damaged)
         offered = row.weights_offered
         if offered and offered != pipeline.offered and offered in self._weights and not own_weights:
             try:
@@ -168,11 +186,10 @@ class Inputs:
         return damaged
 
     def _hand_over(
-        self, pipeline: ResumablePipeline, row: Row, topic: str, stamp: int, data: bytes, refused: Callable[[Exception], None], damaged: list[str]
+        self, topic: str, stamp: int, data: bytes, take: Callable[[Any], object], refused: Callable[[Exception], None], damaged: list[str]
     ) -> None:
         try:
-            now = max(row.now_ns, stamp) if topic in ("vla/reference", "vla/embedding") else stamp  # the clock may have been set back since
-            hand_over(pipeline, topic, self._message(topic, data), now)
+            take(self._message(topic, data))
         except message_types.NotDecoded as error:
             damaged.append(topic)
             refused(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,14 @@ class Reading:
     stamp_ns: int
     groups: dict[str, np.ndarray]
     joints: tuple[int, ...] | None = None
+
+    def only(self, joints: Collection[int]) -> Reading | None:
+        """What it says of these joints; None: nothing."""
+        mine = range(len(next(iter(self.groups.values()), ()))) if self.joints is None else self.joints
+        at = [i for i, joint in enumerate(mine) if joint in joints]
+        if not at:
+            return None
+        return Reading(self.topic, self.stamp_ns, {group: values[at] for group, values in self.groups.items()}, tuple(mine[i] for i in at))
 
 
 class Reader:
