@@ -22,6 +22,7 @@ class Qos:
 
 
 SENSOR = Qos("best_effort", depth=5)
+STATES = Qos("best_effort", depth=50)  # several drivers of up to 1 kHz, and a tick of some ms between two looks
 LATCHED = Qos(durability="transient_local", depth=1)
 NEWEST = Qos(depth=1)
 DEEP = Qos(depth=1000)
@@ -109,16 +110,16 @@ TABLE = (
     ),
     # Measurements.
     Topic(
-        "joint_states", JOINT_STATE, "by name; other joints are ignored, a missing one is an error",
-        ("sim_node",), ("vla_node", "control_node", SHELL), Qos(depth=5), SENSOR,
+        "joint_states", JOINT_STATE, "joint by joint, by name: several drivers may each bring a part; two that bring the same joint are refused",
+        ("sim_node",), ("vla_node", "control_node", SHELL), Qos(depth=5), STATES,
     ),
     Topic(
         "ee_pose", POSE, "pose of the tool in `base_frame`, where `proprioception` or Cartesian actions ask for it",
-        ("sim_node",), ("vla_node", "control_node"), Qos(depth=5), SENSOR,
+        ("sim_node",), ("vla_node", "control_node"), Qos(depth=5), STATES,
     ),
     Topic(
         "wrench", WRENCH, "force and torque at the tool, where `proprioception` asks for them",
-        ("sim_node",), ("vla_node", "control_node"), Qos(depth=5), SENSOR,
+        ("sim_node",), ("vla_node", "control_node"), Qos(depth=5), STATES,
     ),
     Topic(
         CAMERA["raw"], IMAGE,
