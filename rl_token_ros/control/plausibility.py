@@ -82,6 +82,7 @@ class Plausibility:
         self._joint_speeds = np.array([math.inf if settings.cartesian else speeds.get(name, math.inf) for name in settings.joint_names])
         self._axis_speeds = np.array([speeds[axis] if settings.cartesian and axis in speeds else max(tool, default=TOOL_SPEED) for axis in AXES])
         self._turn_speed = speeds[YAW] if settings.turns else TOOL_TURN
+        self._all = range(len(settings.joint_names))
         self._tracks: dict[str, _Track] = {}
 
     def judge(self, reading: Reading, state: RobotState, enabled: bool, now_ns: int) -> None:
@@ -140,7 +141,10 @@ class Plausibility:
         position, held = reading.groups.get("joint_position"), state.brought("joint_position")
         if position is None or held is None:
             return ""
-        joints = range(len(self._joint_names)) if reading.joints is None else reading.joints
+        joints = self._all if reading.joints is None else reading.joints
+        before = held if reading.joints is None else held[list(joints)]
+        if float(np.abs(position - before).max()) <= self._resolution:
+            return ""  # mostly; NaN, of a joint that has not come yet, compares false
         for i, joint in enumerate(joints):
             since_ns = reading.stamp_ns - state.joint_stamps[joint]
             if state.joint_stamps[joint] == NEVER or since_ns <= 0:

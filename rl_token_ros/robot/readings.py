@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -123,6 +124,6 @@ class Reader:
     @staticmethod
     def _finite(reading: Reading) -> Reading:
         for group, values in reading.groups.items():
-            if not np.isfinite(values).all():
+            if not math.isfinite(values.sum()) and not np.isfinite(values).all():  # a sum takes a third of the time; one of finite values may overflow
                 raise StateError(f"'{reading.topic}' holds a {group} that is not finite")
         return reading
