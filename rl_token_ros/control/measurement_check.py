@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rl_token_ros.control.plausibility import LeapError, Plausibility
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.measurements import StampError
+from rl_token_ros.robot.plausibility import LeapError, Plausibility
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.robot.readings import StateError
 from rl_token_ros.robot.writers import Writers

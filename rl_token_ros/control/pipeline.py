@@ -21,7 +21,6 @@ from rl_token_ros.control.command import Outputs
 from rl_token_ros.control.command_side import ASSURED, UNNAMED, CommandSide
 from rl_token_ros.control.controller import Controller
 from rl_token_ros.control.gripper import Gripper
-from rl_token_ros.control.plausibility import Plausibility
 from rl_token_ros.control.tick_record import Event, Layout, Sizes
 from rl_token_ros.interfaces import images, measurements
 from rl_token_ros.interfaces.codes import Ended, Source
@@ -31,6 +30,7 @@ from rl_token_ros.policy.actor_weights import ActorWeights, Identity
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.policy.weights_gate import WeightsGate
 from rl_token_ros.rl_token import encoder
+from rl_token_ros.robot.plausibility import Plausibility
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import size
 

@@ -128,6 +128,8 @@ class Collector:
             measurements.take(self._state, topic, message, received_ns)
         except (StateError, ValueError):
             return
+        if topic not in self._state.stamps:
+            return  # several drivers bring the joints, and one has not come yet
         for group in [group for group in self._groups if GROUPS[group] == topic]:
             stamps, values = self._history.setdefault(group, ([], []))
             if not stamps or self._state.stamps[topic] > stamps[-1]:

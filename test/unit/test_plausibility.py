@@ -8,7 +8,7 @@ import small_robot
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rl_token_ros.control.plausibility import AGREEING, IN_A_ROW, LeapError, Plausibility
+from rl_token_ros.robot.plausibility import AGREEING, IN_A_ROW, LeapError, Plausibility
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,11 @@ from test_bag_pipeline import STORE, M, embedding, pose, wrench
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.commands import train_token
 from rl_token_ros.interfaces.topics import SETTINGS, TYPES
+from rl_token_ros.rl_token.dataset import Collector
 from rl_token_ros.rl_token.encoder import TokenEncoder
 from rl_token_ros.rl_token.training import fit
+from rl_token_ros.settings import parameters
+from rl_token_ros.settings.control import Control
 
 START, STEP, COUNT = 1_700_000_000_000_000_000, 50_000_000, 400
 VLA = "a" * 64
@@ -119,3 +123,20 @@ def test_a_token_wider_than_what_varies_is_refused():
     three = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(0)).repeat(40, 1, 1)
     with pytest.raises(ValueError, match="a token of 4 is wider than the 2 directions in which these embeddings vary; take 2 or less"):
         fit(three, 4, 1, 8, 1e-3, 0.9)
+
+
+def test_joints_of_several_drivers_are_measured_once_all_are_there():
+    control = parameters.build(Control, {**small_robot.control(), "joint_names": ["a", "b"], "token_encoder": "", "vla_model": ""})
+    collector = Collector(["joint_position"], 1e6)
+    collector.settings(control, "")
+
+    def say(ns: int, name: str, position: float) -> None:
+        stamp = SimpleNamespace(sec=0, nanosec=ns)
+        message = SimpleNamespace(header=SimpleNamespace(stamp=stamp), name=[name], position=[position], velocity=[], effort=[])
+        collector.measurement("joint_states", message, ns)
+
+    say(10, "a", 1.0)
+    collector.embedding(10, np.ones((2, 3), np.float32))
+    say(20, "b", 2.0)
+    collector.embedding(20, np.ones((2, 3), np.float32))
+    np.testing.assert_array_equal(collector.observations().measured["joint_position"], [[1.0, 2.0], [1.0, 2.0]])
