@@ -126,6 +126,6 @@ class Reader:
         for group, values in reading.groups.items():
             if (
                 not math.isfinite(values.sum()) and not np.isfinite(values).all()
-            ):  # a sum takes a third of the time; one of finite values may overflow
+            ):  # a sum is quicker, but may overflow
                 raise StateError(f"'{reading.topic}' holds a {group} that is not finite")
         return reading
