@@ -70,7 +70,7 @@ def look(
             found.publishers = _ends(node.get_publishers_info_by_topic(names[e.topic]), from_us)
             found.subscribers = _ends(node.get_subscriptions_info_by_topic(names[e.topic]), from_us)
             if (check := checks.get(e.topic)) is not None and found.messages:
-                doubled = check.writers.doubled(time.monotonic())
+                doubled = check.writers.doubled(time.monotonic(), len(found.publishers))
                 found.complaint = told(node, e.topic, names[e.topic], doubled) if doubled else check.complaint
                 found.remark = check.remark
             findings.append(judge(e, found, _same_kind(node, e, names, kinds)))

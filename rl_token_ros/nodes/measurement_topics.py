@@ -44,8 +44,9 @@ class StateTopics:
         """Sentences about what two publishers bring, naming them."""
         now, sentences = time.monotonic(), []
         for topic, writers in self._writers.items():
-            if found := writers.doubled(now):
-                sentences.append(told(self._node, topic, self._node.resolve_topic_name(topic), found))
+            resolved = self._node.resolve_topic_name(topic)
+            if found := writers.doubled(now, self._node.count_publishers(resolved)):
+                sentences.append(told(self._node, topic, resolved, found))
         return sentences
 
     def _take(self, topic: str, message: Any, info: dict[str, Any]) -> None:

@@ -124,8 +124,6 @@ class Reader:
     @staticmethod
     def _finite(reading: Reading) -> Reading:
         for group, values in reading.groups.items():
-            if (
-                not math.isfinite(values.sum()) and not np.isfinite(values).all()
-            ):  # a sum is quicker, but may overflow
+            if not math.isfinite(values.sum()) and not np.isfinite(values).all():  # a sum is quicker, but may overflow
                 raise StateError(f"'{reading.topic}' holds a {group} that is not finite")
         return reading

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+MOST_KINDS = 100
 WINDOW = 5.0  # s in which a publisher must come back after another for the two to be doubled: a driver that is restarted does not
 
 
@@ -22,11 +23,13 @@ class _Heard:
 class Writers:
     """Looks at who publishes what.
 
-    By the publisher's identifier where middleware and rclpy tell it, else by its numbers of messages, which go back where two take turns.
+    By the publisher's identifier where middleware and rclpy tell it (Kilted), else by its numbers of messages, which go back where two take
+    turns (Jazzy with Fast DDS). Where neither is told (Humble), more publishers than kinds of messages, or two kinds that bring the same, count.
     """
 
     def __init__(self) -> None:
         self._heard: dict[str, _Heard] = {}
+        self._kinds: set[tuple[str, ...]] = set()  # what messages brought of which nothing was told
 
     def hear(self, what: Sequence[str], now: float, writer: bytes | None = None, sequence: int | None = None) -> None:
         """A message came.
@@ -37,6 +40,8 @@ class Writers:
             writer: identifier of its publisher, None: not told.
             sequence: its number with its publisher, likewise.
         """
+        if writer is None and sequence is None and what and len(self._kinds) < MOST_KINDS:
+            self._kinds.add(tuple(what))
         for one in what:
             if (heard := self._heard.get(one)) is None:
                 heard = self._heard[one] = _Heard(writer)
@@ -49,9 +54,17 @@ class Writers:
             if sequence is not None:
                 heard.sequence = sequence
 
-    def doubled(self, now: float) -> dict[str, tuple[bytes, ...]]:
-        """What two publishers bring, with their identifiers as far as they are known."""
-        found = {}
+    def doubled(self, now: float, publishers: int) -> dict[str, tuple[bytes, ...]]:
+        """What two publishers bring, with their identifiers as far as they are known.
+
+        Args:
+            now: s, of the clock of :meth:`hear`.
+            publishers: how many the topic has.
+        """
+        found: dict[str, tuple[bytes, ...]] = {}
+        if publishers > 1:
+            brought = [one for kind in self._kinds for one in kind]
+            found = {one: () for one in brought if publishers > len(self._kinds) or brought.count(one) > 1}
         for one, heard in self._heard.items():
             if len(heard.changes) == 2 and now - heard.changes[0] <= WINDOW:
                 found[one] = tuple(writer for writer in (heard.before, heard.writer) if writer is not None)

@@ -159,14 +159,14 @@ def test_what_measurements_say_is_judged():
     hear(listening, 1_000_000, names[:1])
     assert f"brings {', '.join(names[1:])}; there is {names[0]}" in listening.complaint
     hear(listening, 2_000_000, names[1:], gid=b"2")
-    assert not listening.complaint and not listening.remark and not listening.writers.doubled(0.002)
+    assert not listening.complaint and not listening.remark and not listening.writers.doubled(0.002, 2)
     hear(listening, 3_000_000, names, 0.6)
     assert not listening.complaint and "1 messages would not be believed" in listening.remark
     for now in range(4_000_000, 8_000_000, 1_000_000):
         hear(listening, now, names, 0.6)
     assert f"{names[0]} went from 0.000 to 0.600" in listening.complaint
     hear(listening, 9_000_000, names, gid=b"2")
-    assert set(listening.writers.doubled(0.009)) == set(names[1:])  # a driver that is replaced by another doubles nothing
+    assert set(listening.writers.doubled(0.009, 2)) == set(names[1:])  # a driver that is replaced by another doubles nothing
 
 
 @pytest.mark.parametrize("arguments", [["--config", "no_such_robot"], ["--config", "sim", "--remap", "command"]])
