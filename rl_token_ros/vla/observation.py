@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf
+from operator import itemgetter
 from typing import Any
 
 from rl_token_ros.interfaces import measurements
@@ -18,14 +18,15 @@ from rl_token_ros.vla.picture_sets import PictureHistory, PictureSet
 class Synchroniser:
     """Says which pictures and which state make an observation, of short histories of both.
 
-    The newest set of pictures whose spread is below half a period of the fastest camera, and the state at the stamp of its oldest picture.
-    Where the set or the state is not there yet but about to come, it is waited for; with less it contents itself once what is better has
-    not come, never with more than `sync_slop`. No set is given out twice, nor one that is older than the last.
+    The newest set of pictures whose spread is below half a period of the fastest camera, and the state at the stamp of its oldest picture,
+    never one of another moment. A newer picture whose fellow, or whose state, is about to come is waited for, half a period long; then an
+    older set is taken. A set of larger spread, up to `sync_slop`, is taken where nothing better has come for a period. No set is given out
+    twice, nor one that is older than the last.
 
     Attributes:
         state: the newest measurements.
         task: language instruction of the next observation.
-        waiting: :meth:`observation` waits; to be asked again with the next picture or measurement.
+        waiting: there is a picture that no observation was made of: :meth:`observation` is to be asked with the next measurement too.
     """
 
     def __init__(self, settings: Vla) -> None:
@@ -36,15 +37,15 @@ class Synchroniser:
         self._slop_ns, self._timeout_ns = settings.sync_slop * 1e9, settings.image_timeout * 1e9
         self._history = StateHistory(len(settings.joint_names), max(SPAN_NS, round(self._timeout_ns)))
         self._pictures = PictureHistory(settings.cameras)
-        self._topics = ", ".join(f"'{topic}'" for topic in measurements.topics(settings.vla_proprioception))
         self._asked_ns = self._passed_ns = -1
         self._since_ns: int | None = None  # when an observation could have been given for the first time
-        self._passed_over = self._state_off = self._waited = 0
-        self._spread, self._distance, self._sample, self._wait = (Percentiles() for _ in range(4))
+        self._spread_passed = self._state_passed = self._waited = 0
+        self._spread, self._sample, self._wait = (Percentiles() for _ in range(3))
 
     def set_image(self, camera: str, stamp_ns: int, picture: Any) -> None:
         """A picture, decoded or not; one that is not newer than the newest of its camera is ignored."""
         self._pictures.add(camera, stamp_ns, picture)
+        self.waiting = True
 
     def measure(self, topic: str, message: Any, now_ns: int) -> None:
         """A measurement of one of `measurements.TYPES`.
@@ -89,21 +90,29 @@ class Synchroniser:
             return None, f"the cameras' stamps lie {least:.3f} s apart; sync_slop is {self.settings.sync_slop:g} s"
         if self._since_ns is None:
             self._since_ns = now_ns
-        waited = now_ns - self._since_ns
-        patience, chosen, moment = self._best(usable, enough)
-        if waited < min(patience, self._slop_ns):
+        waited, best = now_ns - self._since_ns, self._best(usable, enough)
+        if best is None or waited < min(best[0], self._slop_ns):
             self.waiting = True
-            return None, ""
-        if patience == inf:
-            self.waiting = True
-            return None, (
-                f"the nearest measurement on {self._topics} lies {moment.off_ns * 1e-9:.3f} s from the stamp of the pictures; "
-                f"sync_slop is {self.settings.sync_slop:g} s: do the clocks agree?"
-            )
+            return None, self._late(usable[0]) if best is None and waited > self._slop_ns else ""
+        _, chosen, moment = best
         self._pass_over([each for each in new if each.stamp_ns > chosen.stamp_ns], enough)
-        self._count(chosen, moment, waited)
+        self._waited += waited > 0
+        for percentiles, figure in ((self._spread, chosen.spread_ns), (self._sample, moment.sample_ns), (self._wait, waited)):
+            percentiles.add(figure * 1e-9)
         self._asked_ns, self._since_ns = chosen.stamp_ns, None
         return Observation(chosen.stamp_ns, chosen.pictures, moment.vector(self.settings.vla_proprioception), self.task), ""
+
+    def report(self) -> dict[str, str]:
+        """For `/diagnostics`: sets newer than the one given that were passed over for their spread, or because the state did not reach them
+        yet; observations that were waited for; and of all spread, time from the stamp to the nearest sample of the state, and waiting."""
+        return {
+            "passed_over_for_spread": str(self._spread_passed),
+            "passed_over_for_state": str(self._state_passed),
+            "waited": str(self._waited),
+            **self._spread.report("spread_ms", 1e3),
+            **self._sample.report("state_sample_ms", 1e3),
+            **self._wait.report("wait_ms", 1e3),
+        }
 
     def _lacks(self, now_ns: int) -> str:
         """What is absent or too old, as a sentence."""
@@ -114,56 +123,36 @@ class Synchroniser:
                 return f"no image on 'camera/{camera}/image_raw' yet"
         if why := self.state.why_missing(groups):
             return why
-        age, oldest = max((now_ns - stamp, camera) for camera, stamp in newest.items() if stamp is not None)
+        age, oldest = max(((now_ns - stamp, camera) for camera, stamp in newest.items() if stamp is not None), key=itemgetter(0))
         if age > self._timeout_ns:
             return f"the newest image on 'camera/{oldest}/image_raw' is {age * 1e-9:.2f} s old"
         if (age := self.state.age_ns(groups, now_ns)) > self._timeout_ns:
             return f"the newest measurement of {self.state.oldest(groups)} is {age * 1e-9:.2f} s old"
         return ""
 
-    def _best(self, usable: list[PictureSet], enough: float) -> tuple[float, PictureSet, Moment]:
-        """What could be given, and for how many ns better is waited for before it is; inf: its state is too far."""
+    def _late(self, newest: PictureSet) -> str:
+        groups = self.settings.vla_proprioception
+        if (behind := self.state.age_ns(groups, newest.stamp_ns)) <= 0:
+            return ""  # it has begun after the pictures
+        return f"the newest measurement of {self.state.oldest(groups)} is {behind * 1e-9:.3f} s older than the pictures; do the clocks agree?"
+
+    def _best(self, usable: list[PictureSet], enough: float) -> tuple[float, PictureSet, Moment] | None:
+        """Of what has a state of its moment: for how many ns better is waited for before it is given, the set, and the state."""
         groups, period = self.settings.vla_proprioception, self._pictures.period_ns() or self._slop_ns
         good = [each for each in usable if each.spread_ns < enough]
-        others = sorted((each for each in usable if each.spread_ns >= enough), key=lambda each: each.spread_ns)
-        offers: list[tuple[float, PictureSet, Moment]] = []
-        for each in [*good, *others]:
-            moment = self._history.at(each.stamp_ns, groups)
-            assert moment is not None  # nothing is missing
-            if moment.off_ns:
-                patience = self._slop_ns if moment.off_ns <= self._slop_ns else inf
-            elif each.spread_ns >= enough:
-                patience = period
-            elif each is good[0] and not self._pictures.completing(enough):
-                patience = 0.0
-            else:
-                patience = period / 2
-            offers.append((patience, each, moment))
-            if patience <= period / 2:
-                break  # those behind it are older, or worse
-        return min(offers, key=lambda offer: offer[0])
+        for each in good:
+            if (moment := self._history.at(each.stamp_ns, groups)) is not None and not moment.off_ns:
+                newest = each is good[0] and not self._pictures.completing(enough)
+                return 0.0 if newest else period / 2, each, moment
+        for each in sorted(usable, key=lambda each: each.spread_ns):
+            if (moment := self._history.at(each.stamp_ns, groups)) is not None and not moment.off_ns:
+                return period, each, moment
+        return None
 
     def _pass_over(self, sets: list[PictureSet], enough: float) -> None:
-        """Count, once, those that are not taken for their spread."""
-        self._passed_over += sum(each.spread_ns >= enough and each.stamp_ns > self._passed_ns for each in sets)
+        """Count these, each once."""
+        for each in sets:
+            if each.stamp_ns > self._passed_ns:
+                self._spread_passed += each.spread_ns >= enough
+                self._state_passed += each.spread_ns < enough
         self._passed_ns = max([self._passed_ns, *(each.stamp_ns for each in sets)])
-
-    def _count(self, chosen: PictureSet, moment: Moment, waited: int) -> None:
-        self._state_off += moment.off_ns > 0
-        self._waited += waited > 0
-        self._spread.add(chosen.spread_ns * 1e-9)
-        self._distance.add(moment.off_ns * 1e-9)
-        self._sample.add(moment.sample_ns * 1e-9)
-        self._wait.add(waited * 1e-9)
-
-    def report(self) -> dict[str, str]:
-        """What `/diagnostics` says of it."""
-        return {
-            "sets_passed_over": str(self._passed_over),
-            "states_off": str(self._state_off),
-            "observations_waited": str(self._waited),
-            **self._spread.report("spread_ms", 1e3),
-            **self._distance.report("state_off_ms", 1e3),
-            **self._sample.report("state_sample_ms", 1e3),
-            **self._wait.report("wait_ms", 1e3),
-        }

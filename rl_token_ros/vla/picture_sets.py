@@ -6,7 +6,6 @@ import statistics
 from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf
 from typing import Any
 
 KEPT = 8  # pictures of a camera: a quarter of a second at 30 Hz, for cameras whose pictures take that much longer than those of another
@@ -71,8 +70,10 @@ class PictureHistory:
     def enough_ns(self, sets: list[PictureSet]) -> float:
         """The spread below which a set need not be waited for to be smaller: half the shortest period. Cameras that never come that close,
         as three that run freely, cannot be asked for it: about as close as they have come lately."""
-        half, least = (self.period_ns() or inf) / 2, min((each.spread_ns for each in sets), default=0)
-        return half if least < half else least + half / 5
+        period, least = self.period_ns(), min((each.spread_ns for each in sets), default=0)
+        if period is None:
+            return 1  # a moment later it is known
+        return period / 2 if least < period / 2 else least + period / 10
 
     def completing(self, within_ns: float) -> bool:
         """Whether a newer set is on its way: the newest picture of all still lacks one of another camera, which is due at its moment."""
