@@ -12,7 +12,7 @@ from rl_token_ros.robot.readings import Reading
 from rl_token_ros.settings.proprioception_groups import GROUPS
 
 SPAN_NS = 1_000_000_000
-MOST = 2000  # samples of one joint or topic
+MOST = 10_000  # samples of one joint or topic
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class StateHistory:
         offs, distances = [0], [0]
         for topic in {topic for group in groups if (topic := GROUPS[group])}:
             tracks = self._tracks[topic]
-            if not all(tracks):
+            if not (tracks and all(tracks)):
                 return None
             rows = []
             for track in tracks:

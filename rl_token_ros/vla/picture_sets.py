@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import statistics
-from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 KEPT = 8  # pictures of a camera: a quarter of a second at 30 Hz, for cameras whose pictures take that much longer than those of another
@@ -34,38 +35,45 @@ class PictureHistory:
     """
 
     def __init__(self, cameras: list[str]) -> None:
-        self._kept: dict[str, deque[tuple[int, Any]]] = {camera: deque(maxlen=KEPT) for camera in cameras}
+        self._stamps: dict[str, list[int]] = {camera: [] for camera in cameras}
+        self._pictures: dict[str, list[Any]] = {camera: [] for camera in cameras}
+        self._periods: dict[str, float] = {}  # of cameras that have brought two
 
     def add(self, camera: str, stamp_ns: int, picture: Any) -> None:
         """A picture; one that is not newer than the newest is ignored."""
-        kept = self._kept[camera]
-        if not kept or stamp_ns > kept[-1][0]:
-            kept.append((stamp_ns, picture))
+        stamps, pictures = self._stamps[camera], self._pictures[camera]
+        if stamps and stamp_ns <= stamps[-1]:
+            return
+        stamps.append(stamp_ns)
+        pictures.append(picture)
+        del stamps[:-KEPT], pictures[:-KEPT]
+        if len(stamps) > 1:
+            self._periods[camera] = statistics.median(b - a for a, b in pairwise(stamps))
 
     def forget(self) -> None:
         """Drop everything."""
-        for kept in self._kept.values():
+        for kept in (*self._stamps.values(), *self._pictures.values()):
             kept.clear()
+        self._periods.clear()
 
     def newest_ns(self, camera: str) -> int | None:
         """Stamp of its newest picture."""
-        kept = self._kept[camera]
-        return kept[-1][0] if kept else None
+        return self._stamps[camera][-1] if self._stamps[camera] else None
 
     def sets(self) -> list[PictureSet]:
         """The set of smallest spread for each picture that can be the oldest of one, the newest first."""
-        found = []
-        for oldest in sorted({stamp for kept in self._kept.values() for stamp, _ in kept}, reverse=True):
-            chosen = {camera: next((each for each in kept if each[0] >= oldest), None) for camera, kept in self._kept.items()}
-            of_all = {camera: each for camera, each in chosen.items() if each is not None}
-            if len(of_all) == len(chosen):
-                newest = max(stamp for stamp, _ in of_all.values())
-                found.append(PictureSet(oldest, newest - oldest, {camera: picture for camera, (_, picture) in of_all.items()}))
+        if not all(self._stamps.values()):
+            return []
+        last, found = min(stamps[-1] for stamps in self._stamps.values()), []
+        for oldest in sorted({stamp for stamps in self._stamps.values() for stamp in stamps if stamp <= last}, reverse=True):
+            places = {camera: bisect.bisect_left(stamps, oldest) for camera, stamps in self._stamps.items()}
+            newest = max(self._stamps[camera][place] for camera, place in places.items())
+            found.append(PictureSet(oldest, newest - oldest, {camera: self._pictures[camera][place] for camera, place in places.items()}))
         return found
 
-    def period_ns(self) -> int | None:
+    def period_ns(self) -> float | None:
         """The shortest period of a camera, by the median of what lies between its stamps; None before one has brought two pictures."""
-        return min(self._periods().values(), default=None)
+        return min(self._periods.values(), default=None)
 
     def enough_ns(self, sets: list[PictureSet]) -> float:
         """The spread below which a set need not be waited for to be smaller: half the shortest period. Cameras that never come that close,
@@ -77,11 +85,7 @@ class PictureHistory:
 
     def completing(self, within_ns: float) -> bool:
         """Whether a newer set is on its way: the newest picture of all still lacks one of another camera, which is due at its moment."""
-        newest = {camera: kept[-1][0] for camera, kept in self._kept.items() if kept}
-        first, periods = max(newest.values(), default=0), self._periods()
-        lacking = [camera for camera, stamp in newest.items() if first - stamp >= within_ns]
-        return bool(lacking) and all(camera in periods and abs(newest[camera] + periods[camera] - first) < within_ns for camera in lacking)
-
-    def _periods(self) -> dict[str, int]:
-        stamps = {camera: [stamp for stamp, _ in kept] for camera, kept in self._kept.items() if len(kept) > 1}
-        return {camera: round(statistics.median(b - a for a, b in pairwise(each))) for camera, each in stamps.items()}
+        first = max(stamps[-1] for stamps in self._stamps.values())
+        lacking = [camera for camera, stamps in self._stamps.items() if first - stamps[-1] >= within_ns]
+        due = {camera: self._stamps[camera][-1] + self._periods.get(camera, inf) for camera in lacking}
+        return bool(lacking) and all(abs(each - first) < within_ns for each in due.values())
