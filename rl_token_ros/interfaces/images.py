@@ -16,19 +16,30 @@ class ImageError(ValueError):
     """An image that cannot be used; the message says why."""
 
 
-def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
-    """The picture in an Image, uint8 [height, width, 3], rgb.
+def check(message: Any, topic: str = "image_raw") -> None:
+    """Whether :func:`to_rgb` takes an Image, at no cost: no pixel is looked at.
 
     Raises:
         ImageError: another encoding, or fewer bytes than height * step.
     """
     if message.encoding not in ENCODINGS:
         raise ImageError(f"'{topic}' has encoding '{message.encoding}'; publish one of {', '.join(ENCODINGS)}")
+    channels, size = ENCODINGS[message.encoding][0], len(message.data)
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    if height <= 0 or width <= 0 or step < width * channels or size < height * step:
+        raise ImageError(f"'{topic}' says {height} rows of {step} bytes, {width} pixels of {channels} each, and holds {size} bytes")
+
+
+def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
+    """The picture in an Image, uint8 [height, width, 3], rgb.
+
+    Raises:
+        ImageError: as of :func:`check`.
+    """
+    check(message, topic)
     channels, order = ENCODINGS[message.encoding]
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, np.uint8)
-    if height <= 0 or width <= 0 or step < width * channels or data.size < height * step:
-        raise ImageError(f"'{topic}' says {height} rows of {step} bytes, {width} pixels of {channels} each, and holds {data.size} bytes")
     pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
     return np.ascontiguousarray(pixels if order == (0, 1, 2) == tuple(range(channels)) else pixels[:, :, order])
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -34,7 +37,7 @@ DECODE = {"raw": images.to_rgb, "compressed": images.decompress}  # by image_tra
 
 
 class VlaNode(Node):
-    """One query at a time, in a thread of its own, so that callbacks never wait for the model.
+    """One query at a time, in a thread of its own, so that callbacks never wait for the model, nor for pictures to be decoded.
 
     The next query begins when the last is answered, while its chunk is being executed.
     """
@@ -49,6 +52,7 @@ class VlaNode(Node):
         self.synchroniser = Synchroniser(self.settings)
         self.latency, self.server, self.added = (Percentiles() for _ in range(3))
         self.queries = self.failures = self.bad_images = 0
+        self._counting = threading.Lock()  # of bad images, in both threads
         self._message = "no query yet"
         self._newest_ns = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="vla")
@@ -58,20 +62,24 @@ class VlaNode(Node):
         self._embedding = publisher(self, "vla/embedding")
         self._diagnostics = publisher(self, "/diagnostics")
         transport = self.settings.image_transport
-        self._decode = DECODE[transport]
         self._answered = self.create_guard_condition(self._query_if_idle)
         for camera in self.settings.cameras:
             topic = CAMERA[transport].format(camera=camera)
             take = functools.partial(self._image, camera, topic)
             # Pictures as bytes: rclpy would copy them into a message, and they are copied out of it again.
             subscription(self, CAMERA[transport], take, camera=camera, raw=transport == "raw")
-        self._state_topics = StateTopics(self, self.synchroniser.measure, self.synchroniser.state, groups)
+        self._state_topics = StateTopics(self, self._state, self.synchroniser.state, groups)
         subscription(self, "task", self._task)
         subscription(self, "episode_ended", lambda _: self.backend.reset())
         self.create_timer(1.0, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _task(self, message: String) -> None:
         self.synchroniser.task = message.data
+
+    def _state(self, topic: str, message: Any, now_ns: int) -> None:
+        self.synchroniser.measure(topic, message, now_ns)
+        if self.synchroniser.waiting:
+            self._query_if_idle()
 
     def _image(self, camera: str, topic: str, message: bytes | CompressedImage) -> None:
         now = self.get_clock().now().nanoseconds
@@ -81,19 +89,27 @@ class VlaNode(Node):
         try:
             if isinstance(message, bytes):
                 message = image_cdr.read(message, topic)
+                images.check(message, topic)
             stamp = stamp_to_ns(message.header.stamp) or now
             if from_future(stamp, now):
                 raise images.ImageError(f"'{topic}' is stamped {(stamp - now) * 1e-9:.2f} s in the future; do the clocks agree?")
-            self.synchroniser.set_image(camera, stamp, self._decode(message, topic))
+            self.synchroniser.set_image(camera, stamp, message)
         except images.ImageError as error:
-            self.bad_images += 1
-            self.get_logger().error(str(error), throttle_duration_sec=1.0)
+            self._refuse(error)
             return
         self._query_if_idle()
+
+    def _refuse(self, error: images.ImageError) -> None:
+        with self._counting:
+            self.bad_images += 1
+        self.get_logger().error(str(error), throttle_duration_sec=1.0)
 
     def _query_if_idle(self) -> None:
         """A new query as soon as the last is answered and `query_rate` allows."""
         if not self._scheduler.due(time.monotonic_ns()):
+            return
+        if doubled := self._state_topics.doubled():
+            self._message = doubled[0]  # what the VLA saw would be one arm's, and its state another's
             return
         observation, why = self.synchroniser.observation(self.get_clock().now().nanoseconds)
         if observation is None:
@@ -106,7 +122,7 @@ class VlaNode(Node):
         """Runs in the worker; both messages are complete before the first goes out."""
         begun = time.perf_counter()
         try:
-            answer = self.backend.query(observation)
+            answer = self.backend.query(observation.decoded(self._decode))
             reference, embedding = self._messages(observation.stamp_ns, answer)
             self._reference.publish(reference)  # first: it is small, and the arm waits for it
             if embedding is not None:
@@ -114,6 +130,9 @@ class VlaNode(Node):
             self._measure(time.perf_counter() - begun, answer.server_seconds)
             self.queries += 1
             self._message = "answering"
+        except images.ImageError as error:
+            self._message = str(error)
+            self._refuse(error)
         except BackendError as error:
             self.failures += 1
             self._message = str(error).partition("\n")[0]
@@ -125,6 +144,10 @@ class VlaNode(Node):
         finally:
             self._scheduler.answered()
             self._answered.trigger()
+
+    def _decode(self, camera: str, message: Any) -> np.ndarray:
+        transport = self.settings.image_transport
+        return DECODE[transport](message, CAMERA[transport].format(camera=camera))
 
     def _measure(self, seconds: float, server_seconds: float | None) -> None:
         self.latency.add(seconds)
@@ -152,6 +175,7 @@ class VlaNode(Node):
             "failures": self.failures,
             "bad_images": self.bad_images,
             "bad_states": self._state_topics.refused,
+            **self.synchroniser.report(),
             **self.latency.report("query_ms", 1e3),
             **self.server.report("server_ms", 1e3),
             **self.added.report("added_ms", 1e3),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.interfaces import images, measurements
 from rl_token_ros.interfaces.stamps import stamp_to_ns
@@ -40,12 +42,12 @@ class VlaOnPictures:
                     pipeline.encode(embedding)
         try:
             if ours.startswith("camera/"):
-                compressed = ours.endswith("/compressed")
-                picture = (images.decompress if compressed else images.to_rgb)(message, ours)
-                self._synchroniser.set_image(ours.split("/")[1], stamp_to_ns(message.header.stamp) or now_ns, picture)
+                self._synchroniser.set_image(ours.split("/")[1], stamp_to_ns(message.header.stamp) or now_ns, (ours, message))
                 self._look(now_ns)
             elif ours in measurements.TYPES:
                 self._synchroniser.measure(ours, message, now_ns)
+                if self._synchroniser.waiting:
+                    self._look(now_ns)
             elif ours == "task":
                 self._synchroniser.task = message.data
         except ValueError as error:
@@ -58,8 +60,13 @@ class VlaOnPictures:
         if observation is None:
             return
         try:
-            self._vla.ask(observation, now_ns)
-        except BackendError as error:
+            self._vla.ask(observation.decoded(_decode), now_ns)
+        except (BackendError, images.ImageError) as error:
             self._refused(error)
             return
         self.queries += 1
+
+
+def _decode(camera: str, picture: tuple[str, Any]) -> np.ndarray:
+    topic, message = picture
+    return (images.decompress if topic.endswith("/compressed") else images.to_rgb)(message, topic)

@@ -5,7 +5,6 @@ Knows neither bags nor torch: messages come in the order in which they were rece
 
 from __future__ import annotations
 
-import bisect
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +12,14 @@ import numpy as np
 
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.robot.proprioception import RobotState
-from rl_token_ros.robot.readings import StateError
+from rl_token_ros.robot.history import StateHistory
+from rl_token_ros.robot.readings import Reader, StateError
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import GROUPS
 
 LEAST = 50  # observations below which nothing is trained
-NEAR_NS = 50_000_000  # between an observation and the measurement it is probed with
+NEAR_NS = 50_000_000  # between an observation and the nearest measurement, for it to be probed with
+ANSWERED_NS = 30_000_000_000  # after which embeddings are of an observation whose state nobody remembers
 DEFAULT_SIZE = 128  # of the token, where nobody says
 
 
@@ -101,9 +101,10 @@ class Collector:
 
     def __init__(self, groups: list[str], most_bytes: float) -> None:
         self._groups, self._most_bytes = groups, most_bytes
-        self._state: RobotState | None = None  # not before the parameters say which joints there are
-        self._history: dict[str, tuple[list[int], list[np.ndarray]]] = {}  # group -> stamps, values
+        self._reader: Reader | None = None  # not before the parameters say which joints there are
+        self._history = StateHistory(0)
         self._stamps: list[int] = []
+        self._measured: list[dict[str, np.ndarray]] = []  # of each observation
         self._stride = self._count = 0
         self._episode: list[int] = []  # stamps of the steps of the running one
         self._episodes: list[tuple[int, int, float]] = []  # begin, end, outcome
@@ -112,29 +113,25 @@ class Collector:
     def settings(self, control: Control, vla_sha256: str) -> None:
         """The parameters of the robot, which name its joints."""
         self._seen.vla_sha256, self._seen.token_size = vla_sha256, control.token_size
-        if self._state is None:
+        if self._reader is None:
             self._groups = self._groups or [group for group in control.proprioception if GROUPS[group]]
-            self._state = RobotState(control.joint_names, self._groups)
+            self._reader = Reader(control.joint_names, self._groups)
+            self._history = StateHistory(len(control.joint_names), ANSWERED_NS)
 
     def wants(self, topic: str) -> bool:
         """Whether its messages are probed with, so that others need not be decoded."""
-        return self._state is not None and any(GROUPS[group] == topic for group in self._groups)
+        return self._reader is not None and any(GROUPS[group] == topic for group in self._groups)
 
     def measurement(self, topic: str, message: Any, received_ns: int) -> None:
         """A message of one of `interfaces.measurements.TYPES`; one that nobody could believe is left out, as live."""
-        if self._state is None:
+        if self._reader is None:
             return
         try:
-            measurements.take(self._state, topic, message, received_ns)
+            reading = measurements.read(self._reader, topic, message, received_ns)
         except (StateError, ValueError):
             return
-        if topic not in self._state.stamps:
-            return  # several drivers bring the joints, and one has not come yet
-        for group in [group for group in self._groups if GROUPS[group] == topic]:
-            stamps, values = self._history.setdefault(group, ([], []))
-            if not stamps or self._state.stamps[topic] > stamps[-1]:
-                stamps.append(self._state.stamps[topic])
-                values.append(self._state.values[group])
+        if reading is not None:
+            self._history.accept(reading)
 
     def passes(self) -> bool:
         """Whether the next embeddings are left out, which spares decoding them. To be asked once for each."""
@@ -145,9 +142,11 @@ class Collector:
         """Embeddings float32 [M, D] and the stamp of their observation."""
         self._seen.embeddings.append(np.array(matrix, np.float32))
         self._stamps.append(stamp_ns)
+        moments = {group: self._history.at(stamp_ns, [group]) for group in self._groups}
+        self._measured.append({group: moment.values[group] for group, moment in moments.items() if moment and moment.sample_ns <= NEAR_NS})
         if len(self._seen.embeddings) * self._seen.embeddings[0].nbytes > self._most_bytes:
             self._stride = 2 * max(self._stride, 1)
-            del self._seen.embeddings[::2], self._stamps[::2]
+            del self._seen.embeddings[::2], self._stamps[::2], self._measured[::2]
 
     def step(self, stamp_ns: int, ended: int) -> None:
         """A control step of an episode, with the code of its ending."""
@@ -162,16 +161,11 @@ class Collector:
         seen, count = self._seen, len(self._seen.embeddings)
         seen.held = [i >= count * 4 // 5 for i in range(count)]
         seen.outcome = [self._outcome(stamp) for stamp in self._stamps]
-        for group, (stamps, values) in self._history.items():
-            seen.measured[group] = [_nearest(stamp, stamps, values) for stamp in self._stamps]
+        for group in self._groups:
+            nothing = next((np.full_like(values[group], np.nan) for values in self._measured if group in values), None)
+            if nothing is not None:
+                seen.measured[group] = [values.get(group, nothing) for values in self._measured]
         return seen
 
     def _outcome(self, stamp: int) -> float:
         return next((outcome for begin, end, outcome in self._episodes if begin <= stamp <= end), float("nan"))
-
-
-def _nearest(stamp: int, stamps: list[int], values: list[np.ndarray]) -> np.ndarray:
-    """The value nearest in time; NaN where none is near."""
-    at = bisect.bisect_left(stamps, stamp)
-    near = min((i for i in (at - 1, at) if 0 <= i < len(stamps)), key=lambda i: abs(stamps[i] - stamp))
-    return values[near] if abs(stamps[near] - stamp) <= NEAR_NS else np.full_like(values[near], np.nan)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,15 +15,19 @@ class Observation:
 
     Attributes:
         stamp_ns: stamp of the observation: that of its oldest image.
-        images: uint8 [h, w, 3] rgb by camera name.
+        images: by camera name: uint8 [h, w, 3] rgb once :meth:`decoded`, until then as they came.
         proprio: float32 [P], the groups of `vla_proprioception`.
         task: language instruction.
     """
 
     stamp_ns: int
-    images: dict[str, np.ndarray]
+    images: dict[str, Any]
     proprio: np.ndarray
     task: str
+
+    def decoded(self, decode: Callable[[str, Any], np.ndarray]) -> Observation:
+        """The same with pictures made by a function of camera and what came of it."""
+        return replace(self, images={camera: decode(camera, picture) for camera, picture in self.images.items()})
 
 
 @dataclass(frozen=True)

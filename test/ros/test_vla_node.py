@@ -19,16 +19,19 @@ from rl_token_ros.interfaces import images
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.nodes.vla_node import VlaNode
 from rl_token_ros.system.onnx_session import session
+from rl_token_ros.vla.backend import Answer, Observation
 
 PICTURE = np.arange(small_robot.IMAGE**2 * 3, dtype=np.uint8).reshape(small_robot.IMAGE, small_robot.IMAGE, 3)
 
 
 class Robot(Node):
-    """A camera and an arm that do not move, and what the VLA answers."""
+    """A camera and an arm that do not move by themselves, and what the VLA answers."""
 
     def __init__(self, **options) -> None:
         super().__init__("robot", **options)
         self.picture: np.ndarray | None = PICTURE
+        self.speed = 0.0  # of the tool along x, m/s
+        self.begun_ns = self.get_clock().now().nanoseconds
         self.stamps: list[int] = []
         self.chunks: list[chunk.Chunk] = []
         self.embeddings: list[Image] = []
@@ -46,6 +49,8 @@ class Robot(Node):
         pose = PoseStamped()
         pose.header.stamp = now.to_msg()
         pose.pose.position.x, pose.pose.position.y, pose.pose.position.z = small_robot.HOME.tolist()
+        if self.speed:
+            pose.pose.position.x = (now.nanoseconds - self.begun_ns) * 1e-9 * self.speed
         self.pose.publish(pose)
         if self.picture is not None:
             self.stamps.append(now.nanoseconds)
@@ -54,6 +59,18 @@ class Robot(Node):
     def send(self, message: Image, stamp) -> None:
         message.header.stamp = stamp
         self.image.publish(message)
+
+
+def asked_about(vla: VlaNode) -> list[Observation]:
+    """The observations that it asks about from now on."""
+    seen, query = [], vla.backend.query
+
+    def noted(observation: Observation) -> Answer:
+        seen.append(observation)
+        return query(observation)
+
+    vla.backend.query = noted
+    return seen
 
 
 @pytest.fixture
@@ -84,6 +101,23 @@ def test_the_answer_is_the_models_under_the_stamp_of_the_observation(robot, mode
 def test_no_observation_is_asked_about_twice(robot):
     stamps = [c.stamp_ns for c in robot.chunks]
     assert len(set(stamps)) == len(stamps) and stamps == sorted(stamps)
+
+
+def test_the_state_is_that_of_the_moment_of_the_picture(graph, vla, robot):
+    """Twenty poses a second of a tool that goes 1 m/s, and pictures between them: each is asked about once the pose after it is known."""
+    seen = asked_about(vla)
+    robot.picture, robot.speed = None, 1.0
+    since = robot.get_clock().now().nanoseconds + 100_000_000  # the pose before the picture is of the moving tool
+
+    def sent() -> bool:
+        if robot.get_clock().now().nanoseconds > since:
+            robot.send(images.from_rgb(PICTURE, Image()), robot.get_clock().now().to_msg())
+        return any(observation.stamp_ns > since for observation in seen)
+
+    graph.wait_for(sent, "an observation")
+    for observation in (each for each in seen if each.stamp_ns > since):
+        assert observation.proprio[0] == pytest.approx((observation.stamp_ns - robot.begun_ns) * 1e-9, abs=1e-4)
+    assert int(vla.synchroniser.report()["waited"]) > 0
 
 
 def test_bad_images_are_counted_and_good_ones_go_on(graph, vla, robot):
@@ -164,7 +198,7 @@ def test_the_next_query_begins_as_soon_as_the_last_is_answered(graph, remote):
         vla, robot = remote(server.url)
         graph.wait_for(lambda: len(policy.requests) == 1, "the first query")
         asked = vla.synchroniser._asked_ns
-        graph.wait_for(lambda: vla.synchroniser._images["base"][0] > asked, "a newer image")
+        graph.wait_for(lambda: vla.synchroniser._pictures.newest_ns("base") > asked, "a newer image")
         robot.picture = None
         release.set()
         graph.wait_for(lambda: len(policy.requests) == 2, "the next query, from the image that came meanwhile")
@@ -229,6 +263,7 @@ def test_compressed_images_are_decoded(graph, models, kind):
     pillow.fromarray(coarse).save(data, kind.upper(), quality=95)
     values = small_robot.shared(vla_model=str(models["vla"]), vla_proprioception=["ee_position"], query_rate=100.0, image_timeout=5.0)
     vla = graph.add(VlaNode, values={**values, "image_transport": "compressed"})
+    seen = asked_about(vla)
     robot = graph.add(Robot)
     publisher = robot.create_publisher(CompressedImage, "camera/base/image_raw/compressed", 2)
 
@@ -242,11 +277,12 @@ def test_compressed_images_are_decoded(graph, models, kind):
         return len(robot.chunks)
 
     graph.wait_for(answered, "an answer")
-    _, seen = vla.synchroniser._images["base"]
-    np.testing.assert_allclose(seen.astype(int), coarse, atol=12)
+    np.testing.assert_allclose(seen[-1].images["base"].astype(int), coarse, atol=12)
 
     def refused() -> int:
         send(data.getvalue()[:40])
         return vla.bad_images
 
     graph.wait_for(refused, "a broken picture counted")
+    count = len(robot.chunks)
+    graph.wait_for(lambda: answered() > count, "answers after it")
