@@ -6,22 +6,30 @@ import time
 from typing import Any
 
 import rclpy
+from rclpy.action import get_action_server_names_and_types_by_node
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from rl_token_ros.interfaces.graph_check import (
+    FAIL,
     Endpoint,
     Expected,
     Finding,
     Seen,
     describe_joints,
     judge,
+    judge_action,
+    judge_pose,
 )
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.topics import GRIPPER_ACTIONS
+from rl_token_ros.nodes import tool_pose
+from rl_token_ros.nodes.gripper_command import action_class
 from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.parameters import ParameterError
 
 OURS = {"control_node", "vla_node", "learner_node", "record", "rl_token_check"}
 # Matches any publisher: best effort takes from reliable, volatile from transient_local.
@@ -36,12 +44,14 @@ def look(
     if own:
         context = rclpy.Context()
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("rl_token_check", namespace=namespace or None, context=context)
+    rules = [word for ours, theirs in (remaps or {}).items() for word in ("-r", f"{ours}:={theirs}")]
+    node = rclpy.create_node("rl_token_check", namespace=namespace or None, context=context, cli_args=["--ros-args", *rules] if rules else None)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     try:
         seen = {e.topic: Seen() for e in expected}
-        names = {e.topic: node.resolve_topic_name((remaps or {}).get(e.topic, e.topic)) for e in expected}
+        names = {e.topic: node.resolve_topic_name(e.topic) for e in expected}
+        pose = _Pose(node, control)
         for e in expected:
             if e.direction == "in":
                 node.create_subscription(interface_class(e.kind), names[e.topic], _listener(node, e, seen[e.topic], control), ANY)
@@ -57,12 +67,53 @@ def look(
             found.publishers = _ends(node.get_publishers_info_by_topic(names[e.topic]), from_us)
             found.subscribers = _ends(node.get_subscriptions_info_by_topic(names[e.topic]), from_us)
             findings.append(judge(e, found, _same_kind(node, e, names, kinds)))
-        return findings
+        return [*findings, *pose.findings(), *_gripper_actions(node, control)]
     finally:
         executor.shutdown()
         node.destroy_node()
         if own:
             rclpy.shutdown(context=context)
+
+
+class _Pose:
+    """The tool's pose where control_node would make it: found here as it is there."""
+
+    def __init__(self, node: Node, control: Control) -> None:
+        self._node, self._control, self._source, self._error = node, control, None, ""
+        if control.ee_pose_source != "topic":
+            try:
+                self._source = tool_pose.source(node, control)
+            except ParameterError as error:
+                self._error = str(error)
+
+    def findings(self) -> list[Finding]:
+        """One, or none where it is a driver's topic."""
+        if self._control.ee_pose_source == "topic":
+            return []
+        publishers = _ends(self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("ee_pose")), OURS)
+        now, age, why = self._node.get_clock().now().nanoseconds, None, self._error
+        if self._source is not None:
+            if (found := self._source.pose(now)) is not None:
+                age = (now - found.stamp_ns) * 1e-9
+            why = self._source.why
+        return [judge_pose(self._control, age, why, publishers)]
+
+
+def _gripper_actions(node: Node, control: Control) -> list[Finding]:
+    if not control.gripper_names or not control.grips_by_action:
+        return []
+    try:
+        action_class(control)
+    except ParameterError as error:
+        return [Finding(FAIL, "gripper/command", str(error))]
+    servers: dict[str, Endpoint] = {}
+    for name, space in node.get_node_names_and_namespaces():
+        try:
+            served = get_action_server_names_and_types_by_node(node, name, space)
+        except NodeNameNonExistentError:
+            continue  # it has just gone
+        servers |= {action: Endpoint(f"{space.rstrip('/')}/{name}", types[0]) for action, types in served}
+    return [judge_action(node.resolve_topic_name(name), GRIPPER_ACTIONS[control.gripper_interface], servers) for name in control.gripper_actions]
 
 
 def _listener(node: Node, expected: Expected, seen: Seen, control: Control):
