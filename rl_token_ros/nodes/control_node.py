@@ -246,6 +246,8 @@ class ControlNode(Node):
         while self._command_once(self._now()):
             time.sleep(1.0 / self.settings.control_rate)
         self.beside.close()
+        if self._grippers is not None:
+            self._grippers.close()
 
 
 def _always(event: Event, _: Any) -> Event:

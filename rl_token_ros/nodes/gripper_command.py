@@ -37,6 +37,9 @@ class GripperTopic:
         """For `/diagnostics`."""
         return {}
 
+    def close(self) -> None:
+        """The node goes, and its publishers with it."""
+
 
 class GripperActions:
     """A goal for each gripper whose command has changed. Nothing waits: what the server says comes as a callback of the node.
@@ -105,6 +108,11 @@ class GripperActions:
             **{f"gripper_goals_{name}": sum(getattr(goals, name) for goals in self._goals) for name in counts},
             "gripper": "; ".join(goals.trouble for goals in self._goals if goals.trouble),
         }
+
+    def close(self) -> None:
+        """A node that is destroyed stays in the graph as long as it has a client of an action."""
+        for client in self._clients:
+            client.destroy()
 
 
 def action_class(settings: Control) -> Any:

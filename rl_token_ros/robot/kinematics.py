@@ -67,7 +67,7 @@ class Chain:
                 raise DescriptionError(
                     f"joint '{joint.name}' between '{base}' and '{tip}' is {joint.kind}: only fixed, {', '.join(MOVING)} ones are followed"
                 )
-        self.joint_names = list(dict.fromkeys(joint.measured for joint in (*from_base, *from_tip) if joint.kind in MOVING))
+        self.joint_names = list(dict.fromkeys(joint.measured for joint in (*reversed(from_base), *reversed(from_tip)) if joint.kind in MOVING))
         if not self.joint_names:
             raise DescriptionError(f"no joint moves '{tip}' against '{base}'")
         self._down, self._back = self._steps(from_tip), self._steps(from_base)
