@@ -10,8 +10,10 @@ import threading
 import numpy as np
 import pytest
 import small_robot
-from gantry import DESCRIPTION, Gantry
+from builtin_interfaces.msg import Time
+from gantry import DESCRIPTION, Gantry, transform
 from geometry_msgs.msg import PoseStamped
+from rclpy.node import Node
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
@@ -21,6 +23,7 @@ from rl_token_ros.nodes import command_topic
 from rl_token_ros.nodes.control_node import ControlNode
 from rl_token_ros.nodes.graph_inspection import look
 from rl_token_ros.nodes.record_node import RecordNode
+from rl_token_ros.nodes.tool_pose import FromTf
 from rl_token_ros.nodes.vla_node import VlaNode
 from rl_token_ros.settings.parameters import ParameterError
 
@@ -131,3 +134,34 @@ def test_a_description_file_that_cannot_be_used_is_said(graph, models, tmp_path)
         values = robot("description", tmp_path, description_file=str(tmp_path / name))
         with pytest.raises(ParameterError, match=f"parameter 'description_file' is '.*{name}': .*{says}"):
             graph.add(ControlNode, values=small_robot.control(**files, **values))
+
+
+def test_tf_is_as_old_as_its_oldest_transform_and_begins_anew_when_the_clock_goes_back(graph):
+    tf2_ros = pytest.importorskip("tf2_ros")
+    node = graph.add(functools.partial(Node, "looks"))
+    found = FromTf(node, small_robot.settings(ee_pose_source="tf", tool_frame="tool0"))
+    second = 1_000_000_000
+
+    def told(parent: str, child: str, seconds: int, x: float) -> None:
+        found._buffer.set_transform(transform(parent, child, (x, 0.0, 0.0), stamp=Time(sec=seconds)), "test")
+
+    assert found.pose(100 * second) is None and "no transform from 'base_link' to 'tool0'" in found.why
+    told("base_link", "link", 99, 0.1)
+    told("link", "tool0", 99, 0.2)
+    told("link", "tool0", 100, 0.3)
+    pose = found.pose(100 * second)
+    assert (pose.stamp_ns, found.why) == (99 * second, "") and pose.position[0] == pytest.approx(0.3)
+    assert found.pose(50 * second) is None
+    told("base_link", "link", 50, 0.5)
+    told("link", "tool0", 50, 0.2)
+    assert found.pose(50 * second).stamp_ns == 50 * second
+    assert issubclass(tf2_ros.ExtrapolationException, found._unknown)
+
+
+def test_transforms_that_are_all_static_are_no_measurement(graph):
+    pytest.importorskip("tf2_ros")
+    node = graph.add(functools.partial(Node, "looks"))
+    found = FromTf(node, small_robot.settings(ee_pose_source="tf", tool_frame="tool0"))
+    found._buffer.set_transform_static(transform("base_link", "tool0", (0.1, 0.0, 0.0), stamp=Time(sec=5)), "test")
+    assert found.pose(6_000_000_000) is None
+    assert found.why == "no joint moves 'tool0' against 'base_link': all transforms between them are static"

@@ -51,7 +51,7 @@ class Gantry(Node):
 
             self._broadcaster = tf2_ros.TransformBroadcaster(self)
             self._static = tf2_ros.StaticTransformBroadcaster(self)
-            self._static.sendTransform(_transform("link_z", "tool0", (TOOL, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)))
+            self._static.sendTransform(transform("link_z", "tool0", (TOOL, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)))
         self.create_timer(0.01, self._sense)
         self.create_timer(0.05, self._look)
 
@@ -69,7 +69,7 @@ class Gantry(Node):
         self.joints.publish(message)
         if self._broadcaster is not None:
             slides = (("base_link", "link_x", (x, 0.0, 0.0)), ("link_x", "link_y", (0.0, y, 0.0)), ("link_y", "link_z", (0.0, 0.0, z)))
-            self._broadcaster.sendTransform([_transform(*slide, stamp=stamp) for slide in slides])
+            self._broadcaster.sendTransform([transform(*slide, stamp=stamp) for slide in slides])
 
     def _look(self) -> None:
         picture = images.from_rgb(np.full((small_robot.IMAGE, small_robot.IMAGE, 3), 90, np.uint8), Image())
@@ -77,7 +77,7 @@ class Gantry(Node):
         self.image.publish(picture)
 
 
-def _transform(parent: str, child: str, at: tuple[float, ...], turn: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0), stamp: Any = None) -> TransformStamped:
+def transform(parent: str, child: str, at: tuple[float, ...], turn: tuple[float, ...] = (0.0, 0.0, 0.0, 1.0), stamp: Any = None) -> TransformStamped:
     message = TransformStamped(child_frame_id=child)
     message.header.frame_id = parent
     if stamp is not None:
