@@ -10,19 +10,19 @@ SUCCEEDED, CANCELED, ABORTED = 4, 5, 6  # as in action_msgs/GoalStatus
 class GripperGoals:
     """Goals of one gripper, one on its way at a time. The server replaces its goal by the next one.
 
-    A goal that was aborted is not sent again until the command changes: a server that aborts where the gripper is stalled holds a part.
+    A goal that was aborted is not sent again until the command changes: the gripper may hold a part, which is what some servers abort for.
 
     Args:
         action: full name, for texts.
         deadband: least change of the command, m or rad, for which there is a new goal.
 
     Attributes:
-        sent, rejected, aborted, unanswered: counts of goals; ``absent`` of times that one was due and no server was there.
+        sent, rejected, aborted, stalled, unanswered: counts of goals; ``absent`` of times that one was due and no server was there.
         trouble: a sentence, until a goal is accepted again.
     """
 
     def __init__(self, action: str, deadband: float) -> None:
-        self.sent = self.rejected = self.aborted = self.unanswered = self.absent = 0
+        self.sent = self.rejected = self.aborted = self.stalled = self.unanswered = self.absent = 0
         self.trouble = ""
         self._action, self._deadband = action, deadband
         self._target: float | None = None  # of the newest goal
@@ -65,9 +65,13 @@ class GripperGoals:
         self.rejected += 1
         self._failed(f"'{self._action}' rejects the goal {self._target:g}: is its controller active, and is that a position of the gripper?", now_ns)
 
-    def ended(self, number: int, status: int) -> None:
-        """How an accepted goal ended, as in action_msgs/GoalStatus. One that was replaced ends as its server likes."""
-        if number == self.sent and status == ABORTED:
+    def ended(self, number: int, status: int, stalled: bool) -> None:
+        """How an accepted goal ended, as in action_msgs/GoalStatus, and whether against something. One that was replaced ends as its server likes."""
+        if number != self.sent:
+            return
+        if stalled:
+            self.stalled += 1  # a grip, which with allow_stalling false is aborted
+        elif status == ABORTED:
             self.aborted += 1
             self.trouble = f"'{self._action}' has aborted the goal {self._target:g}; it is sent again when the command changes"
 

@@ -86,7 +86,8 @@ class GripperActions:
         self._say(goals)
 
     def _ended(self, goals: GripperGoals, number: int, future: Any) -> None:
-        goals.ended(number, future.result().status)
+        response = future.result()
+        goals.ended(number, response.status, response.result.stalled)
         self._say(goals)
 
     def _say(self, goals: GripperGoals) -> None:
@@ -103,7 +104,7 @@ class GripperActions:
 
     def figures(self) -> dict[str, Any]:
         """For `/diagnostics`: counts of all grippers, and what is wrong."""
-        counts = ("sent", "rejected", "aborted", "unanswered", "absent")
+        counts = ("sent", "rejected", "aborted", "stalled", "unanswered", "absent")
         return {
             **{f"gripper_goals_{name}": sum(getattr(goals, name) for goals in self._goals) for name in counts},
             "gripper": "; ".join(goals.trouble for goals in self._goals if goals.trouble),

@@ -29,7 +29,7 @@ class Hand(Node):
     def __init__(self, interface: str, actions: list[str], **options) -> None:
         super().__init__("hand", **options)
         self.goals: dict[str, list] = {action: [] for action in actions}
-        self.rejects = self.aborts = False
+        self.rejects = self.aborts = self.stalls = False
         kind = interface_class(GRIPPER_ACTIONS[interface])
         self.servers = [ActionServer(self, kind, name, functools.partial(self._execute, kind, name), goal_callback=self._accept) for name in actions]
 
@@ -39,7 +39,7 @@ class Hand(Node):
     def _execute(self, kind, name: str, handle):
         self.goals[name].append(handle.request.command)
         handle.abort() if self.aborts else handle.succeed()
-        return kind.Result()
+        return kind.Result(stalled=self.stalls)
 
     def close(self) -> None:
         for server in self.servers:
@@ -153,10 +153,11 @@ def test_a_server_that_is_absent_rejects_or_aborts_is_said_and_does_not_hold_up_
     made.reported(gripper="'/gripper/command' has aborted the goal 0.04", gripper_goals_aborted=1)
     made.moved(60)
     assert hand.positions("/gripper/command") == [0.04], "it may hold a part"
-    hand.aborts = False
+    hand.stalls = True  # against a part: a grip
     made.world.grips["finger"] = 0.0
     graph.wait_for(lambda: hand.positions("/gripper/command") == [0.04, 0.0], "the next goal")
-    graph.wait_for(lambda: made.world.report["gripper"] == "", "all is well")
+    made.reported(gripper_goals_stalled=1, gripper_goals_aborted=1)
+    assert made.world.report["gripper"] == ""
     assert made.control.controller.enabled
 
 

@@ -45,18 +45,26 @@ def test_one_is_on_its_way_at_a_time_and_then_the_newest_command_goes(goals):
     goals.answered(1, True, 3 * TICK)
     assert goals.due(0.08, 4 * TICK)
     assert goals.begin(0.08, 4 * TICK) == 2
-    goals.ended(1, CANCELED)  # replaced
-    goals.ended(1, ABORTED)  # as some servers call it
+    goals.ended(1, CANCELED, False)  # replaced
+    goals.ended(1, ABORTED, False)  # as some servers call it
     assert (goals.aborted, goals.trouble) == (0, "")
 
 
 def test_what_was_aborted_is_said_and_not_repeated(goals):
     number = accepted(goals, 0.0, 0)
-    goals.ended(number, ABORTED)
+    goals.ended(number, ABORTED, False)
     assert goals.aborted == 1 and "'/gripper/command' has aborted the goal 0;" in goals.trouble
     assert not goals.due(0.001, 100 * RETRY_NS), "it may hold a part"
-    goals.ended(accepted(goals, 0.08, 100 * RETRY_NS), SUCCEEDED)
+    goals.ended(accepted(goals, 0.08, 100 * RETRY_NS), SUCCEEDED, False)
     assert goals.trouble == ""
+
+
+@pytest.mark.parametrize("status", [SUCCEEDED, ABORTED])
+def test_a_grip_is_no_trouble(goals, status):
+    """The gripper stalls at the part: with the controller's allow_stalling that is a success, without it is aborted."""
+    goals.ended(accepted(goals, 0.0, 0), status, True)
+    assert (goals.stalled, goals.aborted, goals.trouble) == (1, 0, "")
+    assert not goals.due(0.0, 100 * RETRY_NS)
 
 
 def test_what_was_rejected_is_said_and_tried_again_after_a_while(goals):
