@@ -162,7 +162,7 @@ def judge_pose(control: Control, age: float | None, why: str, publishers: Sequen
 
     Args:
         control: parameters of `control_node`.
-        age: of the newest pose, s; None: there is none.
+        age: of the newest pose, s, the largest that was seen; None: there is none.
         why: a sentence about that.
         publishers: of `ee_pose`, without this package's own nodes.
     """
@@ -174,8 +174,8 @@ def judge_pose(control: Control, age: float | None, why: str, publishers: Sequen
         return Finding(FAIL, "ee_pose", f"{of}: {why}")
     if not -0.2 < age <= control.state_timeout:
         clocks = "; do the clocks agree?" if age < 0 or age > 10 else ""
-        return Finding(FAIL, "ee_pose", f"{of}: {1e3 * age:.0f} ms old; more than {control.state_timeout:g} s is too old{clocks}")
-    return Finding(OK, "ee_pose", f"{of}, {1e3 * age:.0f} ms old; control_node publishes it")
+        return Finding(FAIL, "ee_pose", f"{of}: {1e3 * age:.0f} ms old at times; more than {control.state_timeout:g} s is too old{clocks}")
+    return Finding(OK, "ee_pose", f"{of}, at most {1e3 * age:.0f} ms old; control_node publishes it")
 
 
 def judge_action(action: str, kind: str, servers: dict[str, Endpoint]) -> Finding:

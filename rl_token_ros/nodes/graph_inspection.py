@@ -58,6 +58,7 @@ def look(
         begun = time.monotonic()
         while (left := begun + seconds - time.monotonic()) > 0:
             executor.spin_once(timeout_sec=left)
+            pose.look()
         kinds = {name: types[0] for name, types in node.get_topic_names_and_types() if types}
         findings = []
         for e in expected:
@@ -79,24 +80,33 @@ class _Pose:
     """The tool's pose where control_node would make it: found here as it is there."""
 
     def __init__(self, node: Node, control: Control) -> None:
-        self._node, self._control, self._source, self._error = node, control, None, ""
+        self._node, self._control = node, control
+        self._source: tool_pose.Source | None = None
+        self._why = ""
+        self._age: float | None = None  # the largest, s
         if control.ee_pose_source != "topic":
             try:
                 self._source = tool_pose.source(node, control)
             except ParameterError as error:
-                self._error = str(error)
+                self._why = str(error)
+
+    def look(self) -> None:
+        """Something may have come."""
+        if self._source is None:
+            return
+        now = self._node.get_clock().now().nanoseconds
+        if (found := self._source.pose(now)) is not None:
+            age = (now - found.stamp_ns) * 1e-9
+            self._age = age if self._age is None else max(age, self._age, key=abs)
+        self._why = self._source.why
 
     def findings(self) -> list[Finding]:
         """One, or none where it is a driver's topic."""
         if self._control.ee_pose_source == "topic":
             return []
+        self.look()
         publishers = _ends(self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("ee_pose")), OURS)
-        now, age, why = self._node.get_clock().now().nanoseconds, None, self._error
-        if self._source is not None:
-            if (found := self._source.pose(now)) is not None:
-                age = (now - found.stamp_ns) * 1e-9
-            why = self._source.why
-        return [judge_pose(self._control, age, why, publishers)]
+        return [judge_pose(self._control, self._age, self._why, publishers)]
 
 
 def _gripper_actions(node: Node, control: Control) -> list[Finding]:
