@@ -80,7 +80,7 @@ def topics_page() -> str:
     """The text of topics.md."""
     lines = [
         GENERATED,
-        "# Topics and services\n",
+        "# Topics, actions and services\n",
         "All names are relative and can be remapped; `~/` belongs to one node. Quality of service: *reliable* or *best effort* as the node "
         "asks for or offers it, *latched* is transient_local. `check` compares this with a live graph.\n",
         "**moves**: hardware that listens moves. **played**: `replay_bag --play` publishes it unasked, as what moves no hardware by itself; "
@@ -88,6 +88,7 @@ def topics_page() -> str:
         "| topic | moves | played | recorded |",
         "| --- | --- | --- | --- |",
         *(f"| `{_shown(topic.name)}` | {_yes(topic.actuates)} | {_yes(topic.played)} | {_yes(topic.recorded)} |" for topic in topics.TABLE),
+        *(f"| `{action.name}`, the action | yes |  |  |" for action in topics.ACTIONS),
         "",
     ]
     for node in NODES:
@@ -100,6 +101,10 @@ def topics_page() -> str:
         for topic in sorted(topics.TABLE, key=lambda topic: topic.own_name):
             if node in topic.publishers:
                 lines.append(_line("sends", topic.own_name, topic, topic.offered))
+        for action in topics.ACTIONS:
+            if node in action.clients:
+                kinds = ", ".join(_kind(kind) for kind in action.types.values())
+                lines.append(f"| sends goals | `{action.name}` | {kinds} |  | {action.meaning} |")
         if node == "control_node":
             for service in sorted(topics.SERVICES, key=lambda service: service.name):
                 lines.append(f"| serves | `~/{service.name}` | {_kind(service.type)} |  | {service.meaning} |")
@@ -132,6 +137,7 @@ def policy(node: str) -> str:
     sent = [name for topic in topics.TABLE if roles & {*topic.publishers} for name in _granted(topic.own_name if node == topic.owner else topic.name)]
     heard = [name for topic in topics.TABLE if roles & {*topic.subscribers} for name in _granted(topic.name)]
     heard = ["*"] if node == "record" else [*heard, *(["/clock"] if "/clock" not in sent else []), "/parameter_events"]
+    called = [action.name for action in topics.ACTIONS if node in action.clients]
     asked = [f"/control_node/{name}" for name in (*(service.name for service in topics.SERVICES), *SHELL_SERVICES)] if node == "operator" else []
     served = [f"~/{name}" for name in (*(service.name for service in topics.SERVICES if node == "control_node"), *PARAMETER_SERVICES)]
     lines = [
@@ -147,6 +153,7 @@ def policy(node: str) -> str:
         *_rules("topic", "subscribe", heard),
         *_rules("service", "request", asked),
         *_rules("service", "reply", served),
+        *_rules("action", "call", called),
         "        </profile>",
         "      </profiles>",
         "    </enclave>",

@@ -50,7 +50,7 @@ def select(topics: dict[str, Topic], names: Names, commands: bool = False, also:
         if known is not None and known.actuates:
             may_command, why = True, f"it is '{ours}', and an arm that listens would move"
         elif known is not None:
-            may_command, why = False, f"it may be '{ours}', a human's hand, and what listens may move"
+            may_command, why = False, f"it may be '{ours}', and what listens may move"
         elif topic.type in COMMAND_TYPES.values():
             may_command, why = True, f"nothing says what it is, and a {topic.type} may be a command"
         else:

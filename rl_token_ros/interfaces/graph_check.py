@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rl_token_ros.interfaces import measurements
-from rl_token_ros.interfaces.topics import BY_NAME, CAMERA
+from rl_token_ros.interfaces.topics import BY_NAME, CAMERA, GRIPPER_ACTIONS
 from rl_token_ros.settings import proprioception_groups
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.vla import Vla
@@ -77,9 +77,11 @@ def expectations(control: Control, vla: Vla) -> list[Expected]:
         for name in vla.cameras
     ]
     for topic in measurements.topics(needed_groups(control, vla)):
+        if topic == "ee_pose" and control.ee_pose_source != "topic":
+            continue  # from control_node: see judge_pose
         found.append(_expected(topic, slowest=control.control_rate, oldest=control.state_timeout, why="proprioception"))
     found.append(_expected("command", "out", control.command_interface, why="what moves the arm"))
-    if control.gripper_names:
+    if control.gripper_names and not control.grips_by_action:  # of actions: see judge_action
         found.append(_expected("gripper/command", "out", control.gripper_interface, why="what moves the gripper"))
     found.append(_expected("vla/reference", needed=False, oldest=control.chunk_timeout, why="from vla_node"))
     if control.token_size:
@@ -158,6 +160,46 @@ def _judge_command(expected: Expected, seen: Seen, same_kind: Sequence[str]) -> 
     if latched:
         return Finding(FAIL, expected.topic, f"{latched[0]} wants it transient_local; commands are volatile, so it would hear none")
     return Finding(OK, expected.topic, f"taken by {', '.join(end.node for end in seen.subscribers)} as {expected.kind.rpartition('/')[2]}")
+
+
+def judge_pose(control: Control, age: float | None, why: str, publishers: Sequence[Endpoint]) -> Finding:
+    """What is to be said about the tool's pose where control_node makes it.
+
+    Args:
+        control: parameters of `control_node`.
+        age: of the newest pose, s, the largest that was seen; None: there is none.
+        why: a sentence about that.
+        publishers: of `ee_pose`, without this package's own nodes.
+    """
+    of = f"of '{control.tool_frame}' in '{control.base_frame}' from {control.ee_pose_source}"
+    if publishers:
+        names = ", ".join(end.node for end in publishers)
+        return Finding(FAIL, "ee_pose", f"published by {names}, and by control_node: write 'ee_pose_source: topic', or stop the other")
+    if age is None:
+        return Finding(FAIL, "ee_pose", f"{of}: {why}")
+    if not -0.2 < age <= control.state_timeout:
+        clocks = "; do the clocks agree?" if age < 0 or age > 10 else ""
+        return Finding(FAIL, "ee_pose", f"{of}: {1e3 * age:.0f} ms old at times; more than {control.state_timeout:g} s is too old{clocks}")
+    return Finding(OK, "ee_pose", f"{of}, at most {1e3 * age:.0f} ms old; control_node publishes it")
+
+
+def judge_action(action: str, kind: str, servers: dict[str, Endpoint]) -> Finding:
+    """What is to be said about an action that control_node sends goals of.
+
+    Args:
+        action: its full name, remapped, and ``kind``, as in control_msgs/action/GripperCommand.
+        servers: who serves which actions, by full name.
+    """
+    server = servers.get(action)
+    if server is None:
+        same = [name for name, other in sorted(servers.items()) if other.kind == kind]
+        hint = f"remap gripper/command:={' or gripper/command:='.join(same[:4])}" if same else f"there is no server of {kind} on this graph"
+        return Finding(FAIL, action, f"nobody serves it (what moves the gripper); is the controller active?; {hint}")
+    if server.kind != kind:
+        interface = [name for name, other in GRIPPER_ACTIONS.items() if other == server.kind]
+        hint = f"; write 'gripper_interface: {interface[0]}'" if interface else ""
+        return Finding(FAIL, action, f"{server.node} has it as {server.kind}; expected {kind}{hint}")
+    return Finding(OK, action, f"served by {server.node} as {kind.rpartition('/')[2]}")
 
 
 def _remap(expected: Expected, same_kind: Sequence[str]) -> str:

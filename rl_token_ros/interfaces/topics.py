@@ -1,4 +1,4 @@
-"""The one table of topics and services: name, type, quality of service, who publishes and subscribes, and whether an arm moves by it.
+"""The one table of topics, actions and services: name, type, quality of service, who publishes and subscribes, and whether an arm moves by it.
 
 Nodes, `check`, `record`, bags, the pages of docs/ and the policies of SROS 2 come from it. A topic is written in code by the name it has here.
 """
@@ -80,6 +80,23 @@ class Topic:
 
 
 @dataclass(frozen=True)
+class Action:
+    """An action whose goals move hardware. A bag holds none of them, and `replay_bag --play` sends none: it publishes topics alone.
+
+    Attributes:
+        name: as that of a topic.
+        meaning: what a goal says.
+        types: by `gripper_interface`, as in control_msgs/action/GripperCommand.
+        clients: nodes of this package that send goals.
+    """
+
+    name: str
+    meaning: str
+    types: dict[str, str]
+    clients: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Service:
     """A service of control_node: its name there without ``~/``, its type as in std_srvs/srv/Trigger, and what it does."""
 
@@ -89,10 +106,12 @@ class Service:
 
 
 JOINT_STATE, TRAJECTORY, POSE = "sensor_msgs/msg/JointState", "trajectory_msgs/msg/JointTrajectory", "geometry_msgs/msg/PoseStamped"
+TF = "tf2_msgs/msg/TFMessage"
 WRENCH, TWIST = "geometry_msgs/msg/WrenchStamped", "geometry_msgs/msg/TwistStamped"
 IMAGE, COMPRESSED, TABLE_ROWS = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2"
 BOOL, CODE, TEXT = "std_msgs/msg/Bool", "std_msgs/msg/UInt8", "std_msgs/msg/String"
 GRIPPER_TYPES = {"forward": "std_msgs/msg/Float64MultiArray", "trajectory": TRAJECTORY, "joint_state": JOINT_STATE}
+GRIPPER_ACTIONS = {"gripper_command": "control_msgs/action/GripperCommand", "parallel_gripper": "control_msgs/action/ParallelGripperCommand"}
 COMMAND_TYPES = {**GRIPPER_TYPES, "twist": TWIST, "pose": POSE}
 # The camera's topic by `image_transport`.
 CAMERA = {"raw": "camera/{camera}/image_raw", "compressed": "camera/{camera}/image_raw/compressed"}
@@ -114,8 +133,14 @@ TABLE = (
         ("sim_node",), ("vla_node", "control_node", SHELL), Qos(depth=5), STATES,
     ),
     Topic(
-        "ee_pose", POSE, "pose of the tool in `base_frame`, where `proprioception` or Cartesian actions ask for it",
-        ("sim_node",), ("vla_node", "control_node"), Qos(depth=5), STATES,
+        "ee_pose", POSE,
+        "pose of the tool in `base_frame`, where `proprioception` or Cartesian actions ask for it; with `ee_pose_source` tf or description from "
+        "control_node",
+        ("sim_node", "control_node"), ("vla_node", "control_node"), Qos(depth=5), STATES,
+    ),
+    Topic(
+        "robot_description", TEXT, "the robot's URDF, with `ee_pose_source: description`; what is made of it is `ee_pose`",
+        (), ("control_node",), asked=LATCHED, recorded=False,
     ),
     Topic(
         "wrench", WRENCH, "force and torque at the tool, where `proprioception` asks for them",
@@ -176,7 +201,21 @@ TABLE = (
         "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "state, rates, ages, percentiles and refusals with their reasons, once a second",
         ("vla_node", "control_node", "learner_node", "sim_node", "record"), ("operator", "monitor"), Qos(), Qos(depth=100),
     ),
+    Topic(
+        "/tf", TF, "with `ee_pose_source: tf`; what is made of it is `ee_pose`",
+        (), ("control_node",), asked=Qos(depth=100), played=False, recorded=False,
+    ),
+    Topic("/tf_static", TF, "likewise", (), ("control_node",), asked=Qos(durability="transient_local", depth=100), played=False, recorded=False),
     Topic("/clock", "rosgraph_msgs/msg/Clock", "simulated time, where it is not the wall's", ("sim_node",), (), NEWEST),
+)  # fmt: skip
+
+ACTIONS = (
+    Action(
+        "gripper/command",
+        "position of the gripper of `gripper_names`, with `gripper_interface` gripper_command or parallel_gripper; of several each has its own, "
+        "`gripper/<name>/command`",
+        GRIPPER_ACTIONS, ("control_node",),
+    ),
 )  # fmt: skip
 
 SERVICES = (

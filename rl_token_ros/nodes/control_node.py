@@ -22,19 +22,22 @@ from rl_token_ros.control.command import Outputs
 from rl_token_ros.control.condition import condition, figures
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces import measurements, replay_table
 from rl_token_ros.interfaces.topics import SETTINGS, TICKS
 from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.background_work import Beside
 from rl_token_ros.nodes.command_topic import CommandTopic
 from rl_token_ros.nodes.command_writer import CommandWriter
 from rl_token_ros.nodes.discovery import use_short_lease
+from rl_token_ros.nodes.gripper_command import gripper_command
 from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare, on_change
 from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
+from rl_token_ros.nodes.tool_pose import ToolPoseTopic
 from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
 from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.proprioception_groups import GROUPS
 from rl_token_ros.system.realtime import prioritise
 from rl_token_ros.system.timing import Percentiles, TickClock
 
@@ -61,10 +64,7 @@ class ControlNode(Node):
         self.beside = Beside(self, self.pipeline, self._refuse)
 
         self._command = publisher(self, "command", interface=settings.command_interface)
-        self._state_topics = StateTopics(self, self.pipeline.measure, self.controller.state, self.controller.needed)
-        self._command_topic = CommandTopic(self, self._command, self._state_topics.doubled)
-        if settings.gripper_names:
-            self._gripper_command = publisher(self, "gripper/command", interface=settings.gripper_interface)
+        self._grippers = gripper_command(self, settings) if settings.gripper_names else None
         self._replay = publisher(self, "replay")
         self._episode_ended = publisher(self, "episode_ended")
         self._tick_rows = publisher(self, TICKS)
@@ -72,6 +72,14 @@ class ControlNode(Node):
         self._settings_text = publisher(self, SETTINGS)
         self._settings_text.publish(String(data=self.pipeline.settings_text()))
         self._diagnostics = publisher(self, "/diagnostics")
+        needed = self.controller.needed
+        self._tool_pose = None
+        if settings.ee_pose_source != "topic":
+            used = "ee_pose" in measurements.topics(needed)
+            self._tool_pose = ToolPoseTopic(self, settings, self.pipeline.measure if used else None)
+            needed = [group for group in needed if GROUPS[group] != "ee_pose"]
+        self._state_topics = StateTopics(self, self.pipeline.measure, self.controller.state, needed)
+        self._command_topic = CommandTopic(self, self._command, self._doubled)
         subscription(self, "vla/reference", lambda m: self.pipeline.propose(m, self._now()))
         subscription(self, "intervention", lambda m: self.pipeline.intervene(m, self._now()))
         subscription(self, "critical_phase", self._on_critical_phase)
@@ -92,6 +100,9 @@ class ControlNode(Node):
             self._jump = clock.create_jump_callback(backwards, post_callback=lambda _: ticking.reset())
         self.create_timer(1.0, self._report, clock=steady)
         self.create_timer(WATCH_SECONDS, self._watch, clock=steady)
+
+    def _doubled(self) -> list[str]:
+        return self._state_topics.doubled() + ([] if self._tool_pose is None else self._tool_pose.doubled())
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -132,6 +143,8 @@ class ControlNode(Node):
         self._publish(outputs, now)
         if self.controller.moving and not moving:
             self.get_logger().info("enabled: the arm may move")
+            if self._grippers is not None:
+                self._grippers.forget()  # while it was disabled anyone may have moved them
         return outputs
 
     @property
@@ -157,6 +170,8 @@ class ControlNode(Node):
         if now == 0:
             return  # simulated time before the first /clock
         self.ticks.tick(now if self._simulated_time else begun)
+        if self._tool_pose is not None:
+            self._tool_pose.measure(now)
         self._command_once(now)
         self._tell()
         self.compute.add((time.monotonic_ns() - begun) * 1e-9)
@@ -175,8 +190,8 @@ class ControlNode(Node):
         stamp = Time(sec=now // 1_000_000_000, nanosec=now % 1_000_000_000)
         if outputs.command is not None:
             self._command.publish(self.writer.message(outputs.command, stamp))
-        if outputs.grippers is not None:
-            self._gripper_command.publish(self.writer.gripper_message(outputs.grippers, stamp))
+        if outputs.grippers is not None and self._grippers is not None:
+            self._grippers.send(outputs.grippers, stamp)
         for row in outputs.rows:
             self._replay.publish(replay_table.encode(row, PointCloud2(), PointField, self.settings.base_frame))
         for code in outputs.endings:
@@ -220,8 +235,11 @@ class ControlNode(Node):
             **self.age.report("observation_age_ms", 1e3),
             **self.push_to_use.report("push_to_use_ms", 1e3),
             **figures(self.pipeline),
+            **({} if self._grippers is None else self._grippers.figures()),
             "refused_inputs": self.refused_inputs + self._state_topics.refused,
         }
+        if self._tool_pose is not None:
+            values |= {"ee_pose": self._tool_pose.why, "refused_ee_poses": self._tool_pose.refused}
         status = diagnostics.status(self.get_fully_qualified_name(), level, message, values)
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
 
@@ -231,6 +249,8 @@ class ControlNode(Node):
         while self._command_once(self._now()):
             time.sleep(1.0 / self.settings.control_rate)
         self.beside.close()
+        if self._grippers is not None:
+            self._grippers.close()
 
 
 def _always(event: Event, _: Any) -> Event:

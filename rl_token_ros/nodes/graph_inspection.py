@@ -7,25 +7,33 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.action import get_action_server_names_and_types_by_node
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from rl_token_ros.control.measurement_check import MeasurementCheck
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.graph_check import (
+    FAIL,
     Endpoint,
     Expected,
     Finding,
     Seen,
     judge,
+    judge_action,
+    judge_pose,
     needed_groups,
 )
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.topics import GRIPPER_ACTIONS
+from rl_token_ros.nodes import tool_pose
+from rl_token_ros.nodes.gripper_command import action_class
 from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.nodes.writer_names import told
 from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.vla import Vla
 
 OURS = {"control_node", "vla_node", "learner_node", "record", "rl_token_check"}
@@ -47,20 +55,23 @@ def look(
     if own:
         context = rclpy.Context()
         rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node("rl_token_check", namespace=namespace or None, context=context)
+    rules = [word for ours, theirs in (remaps or {}).items() for word in ("-r", f"{ours}:={theirs}")]
+    node = rclpy.create_node("rl_token_check", namespace=namespace or None, context=context, cli_args=["--ros-args", *rules] if rules else None)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     try:
         seen = {e.topic: Seen() for e in expected}
-        names = {e.topic: node.resolve_topic_name((remaps or {}).get(e.topic, e.topic)) for e in expected}
+        names = {e.topic: node.resolve_topic_name(e.topic) for e in expected}
         groups = needed_groups(control, vla)
         checks = {e.topic: MeasurementCheck(control, e.topic, groups) for e in expected if e.topic in measurements.TYPES}
+        pose = _Pose(node, control)
         for e in expected:
             if e.direction == "in":
                 node.create_subscription(interface_class(e.kind), names[e.topic], _listener(node, seen[e.topic], checks.get(e.topic)), ANY)
         begun = time.monotonic()
         while (left := begun + seconds - time.monotonic()) > 0:
             executor.spin_once(timeout_sec=left)
+            pose.look()
         kinds = {name: types[0] for name, types in node.get_topic_names_and_types() if types}
         findings = []
         for e in expected:
@@ -74,12 +85,62 @@ def look(
                 found.complaint = told(node, e.topic, names[e.topic], doubled) if doubled else check.complaint
                 found.remark = check.remark
             findings.append(judge(e, found, _same_kind(node, e, names, kinds)))
-        return findings
+        return [*findings, *pose.findings(), *_gripper_actions(node, control)]
     finally:
         executor.shutdown()
         node.destroy_node()
         if own:
             rclpy.shutdown(context=context)
+
+
+class _Pose:
+    """The tool's pose where control_node would make it: found here as it is there."""
+
+    def __init__(self, node: Node, control: Control) -> None:
+        self._node, self._control = node, control
+        self._source: tool_pose.Source | None = None
+        self._why = ""
+        self._age: float | None = None  # the largest, s
+        if control.ee_pose_source != "topic":
+            try:
+                self._source = tool_pose.source(node, control)
+            except ParameterError as error:
+                self._why = str(error)
+
+    def look(self) -> None:
+        """Something may have come."""
+        if self._source is None:
+            return
+        now = self._node.get_clock().now().nanoseconds
+        if (found := self._source.pose(now)) is not None:
+            age = (now - found.stamp_ns) * 1e-9
+            self._age = age if self._age is None else max(age, self._age, key=abs)
+        self._why = self._source.why
+
+    def findings(self) -> list[Finding]:
+        """One, or none where it is a driver's topic."""
+        if self._control.ee_pose_source == "topic":
+            return []
+        self.look()
+        publishers = _ends(self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("ee_pose")), OURS)
+        return [judge_pose(self._control, self._age, self._why, publishers)]
+
+
+def _gripper_actions(node: Node, control: Control) -> list[Finding]:
+    if not control.gripper_names or not control.grips_by_action:
+        return []
+    try:
+        action_class(control)
+    except ParameterError as error:
+        return [Finding(FAIL, "gripper/command", str(error))]
+    servers: dict[str, Endpoint] = {}
+    for name, space in node.get_node_names_and_namespaces():
+        try:
+            served = get_action_server_names_and_types_by_node(node, name, space)
+        except NodeNameNonExistentError:
+            continue  # it has just gone
+        servers |= {action: Endpoint(f"{space.rstrip('/')}/{name}", types[0]) for action, types in served}
+    return [judge_action(node.resolve_topic_name(name), GRIPPER_ACTIONS[control.gripper_interface], servers) for name in control.gripper_actions]
 
 
 def _listener(node: Node, seen: Seen, check: MeasurementCheck | None) -> Callable[[Any, Any], None]:

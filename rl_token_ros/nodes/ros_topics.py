@@ -45,9 +45,9 @@ def publisher(node: Node, name: str, *, interface: str = "", camera: str = "", r
 
 
 def subscription(
-    node: Node, name: str, callback: Callable[[Any], object], *, interface: str = "", camera: str = "", robot: str = "", raw: bool = False
+    node: Node, name: str, callback: Callable[..., object], *, interface: str = "", camera: str = "", robot: str = "", raw: bool = False
 ) -> Subscription:
-    """A subscription of a row; ``raw``: the callback takes bytes. Other arguments as those of :func:`publisher`."""
+    """A subscription of a row. ``callback`` takes the message, or it and its info; with ``raw`` it is bytes. The rest as of :func:`publisher`."""
     topic = BY_NAME[name]
     kind = interface_class(topic.type_for(interface))
     given: Any = callback  # rclpy asks for one without a result, and looks at how many arguments it takes

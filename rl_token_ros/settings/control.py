@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from rl_token_ros.settings.parameters import ParameterError, parameter
@@ -29,10 +30,29 @@ class Control(Robot):
         "position, unless the controller has a timeout.",
         choices=("position", "velocity"),
     )
+    ee_pose_source: str = parameter(
+        "topic",
+        "Who measures the tool's pose: topic, a driver publishes `ee_pose`; tf, the transform from base_frame to tool_frame; description, forward "
+        "kinematics of `robot_description` and `joint_states`. With the last two this node publishes `ee_pose`, for vla_node and for bags.",
+        choices=("topic", "tf", "description"),
+    )
+    tool_frame: str = parameter("", "Frame of the tool, for ee_pose_source tf and description, as in tool0.")
+    description_file: str = parameter("", "URDF file for ee_pose_source description, in place of the topic `robot_description`.")
     gripper_interface: str = parameter(
         "forward",
-        "Type of `gripper/command`: forward (Float64MultiArray), trajectory (JointTrajectory), joint_state (JointState).",
-        choices=("forward", "trajectory", "joint_state"),
+        "Type of `gripper/command`: forward (Float64MultiArray), trajectory (JointTrajectory), joint_state (JointState); or as goals of the action "
+        "of that name: gripper_command (GripperCommand), parallel_gripper (ParallelGripperCommand), one for each gripper.",
+        choices=("forward", "trajectory", "joint_state", "gripper_command", "parallel_gripper"),
+    )
+    gripper_deadband: float = parameter(
+        0.005,
+        "Smallest change of a gripper's command for which an action gets a new goal; the gripper stays within it.",
+        unit="m or rad",
+        low=0.0,
+        high=10.0,
+    )
+    gripper_max_effort: float = parameter(
+        0.0, "Largest effort in an action's goal; 0: the server's own, for ParallelGripperCommand.", unit="N or N m", low=0.0, high=10000.0
     )
     gripper_min: list[float] = parameter([], "Smallest command for each gripper.", unit="m or rad")
     gripper_max: list[float] = parameter([], "Largest command for each gripper.", unit="m or rad")
@@ -130,6 +150,16 @@ class Control(Robot):
                 raise ParameterError(
                     f"parameter '{name}' has {len(getattr(self, name))} numbers; write {len(self.gripper_names)}, one for each of gripper_names"
                 )
+        if self.grips_by_action and len(self.gripper_names) > 1:
+            for name in self.gripper_names:
+                if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+                    raise ParameterError(
+                        f"parameter 'gripper_names' has '{name}', which cannot be part of the action's name; write letters, digits and _"
+                    )
+        if self.ee_pose_source != "topic" and not self.tool_frame:
+            raise ParameterError(
+                f"parameter 'tool_frame' is empty but 'ee_pose_source' is {self.ee_pose_source}; write the tool's frame, as in tool0"
+            )
         if self.forward_quantity == "velocity" and self.command_interface != "forward":
             raise ParameterError(f"parameter 'forward_quantity' is velocity but 'command_interface' is {self.command_interface}; write forward")
         if self.replan_interval > self.chunk_length:
@@ -178,6 +208,16 @@ class Control(Robot):
         low = [max(value, lowest.get(name, value)) for value, name in zip(self.position_min, self.action_names)]
         high = [min(value, highest.get(name, value)) for value, name in zip(self.position_max, self.action_names)]
         return low, high
+
+    @property
+    def grips_by_action(self) -> bool:
+        """Whether grippers get goals of an action rather than messages."""
+        return self.gripper_interface in ("gripper_command", "parallel_gripper")
+
+    @property
+    def gripper_actions(self) -> list[str]:
+        """Name of the action of each gripper: `gripper/command` for one, and with the gripper's name in it for each of several."""
+        return ["gripper/command"] if len(self.gripper_names) == 1 else [f"gripper/{name}/command" for name in self.gripper_names]
 
     @property
     def commands_velocity(self) -> bool:

@@ -26,6 +26,7 @@ from rl_token_ros.interfaces.graph_check import (
     Seen,
     expectations,
     judge,
+    judge_pose,
 )
 from rl_token_ros.interfaces.topics import COMMAND_TYPES
 from rl_token_ros.launching.compositions import compose, parse_remaps
@@ -113,6 +114,22 @@ def test_without_encoder_the_file_is_named(models, tmp_path):
     vla = node_settings.load("vla_node", CONFIG / "sim.yaml")
     assert [finding.level for finding in check.files(control, vla)] == [FAIL, OK]
     assert [f.level for f in check.files(small_robot.settings(token_size=0), vla)] == [INFO, OK]
+
+
+@pytest.mark.parametrize(
+    "age, why, others, level, says",
+    [
+        (0.012, "", [], OK, "of 'tool0' in 'base_link' from tf, at most 12 ms old"),
+        (0.3, "", [], FAIL, "300 ms old at times; more than 0.2 s is too old"),
+        (60.0, "", [], FAIL, "do the clocks agree?"),
+        (-0.5, "", [], FAIL, "do the clocks agree?"),
+        (None, "no transform", [], FAIL, "from tf: no transform"),
+        (0.012, "", [DRIVER], FAIL, "published by /camera, and by control_node: write 'ee_pose_source: topic', or stop the other"),
+    ],
+)
+def test_a_pose_that_control_node_makes_is_judged(age, why, others, level, says):
+    found = judge_pose(small_robot.settings(ee_pose_source="tf", tool_frame="tool0"), age, why, others)
+    assert found.level == level and says in found.text
 
 
 class Listening:

@@ -45,7 +45,9 @@ def control(graph, models, tmp_path):
 
     proprioception = ["ee_position", "command_lead", "wrench_force", "joint_position"]
     robot = small_robot.control(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), proprioception=proprioception, joint_names=["j1"])
-    return graph.add(ControlNode, values=robot), {"/gripper/command"}
+    return graph.add(ControlNode, values=robot), {
+        "/gripper/command", "/ee_pose", "/robot_description", "/tf", "/tf_static"
+    }  # fmt: skip
 
 
 def vla(graph, models, tmp_path):
@@ -112,7 +114,7 @@ def test_the_command_of_the_documentation_makes_a_policy_for_a_robot_in_a_namesp
     assert {profile.get("ns") for profile in made.iter("profile")} == {"/left"}
     assert [one.get("path") for one in made.iter("enclave")] == [f"/left{one.get('path')}" for one in original.iter("enclave")]
     absolute = {element.text for kind in ("topic", "service") for element in made.iter(kind) if element.text.startswith("/")}
-    assert {name for name in absolute if not name.startswith("/left/")} <= {*OF_RCLPY, "/diagnostics"}
+    assert {name for name in absolute if not name.startswith("/left/")} <= {*OF_RCLPY, "/diagnostics", "/tf", "/tf_static"}
 
 
 FORBIDDEN = {

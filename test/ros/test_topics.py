@@ -6,7 +6,7 @@ import pytest
 from test_security import control, learner, operator, sim, vla
 
 from rl_token_ros.interfaces import topics
-from rl_token_ros.interfaces.topics import BY_NAME, POSE, SERVICES, TABLE, Topic, our_name, row
+from rl_token_ros.interfaces.topics import ACTIONS, BY_NAME, POSE, SERVICES, TABLE, Topic, our_name, row
 from rl_token_ros.nodes.ros_topics import interface_class, profile
 from rl_token_ros.settings import node_settings, parameters
 
@@ -51,7 +51,7 @@ def test_what_we_publish_can_be_heard_by_what_we_subscribe(topic):
 def test_types_follow_the_parameters_that_choose_them():
     fields = parameters.fields(node_settings.Control)
     assert tuple(BY_NAME["command"].types) and set(BY_NAME["command"].types) == set(fields["command_interface"][2]["choices"])
-    assert set(BY_NAME["gripper/command"].types) == set(fields["gripper_interface"][2]["choices"])
+    assert set(BY_NAME["gripper/command"].types) | set(ACTIONS[0].types) == set(fields["gripper_interface"][2]["choices"])
     assert set(topics.CAMERA) == set(parameters.fields(node_settings.Vla)["image_transport"][2]["choices"])
 
 

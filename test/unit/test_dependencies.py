@@ -15,8 +15,8 @@ from rl_token_ros.cli import VERBS
 from rl_token_ros.system import extras
 
 ROOT = Path(__file__).parents[2]
-PACKAGE_OF = {"PIL": "pillow", "yaml": "pyyaml"}  # where a package is not called as its module
-NO_WHEELS = {"launch", "launch_ros"}  # only launch files import them, which a ROS installation runs
+PACKAGE_OF = {"PIL": "pillow", "yaml": "pyyaml", "tf2_ros": "tf2_ros_py"}  # where a package is not called as its module
+NO_WHEELS = {"launch", "launch_ros", "tf2_ros"}  # imported by launch files, which a ROS installation runs, or where a parameter asks for it
 
 
 def _imports(folder: Path) -> set[str]:
@@ -61,7 +61,7 @@ def test_setup_py_declares_every_package_that_is_imported(declared):
 
 def test_package_xml_depends_on_every_ros_package_that_is_imported():
     depends = {depend.text for depend in ElementTree.parse(ROOT / "package.xml").getroot().iter("exec_depend")}
-    imported = {module for module in IMPORTS if _is_ros(module)}
+    imported = {PACKAGE_OF.get(module, module) for module in IMPORTS if _is_ros(module)}
     assert "rclpy" in imported and imported <= depends
 
 

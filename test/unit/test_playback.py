@@ -43,6 +43,17 @@ def test_a_role_tells_a_command_from_an_input_of_its_name():
     assert played(bag(one("/x/ee_pose", POSE, role="command")), "ee_pose:=/x/ee_pose") == set()  # a remap cannot make an input of it
 
 
+def test_what_an_action_left_in_a_bag_is_no_goal_and_not_played():
+    """Goals are requests of a service, which no bag holds; what recorders keep beside them is left out, whatever is asked for but its name."""
+    of = "/hand/gripper/command/_action"
+    topics = bag(
+        one(f"{of}/status", "action_msgs/msg/GoalStatusArray"),
+        one(f"{of}/feedback", "control_msgs/action/GripperCommand_FeedbackMessage"),
+        one(f"{of}/send_goal/_service_event", "control_msgs/action/GripperCommand_SendGoal_Event"),
+    )
+    assert played(topics, commands=True) == set()
+
+
 def test_inputs_under_other_names_are_played_by_role_or_remap():
     topics = bag(one("/rgb", IMAGE, role="camera/base/image_raw"), one("/tool", POSE), one("/jpeg", COMPRESSED))
     assert played(topics) == {"/rgb"}
