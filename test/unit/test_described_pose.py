@@ -28,7 +28,7 @@ def pose() -> DescribedPose:
 
 
 def test_it_has_position_orientation_and_the_stamp_of_its_joints(pose):
-    assert pose.pose(SECOND) is None and pose.missing() == "no 'joint_states' yet with reach, turn, which are between 'base' and 'tool'"
+    assert pose.pose(SECOND) is None and pose.missing() == "no measurement of joint_position yet; check the topics joint_states"
     pose.measure(joints(SECOND, other=9.0, turn=np.pi, reach=0.3), SECOND + 5)
     found = pose.pose(SECOND + 10)
     assert (found.stamp_ns, pose.missing()) == (SECOND, "")
