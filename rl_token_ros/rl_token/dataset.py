@@ -141,12 +141,17 @@ class Collector:
     def embedding(self, stamp_ns: int, matrix: np.ndarray) -> None:
         """Embeddings float32 [M, D] and the stamp of their observation."""
         self._seen.embeddings.append(np.array(matrix, np.float32))
+        self._look_up()  # the one before: by now what was measured after it has come, too
         self._stamps.append(stamp_ns)
-        moments = {group: self._history.at(stamp_ns, [group]) for group in self._groups}
-        self._measured.append({group: moment.values[group] for group, moment in moments.items() if moment and moment.sample_ns <= NEAR_NS})
         if len(self._seen.embeddings) * self._seen.embeddings[0].nbytes > self._most_bytes:
             self._stride = 2 * max(self._stride, 1)
             del self._seen.embeddings[::2], self._stamps[::2], self._measured[::2]
+
+    def _look_up(self) -> None:
+        """What was measured at the stamps of those that it is not known of yet."""
+        for stamp in self._stamps[len(self._measured) :]:
+            moments = {group: self._history.at(stamp, [group]) for group in self._groups}
+            self._measured.append({group: moment.values[group] for group, moment in moments.items() if moment and moment.sample_ns <= NEAR_NS})
 
     def step(self, stamp_ns: int, ended: int) -> None:
         """A control step of an episode, with the code of its ending."""
@@ -158,6 +163,7 @@ class Collector:
 
     def observations(self) -> Observations:
         """All that was collected."""
+        self._look_up()
         seen, count = self._seen, len(self._seen.embeddings)
         seen.held = [i >= count * 4 // 5 for i in range(count)]
         seen.outcome = [self._outcome(stamp) for stamp in self._stamps]

@@ -131,22 +131,26 @@ class Synchroniser:
         return ""
 
     def _late(self, newest: PictureSet) -> str:
+        """Why no set has a state of its moment."""
         groups = self.settings.vla_proprioception
         if (behind := self.state.age_ns(groups, newest.stamp_ns)) <= 0:
             return ""  # it has begun after the pictures
-        return f"the newest measurement of {self.state.oldest(groups)} is {behind * 1e-9:.3f} s older than the pictures; do the clocks agree?"
+        oldest = self.state.oldest(groups)
+        return f"the newest measurement of {oldest} is {behind * 1e-9:.3f} s older than the pictures; is its driver slow, or do the clocks differ?"
 
     def _best(self, usable: list[PictureSet], enough: float) -> tuple[float, PictureSet, Moment] | None:
         """Of what has a state of its moment: for how many ns better is waited for before it is given, the set, and the state."""
-        groups, period = self.settings.vla_proprioception, self._pictures.period_ns() or self._slop_ns
+        period = self._pictures.period_ns() or self._slop_ns
         good = [each for each in usable if each.spread_ns < enough]
-        for each in good:
-            if (moment := self._history.at(each.stamp_ns, groups)) is not None and not moment.off_ns:
-                newest = each is good[0] and not self._pictures.completing(enough)
-                return 0.0 if newest else period / 2, each, moment
-        for each in sorted(usable, key=lambda each: each.spread_ns):
-            if (moment := self._history.at(each.stamp_ns, groups)) is not None and not moment.off_ns:
+        others = sorted((each for each in usable if each.spread_ns >= enough), key=lambda each: each.spread_ns)
+        for each in (*good, *others):
+            moment = self._history.at(each.stamp_ns, self.settings.vla_proprioception)
+            if moment is None or moment.off_ns:
+                continue
+            if each.spread_ns >= enough:
                 return period, each, moment
+            newest = each is good[0] and not self._pictures.completing(enough)
+            return 0.0 if newest else period / 2, each, moment
         return None
 
     def _pass_over(self, sets: list[PictureSet], enough: float) -> None:
