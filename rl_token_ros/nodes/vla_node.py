@@ -19,8 +19,8 @@ from rl_token_ros.interfaces import image_cdr, images
 from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
 from rl_token_ros.interfaces.topics import CAMERA
 from rl_token_ros.nodes import diagnostics
-from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.discovery import use_profile
+from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
