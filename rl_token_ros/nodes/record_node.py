@@ -6,6 +6,7 @@ import fnmatch
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -15,7 +16,7 @@ from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
 from rl_token_ros.interfaces.topics import RECORDED, TABLE
 from rl_token_ros.nodes import diagnostics
-from rl_token_ros.nodes.discovery import use_short_lease
+from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import interface_class, publisher
 from rl_token_ros.nodes.running import run
@@ -97,9 +98,11 @@ class RecordNode(Node):
         self._writer.add_topic(topic, kind, qos(reliable=reliable, latched=latched, depth=max(offered[0].depth, 1)), self._roles.get(topic, ""))
         self.topics[topic] = kind
         clock = self.get_clock()
-        self.create_subscription(
-            message_class, topic, lambda data: self.recorder.take(Message(topic, kind, clock.now().nanoseconds, data)), profile, raw=True
-        )
+
+        def take(data: Any) -> None:  # bytes, which Jazzy's rclpy declares otherwise
+            self.recorder.take(Message(topic, kind, clock.now().nanoseconds, data))
+
+        self.create_subscription(message_class, topic, take, profile, raw=True)
 
     def _refuse(self, topic: str, why: str) -> None:
         self._refused.add(topic)
@@ -130,7 +133,7 @@ class RecordNode(Node):
 
 def main() -> None:
     """Entry point of `record`."""
-    use_short_lease()
+    use_profile()
     sys.exit(run(RecordNode))
 
 

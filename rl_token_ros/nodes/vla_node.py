@@ -22,6 +22,7 @@ from rl_token_ros.interfaces import image_cdr, images
 from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
 from rl_token_ros.interfaces.topics import CAMERA
 from rl_token_ros.nodes import diagnostics
+from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import publisher, subscription
@@ -193,6 +194,7 @@ def main() -> None:
     """Entry point of `vla_node`."""
     # Fast DDS: hand messages to its own thread. In this one, sending embeddings of 5.7 MB keeps the next query waiting for 5 ms.
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
+    use_profile()
     sys.exit(run(VlaNode))
 
 
