@@ -89,7 +89,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{name}"]),
         (share, ["package.xml"]),
         (f"{share}/launch", sorted(glob("launch/*.launch.py"))),
-        (f"{share}/config", sorted(glob("config/*.yaml"))),
+        (f"{share}/config", [*sorted(glob("config/*.yaml")), f"{name}/nodes/large_messages.fastdds.xml"]),  # the profile is for drivers, too
         (f"{share}/config/sros2", sorted(glob("config/sros2/*.xml"))),
         # What `ros2 run` and launch files start. Not console scripts: those would put names like `check` on everyone's PATH.
         (f"lib/{name}", sorted(path for path in glob("scripts/*") if not path.endswith(".sh"))),

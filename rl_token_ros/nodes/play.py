@@ -16,6 +16,7 @@ from rosgraph_msgs.msg import Clock
 
 from rl_token_ros.bags.playback import Selection
 from rl_token_ros.bags.reader import Bag, Topic
+from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.nodes.running import on_signal
 from rl_token_ros.resimulation.without_ticks import in_order
@@ -33,6 +34,7 @@ def play(bag: Bag, selection: Selection, rate: float) -> int:
         print(f"note: {text}", file=sys.stderr)
     for text in selection.warnings:
         print(f"warning: {text}", file=sys.stderr, flush=True)
+    use_profile()
     rclpy.init(args=None, signal_handler_options=SignalHandlerOptions.NO)
     ended = on_signal()
     node = rclpy.create_node("replay_bag")

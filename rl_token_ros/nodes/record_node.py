@@ -15,7 +15,7 @@ from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
 from rl_token_ros.interfaces.topics import RECORDED, TABLE
 from rl_token_ros.nodes import diagnostics
-from rl_token_ros.nodes.discovery import use_short_lease
+from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import interface_class, publisher
 from rl_token_ros.nodes.running import run
@@ -130,7 +130,7 @@ class RecordNode(Node):
 
 def main() -> None:
     """Entry point of `record`."""
-    use_short_lease()
+    use_profile()
     sys.exit(run(RecordNode))
 
 

@@ -118,8 +118,8 @@ def test_it_is_not_enabled_while_nobody_takes_its_commands(graph, control, world
 
 DEAF = """
 import rclpy
-from rl_token_ros.nodes.discovery import use_short_lease
-use_short_lease()
+from rl_token_ros.nodes.discovery import use_profile
+use_profile()
 from geometry_msgs.msg import PoseStamped
 rclpy.init()
 node = rclpy.create_node("deaf")
