@@ -78,9 +78,9 @@ class CameraStream:
         (count, then), self._told = self._told, (self.received, now)
         return (self.received - count) / (now - then) if now > then else 0.0
 
-    def gap(self, now: float) -> float:
-        """The longest gap, with the one that lasts, in s."""
-        return max(self.longest_gap, now - self._newest) if self._newest is not None else 0.0
+    def age(self, now: float) -> float:
+        """s since the newest picture came; 0 before the first."""
+        return now - self._newest if self._newest is not None else 0.0
 
     def report(self, name: str, now: float) -> dict[str, str]:
         """For `/diagnostics`: each entry begins with ``name``."""
@@ -88,6 +88,7 @@ class CameraStream:
             f"{name}/received": str(self.received),
             f"{name}/lost": "unknown" if self.lost is None else str(self.lost),
             f"{name}/rate": f"{self.rate(now):.1f}",
-            f"{name}/longest_gap": f"{self.gap(now):.3f}",
+            f"{name}/longest_gap": f"{self.longest_gap:.3f}",
+            f"{name}/age": f"{self.age(now):.3f}",
             f"{name}/kind": self.kind,
         }

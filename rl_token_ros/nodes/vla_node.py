@@ -18,9 +18,8 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rl_token_ros.interfaces import image_cdr, images
 from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
 from rl_token_ros.interfaces.topics import CAMERA, TYPES
-from rl_token_ros.nodes import diagnostics
+from rl_token_ros.nodes import camera_transport, diagnostics
 from rl_token_ros.nodes.camera_topic import CameraTopic
-from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import publisher, subscription
@@ -172,7 +171,7 @@ def main() -> None:
     """Entry point of `vla_node`."""
     # Fast DDS: hand messages to its own thread. In this one, sending embeddings of 5.7 MB keeps the next query waiting for 5 ms.
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
-    use_profile()
+    camera_transport.use_profile()
     sys.exit(run(VlaNode))
 
 
