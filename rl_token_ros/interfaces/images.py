@@ -1,4 +1,8 @@
-"""sensor_msgs/Image to and from numpy, without cv_bridge. Honours `step` and the usual 8-bit encodings."""
+"""sensor_msgs/Image and CompressedImage to and from numpy, without cv_bridge. Honours `step` and what drivers publish.
+
+Colours of YUV: BT.601, limited range (:mod:`rl_token_ros.interfaces.colour`). 16 bits are cut to the upper 8, the same for every picture: a
+camera of 10 or 12 bits whose driver does not scale them is dark, and 16UC1 of a depth camera has steps of 256 mm.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,17 @@ from typing import Any
 
 import numpy as np
 
-# channels, and their order as rgb
-ENCODINGS = {"rgb8": (3, (0, 1, 2)), "bgr8": (3, (2, 1, 0)), "rgba8": (4, (0, 1, 2)), "bgra8": (4, (2, 1, 0)), "mono8": (1, (0, 0, 0))}
+from rl_token_ros.interfaces import colour
+
+RGB, BGR = (0, 1, 2), (2, 1, 0)
+# bytes of a pixel, and which of them are red, green and blue
+CHANNELS = {"rgb8": (3, RGB), "bgr8": (3, BGR), "8UC3": (3, BGR), "rgba8": (4, RGB), "bgra8": (4, BGR)}
+MONO_8, MONO_16 = ("mono8", "8UC1"), ("mono16", "16UC1")
+# two bytes a pixel, in this order; `yuv422` is what ROS has long called UYVY
+YUV = {"yuv422": "uyvy", "uyvy": "uyvy", "yuv422_yuy2": "yuyv", "yuyv": "yuyv"}
+NV = {"nv12": "uv", "nv21": "vu"}  # order of the second plane
+BAYER = {f"bayer_{pattern}8": pattern for pattern in ("rggb", "bggr", "gbrg", "grbg")}
+ENCODINGS = (*CHANNELS, *MONO_8, *MONO_16, *YUV, *NV, *BAYER)
 
 
 class ImageError(ValueError):
@@ -20,32 +33,85 @@ def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
     """The picture in an Image, uint8 [height, width, 3], rgb.
 
     Raises:
-        ImageError: another encoding, or fewer bytes than height * step.
+        ImageError: another encoding, or fewer bytes than it says.
     """
-    if message.encoding not in ENCODINGS:
-        raise ImageError(f"'{topic}' has encoding '{message.encoding}'; publish one of {', '.join(ENCODINGS)}")
-    channels, order = ENCODINGS[message.encoding]
+    encoding = message.encoding
+    if encoding in CHANNELS:
+        channels, order = CHANNELS[encoding]
+        rows = _rows(message, topic, channels)
+        pixels = rows.reshape(len(rows), -1, channels)
+        return np.ascontiguousarray(pixels) if encoding == "rgb8" else np.stack([pixels[:, :, at] for at in order], axis=2)
+    if encoding in MONO_8:
+        return _grey(_rows(message, topic, 1))
+    if encoding in YUV:
+        return colour.from_yuyv(_rows(message, topic, 2, even=True), YUV[encoding])
+    if encoding in NV:
+        rows = _rows(message, topic, 1, even=True, planes=1.5)
+        height = int(message.height)
+        return colour.from_nv12(rows[:height], rows[height:], NV[encoding])
+    if encoding in MONO_16:
+        return _grey(_rows(message, topic, 2)[:, 0 if message.is_bigendian else 1 :: 2])
+    if encoding in BAYER:
+        return colour.from_bayer(_mosaic(_rows(message, topic, 1), topic), BAYER[encoding])
+    wanted = f"publish one of {', '.join(ENCODINGS)}"
+    if str(encoding).startswith("bayer_"):
+        wanted = f"set the driver to 8 bits, as {encoding[: len('bayer_rggb')]}8, or to rgb8"
+    raise ImageError(f"'{topic}' has encoding '{encoding}'; {wanted}")
+
+
+def _rows(message: Any, topic: str, pixel_bytes: int, even: bool = False, planes: float = 1.0) -> np.ndarray:
+    """The bytes of the rows, without padding: uint8 [height * planes, width * pixel_bytes].
+
+    Raises:
+        ImageError: there are fewer, or ``even`` numbers of rows and columns are needed.
+    """
     height, width, step = int(message.height), int(message.width), int(message.step)
     data = np.frombuffer(message.data, np.uint8)
-    if height <= 0 or width <= 0 or step < width * channels or data.size < height * step:
-        raise ImageError(f"'{topic}' says {height} rows of {step} bytes, {width} pixels of {channels} each, and holds {data.size} bytes")
-    pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
-    return np.ascontiguousarray(pixels if order == (0, 1, 2) == tuple(range(channels)) else pixels[:, :, order])
+    if even and (width % 2 or (planes != 1.0 and height % 2)):
+        raise ImageError(f"'{topic}' has encoding '{message.encoding}' and {width} x {height} pixels; pairs of pixels share their colour")
+    count = round(height * planes)
+    if height <= 0 or width <= 0 or step < width * pixel_bytes or data.size < count * step:
+        raise ImageError(f"'{topic}' says {count} rows of {step} bytes, {width} pixels of {pixel_bytes} each, and holds {data.size} bytes")
+    return data[: count * step].reshape(count, step)[:, : width * pixel_bytes]
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    return np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def _mosaic(pixels: np.ndarray, topic: str) -> np.ndarray:
+    if min(pixels.shape) < 2:
+        raise ImageError(f"'{topic}' is {pixels.shape[1]} x {pixels.shape[0]}: no mosaic of colours")
+    return pixels
 
 
 def decompress(message: Any, topic: str = "image_raw/compressed") -> np.ndarray:
     """The picture in a CompressedImage (JPEG or PNG), uint8 [height, width, 3], rgb. Needs Pillow.
 
+    ``format`` is a name, or what compressed_image_transport writes: "rgb8; jpeg compressed bgr8", the camera's encoding first. The
+    colours are those of the file; of "bayer_rggb8; png compressed ", where the file is grey, they are made of the mosaic.
+
     Raises:
-        ImageError: it cannot be decoded.
+        ImageError: it cannot be decoded, or is for depth.
     """
     from PIL import Image
 
+    if "compressedDepth" in message.format:
+        raise ImageError(f"'{topic}' has format '{message.format}', which is for depth; publish a picture by the transport 'compressed'")
     try:
         with Image.open(io.BytesIO(message.data), formats=("JPEG", "PNG")) as picture:
-            return np.asarray(picture.convert("RGB"))
+            if picture.mode.startswith("I"):  # 16 bits, grey
+                grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+            elif picture.mode == "L":
+                grey = np.asarray(picture)
+            else:
+                return np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"'{topic}' with format '{message.format}' cannot be decoded: {error}") from None
+    pattern = message.format.removeprefix("bayer_")[:4] if message.format.startswith("bayer_") else ""
+    if pattern in BAYER.values():
+        return colour.from_bayer(_mosaic(grey, topic), pattern)
+    return _grey(grey)
 
 
 def resize_with_padding(picture: np.ndarray, height: int, width: int) -> np.ndarray:

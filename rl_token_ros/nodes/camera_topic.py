@@ -14,12 +14,10 @@ from rclpy.subscription import Subscription
 from rl_token_ros.interfaces import image_cdr
 from rl_token_ros.interfaces.camera_stream import BEST_EFFORT, CameraStream, best_reliability
 from rl_token_ros.interfaces.images import ImageError
-from rl_token_ros.interfaces.topics import IMAGE
+from rl_token_ros.interfaces.topics import IMAGE, PICTURES
 from rl_token_ros.nodes.ros_topics import interface_class
 
 LOOK_SECONDS = 0.5  # between two looks at who publishes
-# Fast DDS keeps what waits to be taken, a picture of 0.9 MB each. One that is not taken before three newer ones have come is of no use.
-DEPTH = 3
 
 
 class CameraTopic:
@@ -56,8 +54,9 @@ class CameraTopic:
             self._node.get_logger().info(f"'{self.topic}' is {wanted.replace('_', ' ')} from now on, as its publishers are")
             self.stream.begin()
         self.reliability = wanted
-        profile = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy[wanted.upper()])
-        self._subscription = self._node.create_subscription(self._class, self.topic, self._hear, profile, raw=self._raw)
+        profile = QoSProfile(depth=PICTURES.depth, reliability=ReliabilityPolicy[wanted.upper()])
+        hear: Any = self._hear  # rclpy looks at how many arguments it takes
+        self._subscription = self._node.create_subscription(self._class, self.topic, hear, profile, raw=self._raw)
 
     def _hear(self, message: Any, info: dict[str, Any]) -> None:
         sequence, gid = info.get("publication_sequence_number"), info.get("publisher_gid")
