@@ -25,7 +25,7 @@ class CameraStream:
 
     Attributes:
         received: pictures.
-        lost: pictures that were sent and did not come; None where the middleware does not number messages.
+        lost: pictures that were sent and did not come, or waited while newer ones came; None where the middleware does not number messages.
         longest_gap: s between two pictures, in the whole run.
         size: bytes of the newest message.
         kind: encoding and size of the newest picture, as in "rgb8 640 x 480".

@@ -7,82 +7,123 @@ camera of 10 or 12 bits whose driver does not scale them is dark, and 16UC1 of a
 from __future__ import annotations
 
 import array
+import functools
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from rl_token_ros.interfaces import colour
 
-RGB, BGR = (0, 1, 2), (2, 1, 0)
-# bytes of a pixel, and which of them are red, green and blue
-CHANNELS = {"rgb8": (3, RGB), "bgr8": (3, BGR), "8UC3": (3, BGR), "rgba8": (4, RGB), "bgra8": (4, BGR)}
-MONO_8, MONO_16 = ("mono8", "8UC1"), ("mono16", "16UC1")
-# two bytes a pixel, in this order; `yuv422` is what ROS has long called UYVY
-YUV = {"yuv422": "uyvy", "uyvy": "uyvy", "yuv422_yuy2": "yuyv", "yuyv": "yuyv"}
-NV = {"nv12": "uv", "nv21": "vu"}  # order of the second plane
-BAYER = {f"bayer_{pattern}8": pattern for pattern in ("rggb", "bggr", "gbrg", "grbg")}
-ENCODINGS = (*CHANNELS, *MONO_8, *MONO_16, *YUV, *NV, *BAYER)
-
 
 class ImageError(ValueError):
     """An image that cannot be used; the message says why."""
+
+
+def _interleaved(rows: np.ndarray, big: bool, channels: int, order: tuple[int, int, int]) -> np.ndarray:
+    pixels = rows.reshape(len(rows), -1, channels)
+    if order == tuple(range(channels)):
+        return np.ascontiguousarray(pixels)
+    return np.stack([pixels[:, :, at] for at in order], axis=2)
+
+
+def _grey(rows: np.ndarray, big: bool = False) -> np.ndarray:
+    return np.repeat(rows[:, :, None], 3, axis=2)
+
+
+def _upper_8_bits(rows: np.ndarray, big: bool) -> np.ndarray:
+    return _grey(rows[:, 0 if big else 1 :: 2])
+
+
+def _yuv422(rows: np.ndarray, big: bool, order: str) -> np.ndarray:
+    return colour.from_yuyv(rows, order)
+
+
+def _yuv420(rows: np.ndarray, big: bool, order: str) -> np.ndarray:
+    height = len(rows) * 2 // 3
+    return colour.from_nv12(rows[:height], rows[height:], order)
+
+
+def _bayer(rows: np.ndarray, big: bool, pattern: str) -> np.ndarray:
+    return colour.from_bayer(rows, pattern)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the bytes of a picture lie.
+
+    Attributes:
+        pixel_bytes: of a pixel, in the first plane.
+        rgb: makes uint8 [height, width, 3] of the bytes uint8 [rows, width * pixel_bytes] and whether they are big-endian.
+        half_planes: rows of all planes for two rows of pixels.
+        columns, rows: pixels come in multiples of these.
+        least: of rows and of columns.
+    """
+
+    pixel_bytes: int
+    rgb: Callable[[np.ndarray, bool], np.ndarray]
+    half_planes: int = 2
+    columns: int = 1
+    rows: int = 1
+    least: int = 1
+
+
+RGB, BGR = (0, 1, 2), (2, 1, 0)
+_INTERLEAVED = {"rgb8": (3, RGB), "bgr8": (3, BGR), "rgba8": (4, RGB), "bgra8": (4, BGR), "8UC3": (3, BGR)}
+_UYVY, _YUYV = (Layout(2, functools.partial(_yuv422, order=order), columns=2) for order in ("uyvy", "yuyv"))
+PATTERNS = ("rggb", "bggr", "gbrg", "grbg")
+ENCODINGS = {
+    **{name: Layout(count, functools.partial(_interleaved, channels=count, order=order)) for name, (count, order) in _INTERLEAVED.items()},
+    "mono8": Layout(1, _grey),
+    "8UC1": Layout(1, _grey),
+    "mono16": Layout(2, _upper_8_bits),
+    "16UC1": Layout(2, _upper_8_bits),
+    "yuv422": _UYVY,  # its name in ROS for long
+    "uyvy": _UYVY,
+    "yuv422_yuy2": _YUYV,
+    "yuyv": _YUYV,
+    **{
+        name: Layout(1, functools.partial(_yuv420, order=order), half_planes=3, columns=2, rows=2)
+        for name, order in {"nv12": "uv", "nv21": "vu"}.items()
+    },
+    **{f"bayer_{pattern}8": Layout(1, functools.partial(_bayer, pattern=pattern), least=2) for pattern in PATTERNS},
+}
+
+
+def check(message: Any, topic: str = "image_raw") -> None:
+    """Whether :func:`to_rgb` takes an Image, at no cost: no pixel is looked at.
+
+    Raises:
+        ImageError: another encoding, fewer bytes than it says, or a size that its encoding does not allow.
+    """
+    encoding = str(message.encoding)
+    if encoding not in ENCODINGS:
+        wanted = f"publish one of {', '.join(ENCODINGS)}"
+        if encoding.startswith("bayer_"):
+            wanted = f"set the driver to 8 bits, as {encoding[: len('bayer_rggb')]}8, or to rgb8"
+        raise ImageError(f"'{topic}' has encoding '{encoding}'; {wanted}")
+    layout, size = ENCODINGS[encoding], len(message.data)
+    height, width, step = int(message.height), int(message.width), int(message.step)
+    rows = height * layout.half_planes // 2
+    if height <= 0 or width <= 0 or step < width * layout.pixel_bytes or size < rows * step:
+        raise ImageError(f"'{topic}' says {rows} rows of {step} bytes, {width} pixels of {layout.pixel_bytes} each, and holds {size} bytes")
+    if width % layout.columns or height % layout.rows or min(width, height) < layout.least:
+        raise ImageError(f"'{topic}' has encoding '{encoding}', where neighbours share their colours, and {width} x {height} pixels")
 
 
 def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
     """The picture in an Image, uint8 [height, width, 3], rgb.
 
     Raises:
-        ImageError: another encoding, or fewer bytes than it says.
+        ImageError: as of :func:`check`.
     """
-    encoding = message.encoding
-    if encoding in CHANNELS:
-        channels, order = CHANNELS[encoding]
-        rows = _rows(message, topic, channels)
-        pixels = rows.reshape(len(rows), -1, channels)
-        return np.ascontiguousarray(pixels) if encoding == "rgb8" else np.stack([pixels[:, :, at] for at in order], axis=2)
-    if encoding in MONO_8:
-        return _grey(_rows(message, topic, 1))
-    if encoding in YUV:
-        return colour.from_yuyv(_rows(message, topic, 2, even=True), YUV[encoding])
-    if encoding in NV:
-        rows = _rows(message, topic, 1, even=True, planes=1.5)
-        height = int(message.height)
-        return colour.from_nv12(rows[:height], rows[height:], NV[encoding])
-    if encoding in MONO_16:
-        return _grey(_rows(message, topic, 2)[:, 0 if message.is_bigendian else 1 :: 2])
-    if encoding in BAYER:
-        return colour.from_bayer(_mosaic(_rows(message, topic, 1), topic), BAYER[encoding])
-    wanted = f"publish one of {', '.join(ENCODINGS)}"
-    if str(encoding).startswith("bayer_"):
-        wanted = f"set the driver to 8 bits, as {encoding[: len('bayer_rggb')]}8, or to rgb8"
-    raise ImageError(f"'{topic}' has encoding '{encoding}'; {wanted}")
-
-
-def _rows(message: Any, topic: str, pixel_bytes: int, even: bool = False, planes: float = 1.0) -> np.ndarray:
-    """The bytes of the rows, without padding: uint8 [height * planes, width * pixel_bytes].
-
-    Raises:
-        ImageError: there are fewer, or ``even`` numbers of rows and columns are needed.
-    """
-    height, width, step = int(message.height), int(message.width), int(message.step)
-    data = np.frombuffer(message.data, np.uint8)
-    if even and (width % 2 or (planes != 1.0 and height % 2)):
-        raise ImageError(f"'{topic}' has encoding '{message.encoding}' and {width} x {height} pixels; pairs of pixels share their colour")
-    count = round(height * planes)
-    if height <= 0 or width <= 0 or step < width * pixel_bytes or data.size < count * step:
-        raise ImageError(f"'{topic}' says {count} rows of {step} bytes, {width} pixels of {pixel_bytes} each, and holds {data.size} bytes")
-    return data[: count * step].reshape(count, step)[:, : width * pixel_bytes]
-
-
-def _grey(pixels: np.ndarray) -> np.ndarray:
-    return np.repeat(pixels[:, :, None], 3, axis=2)
-
-
-def _mosaic(pixels: np.ndarray, topic: str) -> np.ndarray:
-    if min(pixels.shape) < 2:
-        raise ImageError(f"'{topic}' is {pixels.shape[1]} x {pixels.shape[0]}: no mosaic of colours")
-    return pixels
+    check(message, topic)
+    layout, step = ENCODINGS[message.encoding], int(message.step)
+    rows = int(message.height) * layout.half_planes // 2
+    data = np.frombuffer(message.data, np.uint8)[: rows * step].reshape(rows, step)
+    return layout.rgb(data[:, : int(message.width) * layout.pixel_bytes], bool(message.is_bigendian))
 
 
 def decompress(message: Any, topic: str = "image_raw/compressed") -> np.ndarray:
@@ -108,9 +149,9 @@ def decompress(message: Any, topic: str = "image_raw/compressed") -> np.ndarray:
                 return np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"'{topic}' with format '{message.format}' cannot be decoded: {error}") from None
-    pattern = message.format.removeprefix("bayer_")[:4] if message.format.startswith("bayer_") else ""
-    if pattern in BAYER.values():
-        return colour.from_bayer(_mosaic(grey, topic), pattern)
+    pattern = message.format.removeprefix("bayer_")[:4]
+    if pattern in PATTERNS and min(grey.shape) > 1:
+        return colour.from_bayer(grey, pattern)
     return _grey(grey)
 
 

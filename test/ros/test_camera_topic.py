@@ -145,13 +145,10 @@ def test_what_vla_node_says_of_its_cameras(graph, models):
     values = small_robot.shared(vla_model=str(models["vla"]), vla_proprioception=["ee_position"])
     vla, driver = graph.add(VlaNode, values=values), graph.add(Driver)
     camera = vla.cameras[0]
-    graph.wait_for(lambda: camera.reliability == RELIABLE, "the driver")
-
-    def came() -> bool:
+    graph.wait_for(lambda: camera.reliability == RELIABLE and driver.pictures.get_subscription_count() == 1, "the driver")
+    for number in range(1, 8):  # one at a time: none waits while newer ones come
         driver.send()
-        return camera.stream.received > 5
-
-    graph.wait_for(came, "pictures")
+        graph.wait_for(lambda: camera.stream.received == number, "a picture")
     said = camera.report()
     assert int(said[f"{TOPIC}/received"]) > 5 and float(said[f"{TOPIC}/rate"]) > 0 and float(said[f"{TOPIC}/longest_gap"]) > 0
     assert (said[f"{TOPIC}/lost"], said[f"{TOPIC}/kind"], said[f"{TOPIC}/reliability"]) == ("0", "rgb8 8 x 8", "reliable")

@@ -106,7 +106,7 @@ def test_colours_of_a_test_chart(yuv, rgb):
 
 
 @pytest.mark.parametrize(
-    "encoding, size, says", [("yuyv", (2, 3), "3 x 2 pixels"), ("nv12", (3, 2), "2 x 3 pixels"), ("bayer_rggb8", (1, 4), "no mosaic")]
+    "encoding, size, says", [("yuyv", (2, 3), " 3 x 2 pixels"), ("nv12", (3, 2), "2 x 3 pixels"), ("bayer_rggb8", (1, 4), " 4 x 1 pixels")]
 )
 def test_sizes_that_such_a_picture_cannot_have(encoding, size, says):
     message = Image(encoding=encoding, height=size[0], width=size[1], step=64, data=bytes(1000))
