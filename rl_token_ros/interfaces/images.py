@@ -30,7 +30,7 @@ def _interleaved(rows: np.ndarray, big: bool, channels: int, order: tuple[int, i
 
 
 def _grey(rows: np.ndarray, big: bool = False) -> np.ndarray:
-    return np.repeat(rows[:, :, None], 3, axis=2)
+    return np.stack([rows] * 3, axis=2)
 
 
 def _upper_8_bits(rows: np.ndarray, big: bool) -> np.ndarray:

@@ -20,6 +20,7 @@ from rl_token_ros.interfaces.graph_check import (
     judge,
 )
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.nodes.camera_inspection import CameraInspection, is_camera
 from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.settings.control import Control
 
@@ -42,8 +43,9 @@ def look(
     try:
         seen = {e.topic: Seen() for e in expected}
         names = {e.topic: node.resolve_topic_name((remaps or {}).get(e.topic, e.topic)) for e in expected}
+        cameras = {e.topic: CameraInspection(node, e, names[e.topic], seen[e.topic]) for e in expected if is_camera(e)}
         for e in expected:
-            if e.direction == "in":
+            if e.direction == "in" and e.topic not in cameras:
                 node.create_subscription(interface_class(e.kind), names[e.topic], _listener(node, e, seen[e.topic], control), ANY)
         begun = time.monotonic()
         while (left := begun + seconds - time.monotonic()) > 0:
@@ -56,7 +58,8 @@ def look(
             from_us = OURS if e.direction == "out" else {"rl_token_check"}
             found.publishers = _ends(node.get_publishers_info_by_topic(names[e.topic]), from_us)
             found.subscribers = _ends(node.get_subscriptions_info_by_topic(names[e.topic]), from_us)
-            findings.append(judge(e, found, _same_kind(node, e, names, kinds)))
+            finding = judge(e, found, _same_kind(node, e, names, kinds))
+            findings.append(cameras[e.topic].judge(finding) if e.topic in cameras else finding)
         return findings
     finally:
         executor.shutdown()
