@@ -1,24 +1,35 @@
-# `make` lists the targets. All of them run in .venv, which is made when it is missing and again when the requirements change.
+# `make` lists the targets. All of them run in .venv, which is made when it is missing and again when the requirements change;
+# with ROS=jazzy in .venv-jazzy.
 
 PYTHON ?= python3
-VENV := .venv
-READY := $(VENV)/installed
 MINUTES ?= 5
 
 ifneq ($(AMENT_PREFIX_PATH),)
+ifdef ROS
+$(error ROS=$(ROS) chooses wheels from PyPI, but a ROS installation is sourced and is what would be used: leave ROS= out, or use a shell without it)
+endif
 # A sourced ROS installation: use its rclpy and messages, through --system-site-packages. PyPI's ROS wheels would be a second,
 # different ROS in one process. The distribution's message libraries are compiled against its NumPy, whose major version must stay.
+VENV := .venv
 VENV_ARGS := --system-site-packages
 EXTRAS := demo,test,dev
 NUMPY = $(shell $(PYTHON) -c 'import numpy; print("numpy<%d" % (int(numpy.__version__.split(".")[0]) + 1))')
 export AMENT_PREFIX_PATH := $(abspath $(VENV)):$(AMENT_PREFIX_PATH)
 NO_ROS := ROS is sourced, but $(PYTHON) cannot import its rclpy: name the Python it was built for, as in make PYTHON=/usr/bin/python3, or use a shell without it
 else
+# Both releases have modules of the same names: each has an environment of its own.
+ROS ?= kilted
+VENV_kilted := .venv
+VENV_jazzy := .venv-jazzy
+WHEELS_kilted := ros
+WHEELS_jazzy := ros-jazzy
+VENV := $(or $(VENV_$(ROS)),$(error ROS=$(ROS) is not known: there are wheels of kilted and of jazzy))
 VENV_ARGS :=
-EXTRAS := demo,test,dev,ros
+EXTRAS := demo,test,dev,$(WHEELS_$(ROS))
 NUMPY :=
 NO_ROS := no ROS 2 here: source an installation, or use Linux on x86-64 with PYTHON= a Python 3.10 to 3.13, for which there are wheels
 endif
+READY := $(VENV)/installed
 
 .PHONY: help demo check test test-fast clean
 .DELETE_ON_ERROR:
@@ -29,7 +40,8 @@ help:
 	@echo 'make test            run the tests; ARGS= are passed to pytest'
 	@echo 'make test-fast       the tests of logic alone, without ROS and processes, within a minute'
 	@echo 'make bench-NAME      a benchmark: $(patsubst benchmark/%.py,%,$(wildcard benchmark/*.py))'
-	@echo 'make clean           remove the environment and what builds left; runs/ stays'
+	@echo 'make clean           remove the environments and what builds left; runs/ stays'
+	@echo 'ROS=kilted           which ROS from PyPI, where none is sourced: kilted or jazzy, each in an environment of its own'
 	@echo 'PYTHON=python3       the Python to make the environment with (3.10 or newer)'
 	@echo 'PIP_ARGS=            for pip, as in PIP_ARGS="--extra-index-url URL" with an index of CPU builds of torch, which save gigabytes'
 
@@ -62,5 +74,5 @@ $(READY): setup.py package.xml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .grimp_cache .import_linter_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-jazzy build dist *.egg-info .pytest_cache .hypothesis .grimp_cache .import_linter_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,26 +30,24 @@ vla = [
 ]
 train = learner + sim + ["onnx"]  # makes the shipped models again
 
-# ROS 2 Kilted from PyPI for machines without a ROS installation: Linux on x86-64, CPython 3.10 to 3.13, which is what the marker
-# says, so that elsewhere the extra is empty. Exact versions: libraries of one release, linked against each other.
+# ROS 2 from PyPI for machines without a ROS installation: Linux on x86-64, CPython 3.10 to 3.13, which is what the marker says, so that
+# elsewhere the extras are empty. Exact versions: libraries of one release, linked against each other.
 wheels = "; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'"
-ros = [
-    requirement + wheels
-    for requirement in (
-        "ros-rclpy==9.1.2",
-        "ros-rmw-fastrtps-cpp==9.3.3",  # rclpy names no middleware of its own
-        "ros-ament-index-python==1.11.0",
-        "ros-builtin-interfaces==2.3.0",
-        "ros-diagnostic-msgs==5.5.1",
-        "ros-geometry-msgs==5.5.1",
-        "ros-rcl-interfaces==2.3.0",
-        "ros-rosgraph-msgs==2.3.0",
-        "ros-sensor-msgs==5.5.1",
-        "ros-std-msgs==5.5.1",
-        "ros-std-srvs==5.5.1",
-        "ros-trajectory-msgs==5.5.1",
-    )
-]
+ros_packages = {  # Kilted, Jazzy
+    "rclpy": ("9.1.2", "7.1.6"),
+    "rmw-fastrtps-cpp": ("9.3.3", "8.4.3"),  # rclpy names no middleware of its own
+    "ament-index-python": ("1.11.0", "1.8.1"),
+    "builtin-interfaces": ("2.3.0", "2.0.3"),
+    "diagnostic-msgs": ("5.5.1", "5.3.6"),
+    "geometry-msgs": ("5.5.1", "5.3.6"),
+    "rcl-interfaces": ("2.3.0", "2.0.3"),
+    "rosgraph-msgs": ("2.3.0", "2.0.3"),
+    "sensor-msgs": ("5.5.1", "5.3.6"),
+    "std-msgs": ("5.5.1", "5.3.6"),
+    "std-srvs": ("5.5.1", "5.3.6"),
+    "trajectory-msgs": ("5.5.1", "5.3.6"),
+}
+kilted, jazzy = ([f"ros-{package}=={versions[release]}{wheels}" for package, versions in ros_packages.items()] for release in (0, 1))
 demo = learner + sim + ["matplotlib"]
 test = vla + [
     "pytest<8.4",  # launch_pytest, where it is installed, breaks the collection of 8.4
@@ -104,7 +102,8 @@ setup(
         "report": report,
         "token": token,
         "train": train,
-        "ros": ros,
+        "ros": kilted,
+        "ros-jazzy": jazzy,
         "demo": demo,
         "test": test,
         "dev": dev,

@@ -6,6 +6,7 @@ import fnmatch
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -97,9 +98,11 @@ class RecordNode(Node):
         self._writer.add_topic(topic, kind, qos(reliable=reliable, latched=latched, depth=max(offered[0].depth, 1)), self._roles.get(topic, ""))
         self.topics[topic] = kind
         clock = self.get_clock()
-        self.create_subscription(
-            message_class, topic, lambda data: self.recorder.take(Message(topic, kind, clock.now().nanoseconds, data)), profile, raw=True
-        )
+
+        def take(data: Any) -> None:  # bytes, which Jazzy's rclpy declares otherwise
+            self.recorder.take(Message(topic, kind, clock.now().nanoseconds, data))
+
+        self.create_subscription(message_class, topic, take, profile, raw=True)
 
     def _refuse(self, topic: str, why: str) -> None:
         self._refused.add(topic)

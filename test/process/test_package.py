@@ -63,6 +63,7 @@ def test_wheel_holds_what_ros_tools_look_for(wheel):
     assert "share/rl_token_ros/package.xml" in data
     assert {f"share/rl_token_ros/launch/{name}.launch.py" for name in ("sim", "robot", "learner")} <= data
     assert {f"share/rl_token_ros/config/{path.name}" for path in (ROOT / "config").glob("*.yaml")} <= data
+    assert "share/rl_token_ros/config/large_messages.fastdds.xml" in data  # for drivers
     assert {f"lib/rl_token_ros/{name}" for name in EXECUTABLES} <= data
     models = {path.relative_to(ROOT).as_posix() for path in (ROOT / "rl_token_ros" / "models").glob("*.onnx")}
     assert models and models <= names

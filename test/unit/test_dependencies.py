@@ -56,7 +56,8 @@ def declared(monkeypatch):
 def test_setup_py_declares_every_package_that_is_imported(declared):
     everything = set().union(*declared.values())
     assert {PACKAGE_OF.get(module, module) for module in IMPORTS if not _is_ros(module)} <= everything
-    assert {f"ros-{module.replace('_', '-')}" for module in IMPORTS if _is_ros(module) and module not in NO_WHEELS} <= declared["ros"]
+    ros = {f"ros-{module.replace('_', '-')}" for module in IMPORTS if _is_ros(module) and module not in NO_WHEELS}
+    assert ros <= declared["ros"] and ros <= declared["ros-jazzy"]
 
 
 def test_package_xml_depends_on_every_ros_package_that_is_imported():
@@ -68,7 +69,7 @@ def test_package_xml_depends_on_every_ros_package_that_is_imported():
 def test_the_modules_of_an_extra_are_those_it_installs(declared):
     for extra, modules in extras.EXTRAS.items():
         assert {PACKAGE_OF.get(module, module) for module in modules} == declared[extra], extra
-    assert set(extras.EXTRAS) | {"", "ros", "test", "dev"} >= set(declared)
+    assert set(extras.EXTRAS) | {"", "ros", "ros-jazzy", "test", "dev"} >= set(declared)
     assert extras.OF_VERB.keys() <= VERBS.keys() and set(extras.OF_VERB.values()) <= extras.EXTRAS.keys()
 
 
