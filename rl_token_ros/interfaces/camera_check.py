@@ -36,4 +36,4 @@ def judge(finding: Finding, stream: CameraStream, longest: float, shared_memory:
 
 def _remedy(driver_setting: str) -> str:
     profile = f"start the driver with {driver_setting}, or " if driver_setting else ""
-    return f"{profile}run `sysctl -w net.core.rmem_max=8388608` here, or publish compressed pictures (image_transport: compressed)"
+    return f"{profile}run `sysctl -w net.core.rmem_max=33554432` here, or publish compressed pictures (image_transport: compressed)"

@@ -65,7 +65,7 @@ def test_every_picture_arrives():
     if discovery.profile_variable() is None:
         pytest.skip("another middleware than Fast DDS")
     if camera_transport.receive_buffer(camera_transport.RECEIVE_BYTES) < camera_transport.ENOUGH_BYTES:
-        pytest.skip("a socket holds too little here: sysctl -w net.core.rmem_max=8388608")
+        pytest.skip("a socket holds too little here: sysctl -w net.core.rmem_max=33554432")
     environment = {name: value for name, value in os.environ.items() if name not in discovery.VARIABLES.values()} | ENVIRONMENT
     numbers = [str(CAMERAS), str(MOMENTS)]
     with (
