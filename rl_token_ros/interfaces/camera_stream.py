@@ -36,6 +36,7 @@ class CameraStream:
         self.lost: int | None = None
         self.longest_gap = 0.0
         self.kind = ""
+        self._kinds: set[str] = set()
         self._sequences: dict[bytes, int] = {}  # the newest number by publisher
         self._newest: float | None = None
         self._told = (0, 0.0)  # pictures and time of the last report
@@ -69,9 +70,12 @@ class CameraStream:
         self._sequences.clear()
 
     def changed(self, kind: str) -> str:
-        """What the camera was before, if the newest picture is of another kind; else nothing."""
+        """What the camera was before, if the newest picture is of a kind that has not come yet; else nothing."""
         before, self.kind = self.kind, kind
-        return before if before != kind else ""
+        if kind in self._kinds:
+            return ""
+        self._kinds.add(kind)
+        return before
 
     def rate(self, now: float) -> float:
         """Hz since this was last asked."""

@@ -22,8 +22,6 @@ class Qos:
 
 
 SENSOR = Qos("best_effort", depth=5)
-# Where the publisher is reliable, reliable. What waits while three newer ones come is of no use, and is 0.9 MB each.
-PICTURES = Qos("best_effort", depth=3)
 LATCHED = Qos(durability="transient_local", depth=1)
 NEWEST = Qos(depth=1)
 DEEP = Qos(depth=1000)
@@ -125,11 +123,11 @@ TABLE = (
     Topic(
         CAMERA["raw"], IMAGE,
         "one per entry of `cameras`, reliable where the camera is; rgb8, bgr8, rgba8, bgra8, mono8, mono16, YUV 4:2:2 and 4:2:0, bayer of 8 bits",
-        ("sim_node",), ("vla_node",), Qos(depth=2), PICTURES, recorded=False,
+        ("sim_node",), ("vla_node",), Qos(depth=2), SENSOR, recorded=False,
     ),
     Topic(
         CAMERA["compressed"], COMPRESSED, "with `image_transport: compressed`, in its place: JPEG, PNG",
-        (), ("vla_node",), Qos(depth=2), PICTURES, recorded=False,
+        (), ("vla_node",), Qos(depth=2), SENSOR, recorded=False,
     ),
     # The VLA, the human and the scene.
     Topic("task", TEXT, "the language instruction; `task` is its default", (SHELL,), ("vla_node",), LATCHED, LATCHED),
