@@ -14,7 +14,7 @@ from rclpy.subscription import Subscription
 from rl_token_ros.interfaces import image_cdr
 from rl_token_ros.interfaces.camera_stream import BEST_EFFORT, CameraStream, best_reliability
 from rl_token_ros.interfaces.images import ImageError
-from rl_token_ros.interfaces.topics import IMAGE, SENSOR
+from rl_token_ros.interfaces.topics import IMAGE, PICTURES
 from rl_token_ros.nodes.ros_topics import interface_class
 
 LOOK_SECONDS = 0.5  # between two looks at who publishes
@@ -54,7 +54,7 @@ class CameraTopic:
             self._node.get_logger().info(f"'{self.topic}' is {wanted.replace('_', ' ')} from now on, as its publishers are")
             self.stream.begin()
         self.reliability = wanted
-        profile = QoSProfile(depth=SENSOR.depth, reliability=ReliabilityPolicy[wanted.upper()])
+        profile = QoSProfile(depth=PICTURES.depth, reliability=ReliabilityPolicy[wanted.upper()])
         hear: Any = self._hear  # rclpy looks at how many arguments it takes
         self._subscription = self._node.create_subscription(self._class, self.topic, hear, profile, raw=self._raw)
 

@@ -102,6 +102,7 @@ def test_compressed_pictures_are_counted_too(graph):
     taken: list[CompressedImage] = []
     camera = CameraTopic(node, f"{TOPIC}/compressed", COMPRESSED, taken.append)
     driver = graph.add(Driver, RELIABLE, CompressedImage, f"{TOPIC}/compressed")
+    graph.wait_for(lambda: camera.publishers == 1, "the driver")  # before it, Jazzy does not say whose number a message has
 
     def came() -> bool:
         driver.pictures.publish(CompressedImage(format="jpeg", data=bytes(77)))
