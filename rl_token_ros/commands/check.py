@@ -100,8 +100,10 @@ def main(arguments: list[str] | None = None) -> int:
     except (ParameterError, FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    from rl_token_ros.nodes import camera_transport
     from rl_token_ros.nodes.graph_inspection import look
 
+    camera_transport.use_profile()  # as vla_node hears the cameras
     print(f"{path}: it loads for control_node and vla_node; listening for {options.seconds:g} s", flush=True)
     findings = look(expectations(control, vla), control, vla, options.namespace, remaps, options.seconds)
     findings += files(control, vla)

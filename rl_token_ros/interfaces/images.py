@@ -1,33 +1,116 @@
-"""sensor_msgs/Image to and from numpy, without cv_bridge. Honours `step` and the usual 8-bit encodings."""
+"""sensor_msgs/Image and CompressedImage to and from numpy, without cv_bridge. Honours `step` and what drivers publish.
+
+Colours of YUV: BT.601, limited range (:mod:`rl_token_ros.interfaces.colour`). 16 bits are cut to the upper 8, the same for every picture: a
+camera of 10 or 12 bits whose driver does not scale them is dark, and 16UC1 of a depth camera has steps of 256 mm.
+"""
 
 from __future__ import annotations
 
 import array
+import functools
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-# channels, and their order as rgb
-ENCODINGS = {"rgb8": (3, (0, 1, 2)), "bgr8": (3, (2, 1, 0)), "rgba8": (4, (0, 1, 2)), "bgra8": (4, (2, 1, 0)), "mono8": (1, (0, 0, 0))}
+from rl_token_ros.interfaces import colour
 
 
 class ImageError(ValueError):
     """An image that cannot be used; the message says why."""
 
 
+def _interleaved(rows: np.ndarray, big: bool, channels: int, order: tuple[int, int, int]) -> np.ndarray:
+    pixels = rows.reshape(len(rows), -1, channels)
+    if order == tuple(range(channels)):
+        return np.ascontiguousarray(pixels)
+    return np.stack([pixels[:, :, at] for at in order], axis=2)
+
+
+def _grey(rows: np.ndarray, big: bool = False) -> np.ndarray:
+    return np.stack([rows] * 3, axis=2)
+
+
+def _upper_8_bits(rows: np.ndarray, big: bool) -> np.ndarray:
+    return _grey(rows[:, 0 if big else 1 :: 2])
+
+
+def _yuv422(rows: np.ndarray, big: bool, order: str) -> np.ndarray:
+    return colour.from_yuyv(rows, order)
+
+
+def _yuv420(rows: np.ndarray, big: bool, order: str) -> np.ndarray:
+    height = len(rows) * 2 // 3
+    return colour.from_nv12(rows[:height], rows[height:], order)
+
+
+def _bayer(rows: np.ndarray, big: bool, pattern: str) -> np.ndarray:
+    return colour.from_bayer(rows, pattern)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the bytes of a picture lie.
+
+    Attributes:
+        pixel_bytes: of a pixel, in the first plane.
+        rgb: makes uint8 [height, width, 3] of the bytes uint8 [rows, width * pixel_bytes] and whether they are big-endian.
+        half_planes: rows of all planes for two rows of pixels.
+        columns, rows: pixels come in multiples of these.
+        least: of rows and of columns.
+    """
+
+    pixel_bytes: int
+    rgb: Callable[[np.ndarray, bool], np.ndarray]
+    half_planes: int = 2
+    columns: int = 1
+    rows: int = 1
+    least: int = 1
+
+
+RGB, BGR = (0, 1, 2), (2, 1, 0)
+_INTERLEAVED = {"rgb8": (3, RGB), "bgr8": (3, BGR), "rgba8": (4, RGB), "bgra8": (4, BGR), "8UC3": (3, BGR)}
+_UYVY, _YUYV = (Layout(2, functools.partial(_yuv422, order=order), columns=2) for order in ("uyvy", "yuyv"))
+PATTERNS = ("rggb", "bggr", "gbrg", "grbg")
+ENCODINGS = {
+    **{name: Layout(count, functools.partial(_interleaved, channels=count, order=order)) for name, (count, order) in _INTERLEAVED.items()},
+    "mono8": Layout(1, _grey),
+    "8UC1": Layout(1, _grey),
+    "mono16": Layout(2, _upper_8_bits),
+    "16UC1": Layout(2, _upper_8_bits),
+    "yuv422": _UYVY,  # its name in ROS for long
+    "uyvy": _UYVY,
+    "yuv422_yuy2": _YUYV,
+    "yuyv": _YUYV,
+    **{
+        name: Layout(1, functools.partial(_yuv420, order=order), half_planes=3, columns=2, rows=2)
+        for name, order in {"nv12": "uv", "nv21": "vu"}.items()
+    },
+    **{f"bayer_{pattern}8": Layout(1, functools.partial(_bayer, pattern=pattern), least=2) for pattern in PATTERNS},
+}
+
+
 def check(message: Any, topic: str = "image_raw") -> None:
     """Whether :func:`to_rgb` takes an Image, at no cost: no pixel is looked at.
 
     Raises:
-        ImageError: another encoding, or fewer bytes than height * step.
+        ImageError: another encoding, fewer bytes than it says, or a size that its encoding does not allow.
     """
-    if message.encoding not in ENCODINGS:
-        raise ImageError(f"'{topic}' has encoding '{message.encoding}'; publish one of {', '.join(ENCODINGS)}")
-    channels, size = ENCODINGS[message.encoding][0], len(message.data)
+    encoding = str(message.encoding)
+    if encoding not in ENCODINGS:
+        wanted = f"publish one of {', '.join(ENCODINGS)}"
+        if encoding.startswith("bayer_"):
+            wanted = f"set the driver to 8 bits, as {encoding[: len('bayer_rggb')]}8, or to rgb8"
+        raise ImageError(f"'{topic}' has encoding '{encoding}'; {wanted}")
+    layout, size = ENCODINGS[encoding], len(message.data)
     height, width, step = int(message.height), int(message.width), int(message.step)
-    if height <= 0 or width <= 0 or step < width * channels or size < height * step:
-        raise ImageError(f"'{topic}' says {height} rows of {step} bytes, {width} pixels of {channels} each, and holds {size} bytes")
+    rows = height * layout.half_planes // 2
+    if height <= 0 or width <= 0 or step < width * layout.pixel_bytes or size < rows * step:
+        raise ImageError(f"'{topic}' says {rows} rows of {step} bytes, {width} pixels of {layout.pixel_bytes} each, and holds {size} bytes")
+    if width % layout.columns or height % layout.rows or min(width, height) < layout.least:
+        raise ImageError(f"'{topic}' has encoding '{encoding}', where neighbours share their colours, and {width} x {height} pixels")
 
 
 def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
@@ -37,26 +120,39 @@ def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
         ImageError: as of :func:`check`.
     """
     check(message, topic)
-    channels, order = ENCODINGS[message.encoding]
-    height, width, step = int(message.height), int(message.width), int(message.step)
-    data = np.frombuffer(message.data, np.uint8)
-    pixels = data[: height * step].reshape(height, step)[:, : width * channels].reshape(height, width, channels)
-    return np.ascontiguousarray(pixels if order == (0, 1, 2) == tuple(range(channels)) else pixels[:, :, order])
+    layout, step = ENCODINGS[message.encoding], int(message.step)
+    rows = int(message.height) * layout.half_planes // 2
+    data = np.frombuffer(message.data, np.uint8)[: rows * step].reshape(rows, step)
+    return layout.rgb(data[:, : int(message.width) * layout.pixel_bytes], bool(message.is_bigendian))
 
 
 def decompress(message: Any, topic: str = "image_raw/compressed") -> np.ndarray:
     """The picture in a CompressedImage (JPEG or PNG), uint8 [height, width, 3], rgb. Needs Pillow.
 
+    ``format`` is a name, or what compressed_image_transport writes: "rgb8; jpeg compressed bgr8", the camera's encoding first. The
+    colours are those of the file; of "bayer_rggb8; png compressed ", where the file is grey, they are made of the mosaic.
+
     Raises:
-        ImageError: it cannot be decoded.
+        ImageError: it cannot be decoded, or is for depth.
     """
     from PIL import Image
 
+    if "compressedDepth" in message.format:
+        raise ImageError(f"'{topic}' has format '{message.format}', which is for depth; publish a picture by the transport 'compressed'")
     try:
         with Image.open(io.BytesIO(message.data), formats=("JPEG", "PNG")) as picture:
-            return np.asarray(picture.convert("RGB"))
+            if picture.mode.startswith("I"):  # 16 bits, grey
+                grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+            elif picture.mode == "L":
+                grey = np.asarray(picture)
+            else:
+                return np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"'{topic}' with format '{message.format}' cannot be decoded: {error}") from None
+    pattern = message.format.removeprefix("bayer_")[:4]
+    if pattern in PATTERNS and min(grey.shape) > 1:
+        return colour.from_bayer(grey, pattern)
+    return _grey(grey)
 
 
 def resize_with_padding(picture: np.ndarray, height: int, width: int) -> np.ndarray:

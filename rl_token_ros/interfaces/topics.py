@@ -23,6 +23,8 @@ class Qos:
 
 SENSOR = Qos("best_effort", depth=5)
 STATES = Qos("best_effort", depth=50)  # several drivers of up to 1 kHz, and a tick of some ms between two looks
+# Reliable where the publisher is. A third of a second of pictures: as long a busy machine may keep a node from taking them.
+PICTURES = Qos("best_effort", depth=10)
 LATCHED = Qos(durability="transient_local", depth=1)
 NEWEST = Qos(depth=1)
 DEEP = Qos(depth=1000)
@@ -148,12 +150,12 @@ TABLE = (
     ),
     Topic(
         CAMERA["raw"], IMAGE,
-        "one per entry of `cameras`; rgb8, bgr8, rgba8, bgra8, mono8",
-        ("sim_node",), ("vla_node",), Qos(depth=2), SENSOR, recorded=False,
+        "one per entry of `cameras`, reliable where the camera is; rgb8, bgr8, rgba8, bgra8, mono8, mono16, YUV 4:2:2 and 4:2:0, bayer of 8 bits",
+        ("sim_node",), ("vla_node",), Qos(depth=2), PICTURES, recorded=False,
     ),
     Topic(
         CAMERA["compressed"], COMPRESSED, "with `image_transport: compressed`, in its place: JPEG, PNG",
-        (), ("vla_node",), Qos(depth=2), SENSOR, recorded=False,
+        (), ("vla_node",), Qos(depth=2), PICTURES, recorded=False,
     ),
     # The VLA, the human and the scene.
     Topic("task", TEXT, "the language instruction; `task` is its default", (SHELL,), ("vla_node",), LATCHED, LATCHED),

@@ -29,6 +29,7 @@ from rl_token_ros.interfaces.graph_check import (
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.interfaces.topics import GRIPPER_ACTIONS
 from rl_token_ros.nodes import tool_pose
+from rl_token_ros.nodes.camera_inspection import CameraInspection, is_camera
 from rl_token_ros.nodes.gripper_command import action_class
 from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.nodes.writer_names import told
@@ -64,9 +65,10 @@ def look(
         names = {e.topic: node.resolve_topic_name(e.topic) for e in expected}
         groups = needed_groups(control, vla)
         checks = {e.topic: MeasurementCheck(control, e.topic, groups) for e in expected if e.topic in measurements.TYPES}
+        cameras = {e.topic: CameraInspection(node, e, names[e.topic], seen[e.topic]) for e in expected if is_camera(e)}
         pose = _Pose(node, control)
         for e in expected:
-            if e.direction == "in":
+            if e.direction == "in" and e.topic not in cameras:
                 node.create_subscription(interface_class(e.kind), names[e.topic], _listener(node, seen[e.topic], checks.get(e.topic)), ANY)
         begun = time.monotonic()
         while (left := begun + seconds - time.monotonic()) > 0:
@@ -84,7 +86,8 @@ def look(
                 doubled = check.writers.doubled(time.monotonic(), len(found.publishers))
                 found.complaint = told(node, e.topic, names[e.topic], doubled) if doubled else check.complaint
                 found.remark = check.remark
-            findings.append(judge(e, found, _same_kind(node, e, names, kinds)))
+            finding = judge(e, found, _same_kind(node, e, names, kinds))
+            findings.append(cameras[e.topic].judge(finding) if e.topic in cameras else finding)
         return [*findings, *pose.findings(), *_gripper_actions(node, control)]
     finally:
         executor.shutdown()

@@ -11,9 +11,11 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 
 from rl_token_ros.bags.recorder import Message, Recorder
 from rl_token_ros.bags.writer import BagWriter, qos
+from rl_token_ros.interfaces.camera_stream import BEST_EFFORT, RELIABLE, best_reliability
 from rl_token_ros.interfaces.topics import RECORDED, TABLE
 from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.discovery import use_profile
@@ -24,7 +26,16 @@ from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.record import Record
 
 LOOK_SECONDS = 0.05  # between two looks for new topics: what is sent before the first that finds a topic is not in the bag
+LOOKS = 10  # for new topics to one at what is offered on those that are recorded: drivers come back with another QoS
 DEPTH = 1000  # messages of one topic that may wait while another is taken
+
+
+def _reliable(offered: QoSProfile) -> bool:
+    return bool(offered.reliability == ReliabilityPolicy.RELIABLE)
+
+
+def _latched(offered: QoSProfile) -> bool:
+    return bool(offered.durability == DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class RecordNode(Node):
@@ -47,6 +58,8 @@ class RecordNode(Node):
             log=lambda level, text: getattr(self.get_logger(), level)(text),
         )
         self.topics: dict[str, str] = {}  # subscribed, with their types
+        self._asked: dict[str, Subscription] = {}
+        self._looks = 0
         self._roles = self._resolved()
         self._refused: set[str] = set()
         self._diagnostics = publisher(self, "/diagnostics")
@@ -69,7 +82,10 @@ class RecordNode(Node):
         return found
 
     def _look(self) -> None:
-        """Subscribe to what has appeared since the last look."""
+        """Subscribe to what has appeared since the last look, and again to what is offered otherwise."""
+        self._looks += 1
+        for topic in self.topics if self._looks % LOOKS == 0 else ():
+            self._follow(topic)
         for topic, kinds in self.get_topic_names_and_types():
             if topic in self.topics or topic in self._refused or not any(fnmatch.fnmatchcase(topic, pattern) for pattern in self._patterns):
                 continue
@@ -87,22 +103,38 @@ class RecordNode(Node):
         except (ImportError, AttributeError):
             self._refuse(topic, f"its type {kind} is not installed here; source the workspace that has it")
             return
-        # A subscriber gets nothing from a publisher that offers less than it asks for.
-        reliable = all(profile.reliability == ReliabilityPolicy.RELIABLE for profile in offered)
-        latched = all(profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for profile in offered)
+        reliable = best_reliability([_reliable(each) for each in offered], BEST_EFFORT) == RELIABLE
+        latched = all(_latched(each) for each in offered)
+        self._writer.add_topic(topic, kind, qos(reliable=reliable, latched=latched, depth=max(offered[0].depth, 1)), self._roles.get(topic, ""))
+        self.topics[topic] = kind
+        self._take(topic, message_class, reliable, latched)
+
+    def _follow(self, topic: str) -> None:
+        """A subscriber gets nothing from a publisher that offers less than it asks for."""
+        offered = [info.qos_profile for info in self.get_publishers_info_by_topic(topic)]
+        asked = self._asked[topic].qos_profile
+        now = RELIABLE if _reliable(asked) else BEST_EFFORT
+        wanted = best_reliability([_reliable(each) for each in offered], now)
+        latched = _latched(asked) and all(_latched(each) for each in offered)  # not again: what is kept would be recorded twice
+        if (wanted, latched) != (now, _latched(asked)):
+            self.get_logger().info(f"'{topic}' is offered with another QoS from now on: {wanted}, {'latched' if latched else 'volatile'}")
+            old = self._asked[topic]
+            self._take(topic, old.msg_type, wanted == RELIABLE, latched)
+            self.destroy_subscription(old)
+
+    def _take(self, topic: str, message_class: Any, reliable: bool, latched: bool) -> None:
+        """Record it from now on, asked for like this."""
         profile = QoSProfile(
             depth=DEPTH,
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
         )
-        self._writer.add_topic(topic, kind, qos(reliable=reliable, latched=latched, depth=max(offered[0].depth, 1)), self._roles.get(topic, ""))
-        self.topics[topic] = kind
         clock = self.get_clock()
 
         def take(data: Any) -> None:  # bytes, which Jazzy's rclpy declares otherwise
-            self.recorder.take(Message(topic, kind, clock.now().nanoseconds, data))
+            self.recorder.take(Message(topic, self.topics[topic], clock.now().nanoseconds, data))
 
-        self.create_subscription(message_class, topic, take, profile, raw=True)
+        self._asked[topic] = self.create_subscription(message_class, topic, take, profile, raw=True)
 
     def _refuse(self, topic: str, why: str) -> None:
         self._refused.add(topic)

@@ -20,9 +20,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rl_token_ros.interfaces import image_cdr, images
 from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
-from rl_token_ros.interfaces.topics import CAMERA
-from rl_token_ros.nodes import diagnostics
-from rl_token_ros.nodes.discovery import use_profile
+from rl_token_ros.interfaces.topics import CAMERA, TYPES
+from rl_token_ros.nodes import camera_transport, diagnostics
+from rl_token_ros.nodes.camera_topic import CameraTopic
 from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import publisher, subscription
@@ -64,11 +64,10 @@ class VlaNode(Node):
         self._diagnostics = publisher(self, "/diagnostics")
         transport = self.settings.image_transport
         self._answered = self.create_guard_condition(self._query_if_idle)
+        self.cameras = []
         for camera in self.settings.cameras:
             topic = CAMERA[transport].format(camera=camera)
-            take = functools.partial(self._image, camera, topic)
-            # Pictures as bytes: rclpy would copy them into a message, and they are copied out of it again.
-            subscription(self, CAMERA[transport], take, camera=camera, raw=transport == "raw")
+            self.cameras.append(CameraTopic(self, topic, TYPES[CAMERA[transport]], functools.partial(self._image, camera, topic)))
         self._state_topics = StateTopics(self, self._state, self.synchroniser.state, groups)
         subscription(self, "task", self._task)
         subscription(self, "episode_ended", lambda _: self.backend.reset())
@@ -181,6 +180,8 @@ class VlaNode(Node):
             **self.server.report("server_ms", 1e3),
             **self.added.report("added_ms", 1e3),
         }
+        for camera in self.cameras:
+            values |= camera.report()
         status = diagnostics.status(self.get_fully_qualified_name(), "ok" if ok else "warn", self._message, values)
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
 
@@ -194,7 +195,7 @@ def main() -> None:
     """Entry point of `vla_node`."""
     # Fast DDS: hand messages to its own thread. In this one, sending embeddings of 5.7 MB keeps the next query waiting for 5 ms.
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
-    use_profile()
+    camera_transport.use_profile()
     sys.exit(run(VlaNode))
 
 

@@ -31,7 +31,7 @@ from rl_token_ros.bags.seeds import Seed
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.interfaces.topics import LATCHED
+from rl_token_ros.interfaces.topics import LATCHED, Qos
 from rl_token_ros.launching.compositions import NodeProcess, compose
 from rl_token_ros.launching.compositions import recorded as recorded_by
 from rl_token_ros.nodes.record_node import RecordNode
@@ -58,6 +58,21 @@ def recorded(bag: Path) -> dict[str, list[bytes]]:
     for record in Bag(bag).read():
         messages.setdefault(record.topic, []).append(record.data)
     return messages
+
+
+@pytest.mark.parametrize("first, second", [("best_effort", "reliable"), ("reliable", "best_effort")])
+def test_a_driver_that_comes_back_with_another_quality_is_recorded_on(graph, speaker, tmp_path, first, second):
+    record = graph.add(RecordNode, values={"bag": str(tmp_path / "bag"), "topics": ["camera/*"], "free_space": 0})
+    for quality, size in ((first, 1_000), (second, 100_000)):  # of the second the first's last messages are told by their size
+        pictures = speaker.create_publisher(Image, "camera/base/image_raw", profile(Qos(quality)))
+        before = record.recorder.bytes
+
+        def came(pictures=pictures, size=size, before=before) -> bool:
+            pictures.publish(Image(data=bytes(size)))
+            return record.recorder.bytes > before + 2 * size
+
+        graph.wait_for(came, f"messages of a {quality} driver", 20.0)
+        speaker.destroy_publisher(pictures)
 
 
 def test_it_records_what_matches_as_it_was_sent_and_offered(graph, speaker, tmp_path):

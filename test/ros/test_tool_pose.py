@@ -110,7 +110,11 @@ def test_check_says_whether_the_pose_is_to_be_had(graph, tmp_path, source):
     if source == "tf":
         pytest.importorskip("tf2_ros")
     nothing = Check(graph, source, tmp_path, 0.2).found
-    why = {"description": "no 'robot_description' yet", "file": "no measurement of joint_position yet; check the topics joint_states", "tf": "no transform from 'base_link'"}
+    why = {
+        "description": "no 'robot_description' yet",
+        "file": "no measurement of joint_position yet; check the topics joint_states",
+        "tf": "no transform from 'base_link'",
+    }
     assert nothing.level == FAIL and nothing.topic == "ee_pose" and why[source] in nothing.text
     arm = gantry(graph, source)
     there = Check(graph, source, tmp_path).found

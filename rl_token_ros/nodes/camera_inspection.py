@@ -1,0 +1,56 @@
+"""Listens to a camera for `check`, as vla_node does: the same profile, the same reliability."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.node import Node
+
+from rl_token_ros.interfaces import camera_check, image_cdr, images
+from rl_token_ros.interfaces.graph_check import Expected, Finding, Seen
+from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.topics import CAMERA, IMAGE, row
+from rl_token_ros.nodes import camera_transport, discovery
+from rl_token_ros.nodes.camera_topic import CameraTopic
+
+
+def is_camera(expected: Expected) -> bool:
+    """Whether a topic is that of a camera."""
+    found = row(expected.topic)
+    return found is not None and found.name in CAMERA.values()
+
+
+class CameraInspection:
+    """Fills in what was seen of a camera's topic, and says what its pictures say.
+
+    Args:
+        node: subscribes.
+        expected: the camera.
+        name: its topic, remapped.
+        seen: is filled.
+    """
+
+    def __init__(self, node: Node, expected: Expected, name: str, seen: Seen) -> None:
+        self._node, self._expected, self._seen = node, expected, seen
+        self.topic = CameraTopic(node, name, expected.kind, self._hear)
+
+    def _hear(self, message: Any) -> None:
+        seen, topic = self._seen, self._expected.topic
+        seen.messages += 1
+        try:
+            if self._expected.kind == IMAGE:
+                message = image_cdr.read(message, topic)
+                images.check(message, topic)
+            elif seen.messages == 1:
+                images.decompress(message, topic)  # one is enough: it takes ms
+        except images.ImageError as error:
+            seen.complaint = str(error)
+            return
+        if stamp := stamp_to_ns(message.header.stamp):
+            age = (self._node.get_clock().now().nanoseconds - stamp) * 1e-9
+            seen.age = age if seen.age is None else max(age, seen.age, key=abs)
+
+    def judge(self, finding: Finding) -> Finding:
+        """The finding with what is known of the pictures."""
+        shared = not camera_transport.receives_over_udp()
+        return camera_check.judge(finding, self.topic.stream, self._expected.oldest, shared, discovery.driver_setting())
