@@ -22,32 +22,20 @@ class ImageError(ValueError):
     """An image that cannot be used; the message says why."""
 
 
-def _interleaved(rows: np.ndarray, big: bool, channels: int, order: tuple[int, int, int]) -> np.ndarray:
+def _interleaved(rows: np.ndarray, channels: int, order: tuple[int, int, int]) -> np.ndarray:
     pixels = rows.reshape(len(rows), -1, channels)
     if order == tuple(range(channels)):
         return np.ascontiguousarray(pixels)
     return np.stack([pixels[:, :, at] for at in order], axis=2)
 
 
-def _grey(rows: np.ndarray, big: bool = False) -> np.ndarray:
+def _grey(rows: np.ndarray) -> np.ndarray:
     return np.stack([rows] * 3, axis=2)
 
 
-def _upper_8_bits(rows: np.ndarray, big: bool) -> np.ndarray:
-    return _grey(rows[:, 0 if big else 1 :: 2])
-
-
-def _yuv422(rows: np.ndarray, big: bool, order: str) -> np.ndarray:
-    return colour.from_yuyv(rows, order)
-
-
-def _yuv420(rows: np.ndarray, big: bool, order: str) -> np.ndarray:
+def _yuv420(rows: np.ndarray, order: str) -> np.ndarray:
     height = len(rows) * 2 // 3
     return colour.from_nv12(rows[:height], rows[height:], order)
-
-
-def _bayer(rows: np.ndarray, big: bool, pattern: str) -> np.ndarray:
-    return colour.from_bayer(rows, pattern)
 
 
 @dataclass(frozen=True)
@@ -56,14 +44,16 @@ class Layout:
 
     Attributes:
         pixel_bytes: of a pixel, in the first plane.
-        rgb: makes uint8 [height, width, 3] of the bytes uint8 [rows, width * pixel_bytes] and whether they are big-endian.
+        rgb: makes uint8 [height, width, 3] of uint8 [rows, width * pixel_bytes]; of 16 bits it is given the upper 8.
+        wide: a value has 16 bits.
         half_planes: rows of all planes for two rows of pixels.
         columns, rows: pixels come in multiples of these.
         least: of rows and of columns.
     """
 
     pixel_bytes: int
-    rgb: Callable[[np.ndarray, bool], np.ndarray]
+    rgb: Callable[[np.ndarray], np.ndarray]
+    wide: bool = False
     half_planes: int = 2
     columns: int = 1
     rows: int = 1
@@ -72,23 +62,21 @@ class Layout:
 
 RGB, BGR = (0, 1, 2), (2, 1, 0)
 _INTERLEAVED = {"rgb8": (3, RGB), "bgr8": (3, BGR), "rgba8": (4, RGB), "bgra8": (4, BGR), "8UC3": (3, BGR)}
-_UYVY, _YUYV = (Layout(2, functools.partial(_yuv422, order=order), columns=2) for order in ("uyvy", "yuyv"))
+_UYVY, _YUYV = (Layout(2, functools.partial(colour.from_yuyv, order=order), columns=2) for order in ("uyvy", "yuyv"))
+_NV = {"nv12": "uv", "nv21": "vu"}
 PATTERNS = ("rggb", "bggr", "gbrg", "grbg")
 ENCODINGS = {
     **{name: Layout(count, functools.partial(_interleaved, channels=count, order=order)) for name, (count, order) in _INTERLEAVED.items()},
     "mono8": Layout(1, _grey),
     "8UC1": Layout(1, _grey),
-    "mono16": Layout(2, _upper_8_bits),
-    "16UC1": Layout(2, _upper_8_bits),
+    "mono16": Layout(2, _grey, wide=True),
+    "16UC1": Layout(2, _grey, wide=True),
     "yuv422": _UYVY,  # its name in ROS for long
     "uyvy": _UYVY,
     "yuv422_yuy2": _YUYV,
     "yuyv": _YUYV,
-    **{
-        name: Layout(1, functools.partial(_yuv420, order=order), half_planes=3, columns=2, rows=2)
-        for name, order in {"nv12": "uv", "nv21": "vu"}.items()
-    },
-    **{f"bayer_{pattern}8": Layout(1, functools.partial(_bayer, pattern=pattern), least=2) for pattern in PATTERNS},
+    **{name: Layout(1, functools.partial(_yuv420, order=order), half_planes=3, columns=2, rows=2) for name, order in _NV.items()},
+    **{f"bayer_{pattern}8": Layout(1, functools.partial(colour.from_bayer, pattern=pattern), least=2) for pattern in PATTERNS},
 }
 
 
@@ -122,8 +110,10 @@ def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
     check(message, topic)
     layout, step = ENCODINGS[message.encoding], int(message.step)
     rows = int(message.height) * layout.half_planes // 2
-    data = np.frombuffer(message.data, np.uint8)[: rows * step].reshape(rows, step)
-    return layout.rgb(data[:, : int(message.width) * layout.pixel_bytes], bool(message.is_bigendian))
+    data = np.frombuffer(message.data, np.uint8)[: rows * step].reshape(rows, step)[:, : int(message.width) * layout.pixel_bytes]
+    if layout.wide:
+        data = data[:, 0 if message.is_bigendian else 1 :: 2]
+    return layout.rgb(data)
 
 
 def decompress(message: Any, topic: str = "image_raw/compressed") -> np.ndarray:

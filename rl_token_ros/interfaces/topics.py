@@ -22,7 +22,7 @@ class Qos:
 
 
 SENSOR = Qos("best_effort", depth=5)
-STATES = Qos("best_effort", depth=50)  # several drivers of up to 1 kHz, and a tick of some ms between two looks
+STATES = Qos("best_effort", depth=20)  # several drivers, and ticks of some ms between two looks; what waits longer is older, too
 # Reliable where the publisher is. A third of a second of pictures: as long a busy machine may keep a node from taking them.
 PICTURES = Qos("best_effort", depth=10)
 LATCHED = Qos(durability="transient_local", depth=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rclpy.node import Node
@@ -32,10 +33,13 @@ class CameraInspection:
 
     def __init__(self, node: Node, expected: Expected, name: str, seen: Seen) -> None:
         self._node, self._expected, self._seen = node, expected, seen
+        self.begun = time.monotonic()  # of the first picture: until the driver is found, its rate is nobody's
         self.topic = CameraTopic(node, name, expected.kind, self._hear)
 
     def _hear(self, message: Any) -> None:
         seen, topic = self._seen, self._expected.topic
+        if not seen.messages:
+            self.begun = time.monotonic()
         seen.messages += 1
         try:
             if self._expected.kind == IMAGE:
@@ -52,5 +56,4 @@ class CameraInspection:
 
     def judge(self, finding: Finding) -> Finding:
         """The finding with what is known of the pictures."""
-        shared = not camera_transport.receives_over_udp()
-        return camera_check.judge(finding, self.topic.stream, self._expected.oldest, shared, discovery.driver_setting())
+        return camera_check.judge(finding, self.topic.stream, self._expected.oldest, discovery.driver_setting(), camera_transport.remedy())

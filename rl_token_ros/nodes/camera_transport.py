@@ -20,16 +20,22 @@ def use_profile() -> None:
     Through shared memory a picture passes the segment of its driver, by default 0.5 MB, which the driver fills faster than anyone empties
     it: most of the pictures are lost, whatever the reliability. A socket's buffer is our own.
     """
-    discovery.use_profile()
     name = discovery.profile_variable()
-    if name and os.environ.get(name) == str(discovery.LARGE_MESSAGES) and receive_buffer(RECEIVE_BYTES) >= ENOUGH_BYTES:
+    if name is None or name in os.environ:
+        return  # another middleware, or a profile of the user's own
+    discovery.use_profile()
+    if os.environ.get(name) == str(discovery.LARGE_MESSAGES) and receive_buffer(RECEIVE_BYTES) >= ENOUGH_BYTES:
         os.environ[name] = str(CAMERAS)
 
 
-def receives_over_udp() -> bool:
-    """Whether this process has the profile of cameras."""
+def remedy() -> str:
+    """What is to be done here so that this process receives pictures over UDP; empty where it does, or with another middleware."""
     name = discovery.profile_variable()
-    return name is not None and os.environ.get(name) == str(CAMERAS)
+    if name is None or os.environ.get(name) == str(CAMERAS):
+        return ""
+    if receive_buffer(RECEIVE_BYTES) < ENOUGH_BYTES:
+        return f"run `sysctl -w net.core.rmem_max={RECEIVE_BYTES}` here"
+    return "start this without a profile or transports of your own for Fast DDS, and with room in /dev/shm"
 
 
 def receive_buffer(asked: int) -> int:

@@ -78,7 +78,7 @@ def look(
         findings = []
         for e in expected:
             found = seen[e.topic]
-            found.seconds = time.monotonic() - begun
+            found.seconds = time.monotonic() - (cameras[e.topic].begun if e.topic in cameras else begun)
             from_us = OURS if e.direction == "out" else {"rl_token_check"}
             found.publishers = _ends(node.get_publishers_info_by_topic(names[e.topic]), from_us)
             found.subscribers = _ends(node.get_subscriptions_info_by_topic(names[e.topic]), from_us)

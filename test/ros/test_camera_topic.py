@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import small_robot
@@ -12,7 +14,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from rl_token_ros.interfaces import image_cdr, images
 from rl_token_ros.interfaces.camera_stream import BEST_EFFORT, RELIABLE
+from rl_token_ros.interfaces.graph_check import OK, Expected, Finding, Seen
 from rl_token_ros.interfaces.topics import COMPRESSED, IMAGE
+from rl_token_ros.nodes.camera_inspection import CameraInspection, is_camera
 from rl_token_ros.nodes.camera_topic import CameraTopic
 from rl_token_ros.nodes.vla_node import VlaNode
 
@@ -125,10 +129,13 @@ def test_a_camera_that_changes_its_kind_goes_on_and_it_is_said_once(graph, capfd
         vla, driver = graph.add(VlaNode, values=values), graph.add(Driver)
 
         def answered(**picture) -> None:
-            count = vla.queries
+            count, sent = vla.queries, 0.0
 
             def more() -> bool:
-                driver.send(**picture)
+                nonlocal sent
+                if time.monotonic() - sent > 0.03:  # as drivers do: in full queues of different length pictures and poses part
+                    sent = time.monotonic()
+                    driver.send(**picture)
                 return vla.queries > count + 2
 
             graph.wait_for(more, f"answers with {picture}")
@@ -153,3 +160,22 @@ def test_what_vla_node_says_of_its_cameras(graph, models):
     said = camera.report()
     assert int(said[f"{TOPIC}/received"]) > 5 and float(said[f"{TOPIC}/rate"]) > 0 and float(said[f"{TOPIC}/longest_gap"]) > 0
     assert (said[f"{TOPIC}/lost"], said[f"{TOPIC}/kind"], said[f"{TOPIC}/reliability"]) == ("0", "rgb8 8 x 8", "reliable")
+
+
+def test_what_check_hears_of_a_camera(graph):
+    expected = Expected(TOPIC, IMAGE, "in", oldest=5.0)
+    assert is_camera(expected) and not is_camera(Expected("vla/embedding", IMAGE, "in"))
+    node, driver, seen = graph.add(lambda **options: Node("check", **options)), graph.add(Driver), Seen()
+    inspection = CameraInspection(node, expected, f"/{TOPIC}", seen)
+
+    def heard() -> bool:
+        driver.send()
+        return seen.messages > 2
+
+    graph.wait_for(heard, "pictures")
+    assert seen.age is not None and 0 <= seen.age < 60 and not seen.complaint
+    finding = inspection.judge(Finding(OK, TOPIC, "20 Hz"))
+    assert finding.text.startswith("20 Hz; rgb8 8 x 8, 0.00 MB each, ") and " lost, longest gap " in finding.text
+    driver.send(encoding="bayer_rggb16")
+    graph.wait_for(lambda: seen.complaint, "the complaint")
+    assert "set the driver to 8 bits, as bayer_rggb8" in seen.complaint

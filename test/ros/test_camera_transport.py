@@ -28,18 +28,19 @@ def chosen(monkeypatch):
 
 def test_over_udp_where_a_socket_holds_several_pictures(chosen):
     assert chosen(1 << 30) == str(camera_transport.CAMERAS)
-    assert camera_transport.receives_over_udp()
+    assert not camera_transport.remedy()
 
 
 def test_through_shared_memory_where_it_does_not(chosen):
     assert chosen(212_992) == str(discovery.LARGE_MESSAGES)  # of Linux, by default
-    assert not camera_transport.receives_over_udp()
+    assert "rmem_max" in camera_transport.remedy()
 
 
-def test_a_users_own_profile_stays(chosen, monkeypatch):
-    monkeypatch.setenv(discovery.profile_variable(), "/home/user/my.xml")
-    assert chosen(1 << 30) == "/home/user/my.xml"
-    assert not camera_transport.receives_over_udp()
+@pytest.mark.parametrize("users", ["/home/user/my.xml", str(discovery.LARGE_MESSAGES)])
+def test_a_users_own_profile_stays(chosen, monkeypatch, users):
+    monkeypatch.setenv(discovery.profile_variable(), users)
+    assert chosen(1 << 30) == users
+    assert "without a profile" in camera_transport.remedy()
 
 
 def test_a_users_own_transports_stay(chosen, monkeypatch):
