@@ -142,9 +142,9 @@ def trial(options: argparse.Namespace, reliable: bool, shipped: bool, reception:
         processes.append(drivers)
         try:
             asked = "reliable" if reliable else "best_effort"
-            qualities = lambda: [arm.report("vla_node").get(f"camera/{name}/image_raw/reliability") for name in cameras]  # noqa: E731
-            matched = lambda: all(arm.node.count_publishers(f"camera/{name}/image_raw") for name in cameras)  # noqa: E731
-            arm.live(lambda: matched() and qualities() == [asked] * len(cameras) and arm.report("control_node"), "the nodes")
+            said = lambda what: [arm.report("vla_node").get(f"camera/{name}/image_raw/{what}") for name in cameras]  # noqa: E731
+            found = lambda: set(said("publishers")) == {"1"} and set(said("reliability")) == {asked}  # noqa: E731
+            arm.live(lambda: found() and arm.report("control_node"), "the nodes")
             arm.live(_after(1.0), "a second")
             print("go", file=drivers.stdin, flush=True)
             arm.live(lambda: arm.report("vla_node")["message"] == "answering", "answers")

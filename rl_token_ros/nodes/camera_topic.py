@@ -79,4 +79,5 @@ class CameraTopic:
 
     def report(self) -> dict[str, str]:
         """For `/diagnostics`: each entry begins with the topic."""
-        return {**self.stream.report(self.topic, time.monotonic()), f"{self.topic}/reliability": self.reliability}
+        said = self.stream.report(self.topic, time.monotonic())
+        return {**said, f"{self.topic}/reliability": self.reliability, f"{self.topic}/publishers": str(self.publishers)}
