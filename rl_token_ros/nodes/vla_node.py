@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
 import threading
@@ -47,6 +48,8 @@ class VlaNode(Node):
         super().__init__("vla_node", **options)
         self.settings = declare(self, Vla)
         groups = self.settings.vla_proprioception
+        if self.settings.image_transport == "compressed":
+            importlib.import_module("PIL")  # decodes; what to install is said before anything waits for pictures
         self.backend = make_backend(self.settings)
         if self.backend.warning:
             self.get_logger().warning(self.backend.warning)

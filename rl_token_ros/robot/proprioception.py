@@ -11,6 +11,7 @@ from rl_token_ros.robot.yaw import yaw_of
 from rl_token_ros.settings.proprioception_groups import AXES, GROUPS, YAW, moves_tool
 
 NEVER = -1  # stamp of what has not come
+NOTHING = np.zeros(0)  # numpy joins one array at least
 
 
 class RobotState:
@@ -135,7 +136,7 @@ class RobotState:
     def vector(self, groups: list[str], command_lead: np.ndarray | None = None) -> np.ndarray:
         """Proprioception float32 [P], groups in the given order."""
         parts = [command_lead if command_lead is not None and group == "command_lead" else self.values[group] for group in groups]
-        return np.concatenate(parts).astype(np.float32)
+        return np.concatenate([NOTHING, *parts]).astype(np.float32)
 
     def measured(self, action_names: list[str]) -> np.ndarray:
         """The measured position [A] of each action dimension: joints by name, or x, y, z (m) and yaw (rad) of the tool."""

@@ -83,14 +83,14 @@ class Recorded(ClosedLoop):
                 return take(message, *now)
 
             monkeypatch.setattr(pipeline, name, handed)
-        take = measurements.take
+        read = measurements.read
 
-        def measured(state: Any, topic: str, message: Any, now_ns: int) -> None:
-            if state is self.controller.state:
+        def measured(reader: Any, topic: str, message: Any, now_ns: int) -> Any:
+            if reader is self.controller.state.reader:
                 self.write(topic, recorded(topic, message))
-            take(state, topic, message, now_ns)
+            return read(reader, topic, message, now_ns)
 
-        monkeypatch.setattr(measurements, "take", measured)
+        monkeypatch.setattr(measurements, "read", measured)
 
     def write(self, topic: str, message: Any) -> None:
         kind = TYPES[topic]

@@ -122,10 +122,10 @@ def test_cameras_at_one_moment():
     assert rig.synchroniser.report()["passed_over_for_spread"] == "0"
 
 
-def test_a_camera_that_loses_every_third_frame():
+def test_a_camera_that_loses_every_fourth_frame():
     rig = Rig(vla(["base", "wrist"]))
     rig.stream("base", FRAME, jitter_ns=MS)
-    rig.stream("wrist", FRAME, jitter_ns=MS, lost=lambda k: k % 3 == 2, seed=1)
+    rig.stream("wrist", FRAME, jitter_ns=MS, lost=lambda k: k % 4 == 3, seed=1)
     rig.stream("a b c", 10 * MS)
     check(rig, 9.0, most_spread_ns=3 * MS, most_age_ns=75 * MS)
     assert int(rig.synchroniser.report()["passed_over_for_spread"]) > 0
