@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,14 @@ import numpy as np
 from rl_token_ros.control.arming import second_publisher
 from rl_token_ros.control.command_side import CommandSide
 from rl_token_ros.control.pipeline import Pipeline
+
+LEAST_STEPS, MOST_UNRECORDED = 50, 0.1  # steps, and their share, from which on it is said
+WHY_UNRECORDED = {
+    "no_token": "want of a token: is 'vla/embedding' published?",
+    "no_chunk": "want of a 'vla/reference'",
+    "old_token": "tokens older than chunk_timeout: vla_node's message in /diagnostics says what it waits for",
+    "short_window": "chunks that do not reach chunk_length steps from now on: vla_node's message in /diagnostics says what to write",
+}
 
 
 def condition(pipeline: Pipeline, now_ns: int, side: CommandSide) -> tuple[str, str]:
@@ -22,7 +31,19 @@ def condition(pipeline: Pipeline, now_ns: int, side: CommandSide) -> tuple[str, 
         return "warn", "disabled: " + "; ".join([*controller.not_ready(now_ns), *pipeline.disagreements(now_ns, side)] or ["call ~/enable"])
     if controller.handshake.steps:
         return "warn", "enabled, waiting until 'command' is acknowledged"
-    return "ok", f"enabled, mode {controller.settings.mode}"
+    state = f"enabled, mode {controller.settings.mode}"
+    lost = unrecorded(controller.episode.skipped, controller.episode.recorded)
+    return ("warn", f"{state}, but {lost}") if lost else ("ok", state)
+
+
+def unrecorded(skipped: Mapping[str, int], recorded: int) -> str:
+    """The sentence about critical steps that are not recorded, thus not learned from, if they are many; nothing otherwise."""
+    reasons = {why: count for why, count in skipped.items() if why in WHY_UNRECORDED}
+    lost = sum(reasons.values())
+    if lost < LEAST_STEPS or lost < MOST_UNRECORDED * (lost + recorded):
+        return ""
+    most = max(reasons, key=lambda name: reasons[name])
+    return f"{lost} of {lost + recorded} critical steps were not recorded, mostly for {WHY_UNRECORDED[most]}"
 
 
 def figures(pipeline: Pipeline) -> dict[str, Any]:
@@ -42,6 +63,8 @@ def figures(pipeline: Pipeline) -> dict[str, Any]:
         "weights_reverts": rollout.reverts,
         "last_revert": rollout.last_revert,
         "episode": controller.episode.number,
+        "recorded": controller.episode.recorded,
+        **{f"not_recorded_{why}": count for why, count in controller.episode.skipped.items()},
         "critical": int(controller.episode.active),
         **({} if controller.phase is None else {"phase_probability": controller.phase.probability}),
         **controller.counts,

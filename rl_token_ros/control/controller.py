@@ -283,7 +283,7 @@ class Controller:
                     self.counts[count] += 1
         if self.episode.active:
             if self._step_inputs is None:
-                self.episode.skip()
+                self.episode.skip(self.proposals.unseen)
             else:
                 token, proprio, window = self._step_inputs
                 self.episode.record(

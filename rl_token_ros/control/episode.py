@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from rl_token_ros.interfaces.codes import Ended
@@ -18,6 +20,9 @@ class Episode:
     Args:
         dtype: columns of the rows, :func:`replay_table.row_dtype`.
         time_limit_ns: length of an episode after which it ends by itself.
+
+    Attributes:
+        recorded: steps of all episodes that were recorded, and ``skipped`` those that were not, by reason.
     """
 
     def __init__(self, dtype: np.dtype, time_limit_ns: int) -> None:
@@ -31,6 +36,8 @@ class Episode:
         self.step = 0  # of the next row
         self.begun_ns = 0
         self._held: np.ndarray | None = None
+        self.recorded = 0
+        self.skipped: Counter[str] = Counter()
         self._unrecorded = 0  # steps since the row held back
         self._chunk_length = dtype["reference"].shape[0] // dtype["action"].shape[0]
 
@@ -68,10 +75,12 @@ class Episode:
         row["weights_version"], row["source"], row["critical"], row["clipped"] = weights_version, source, 1, clipped
         row["token"], row["proprio"], row["reference"], row["action"] = token, proprio, reference.ravel(), action
         self._held, self._unrecorded = row, 0
+        self.recorded += 1
         self.step += 1
 
-    def skip(self) -> None:
-        """A control step that cannot be learned from (no chunk, no token): leaves a gap in `step`."""
+    def skip(self, why: str = "held") -> None:
+        """A control step that cannot be learned from: leaves a gap in `step`. ``why``: held, or as of `Proposals.unseen`."""
+        self.skipped[why] += 1
         self.step += 1
         self._unrecorded += 1
 

@@ -15,9 +15,13 @@ class Proposals:
 
     Args:
         settings: parameters of `control_node`.
+
+    Attributes:
+        unseen: why :meth:`seen` gave nothing the last time: no_token, no_chunk, old_token or short_window.
     """
 
     def __init__(self, settings: Control) -> None:
+        self.unseen = ""
         self._chunk_ns, self._human_ns = settings.chunk_timeout * 1e9, settings.intervention_timeout * 1e9
         self.chunk: Chunk | None = None
         self.token: tuple[int, np.ndarray] | None = None  # stamp of its observation in ns, float32 [Dz]
@@ -62,9 +66,14 @@ class Proposals:
         return self.chunk.at(now_ns)
 
     def seen(self, now_ns: int, period_ns: int, length: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Token [Dz] and the reference window [C, A] that starts now, of ``length`` steps; None while one is missing or old."""
-        if self.token is None or self.chunk is None or now_ns - self.token[0] > self._chunk_ns:
+        """Token [Dz] and the reference window [C, A] that starts now, of ``length`` steps; None while one is missing or old: :attr:`unseen`."""
+        if self.token is None or self.chunk is None:
+            self.unseen = "no_token" if self.token is None else "no_chunk"
             return None
+        if now_ns - self.token[0] > self._chunk_ns:
+            self.unseen = "old_token"
+            return None
+        self.unseen = "short_window"
         window = self.chunk.window(now_ns, period_ns, length)
         return None if window is None else (self.token[1], window)
 

@@ -28,6 +28,7 @@ from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
+from rl_token_ros.settings.horizon import shortfall
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.system.timing import Percentiles
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
@@ -36,6 +37,8 @@ from rl_token_ros.vla.observation import Synchroniser
 from rl_token_ros.vla.query_scheduler import QueryScheduler
 
 DECODE = {"raw": images.to_rgb, "compressed": images.decompress}  # by image_transport
+
+ANSWERING = "answering"
 
 
 class VlaNode(Node):
@@ -54,7 +57,8 @@ class VlaNode(Node):
         if self.backend.warning:
             self.get_logger().warning(self.backend.warning)
         self.synchroniser = Synchroniser(self.settings)
-        self.latency, self.server, self.added = (Percentiles() for _ in range(3))
+        self.latency, self.server, self.added, self.age = (Percentiles() for _ in range(4))
+        self._steps = 0  # H of the newest answer
         self.queries = self.failures = self.bad_images = 0
         self._counting = threading.Lock()  # of bad images, in both threads
         self._message = "no query yet"
@@ -131,8 +135,9 @@ class VlaNode(Node):
             if embedding is not None:
                 self._embedding.publish(embedding)
             self._measure(time.perf_counter() - begun, answer.server_seconds)
+            self.age.add((self.get_clock().now().nanoseconds - observation.stamp_ns) * 1e-9)
             self.queries += 1
-            self._message = "answering"
+            self._message, self._steps = ANSWERING, len(answer.actions)
         except images.ImageError as error:
             self._message = str(error)
             self._refuse(error)
@@ -172,7 +177,9 @@ class VlaNode(Node):
         return reference, image_cdr.from_matrix(answer.embeddings, stamp_ns)
 
     def _report(self) -> None:
-        ok = self._message == "answering"
+        ok, message = self._message == ANSWERING, self._message
+        if ok and (short := shortfall(self.settings, self._steps, self.age.at(50)[0])):
+            ok, message = False, f"{message}, but {short}"
         values = {
             "queries": self.queries,
             "failures": self.failures,
@@ -182,10 +189,11 @@ class VlaNode(Node):
             **self.latency.report("query_ms", 1e3),
             **self.server.report("server_ms", 1e3),
             **self.added.report("added_ms", 1e3),
+            **self.age.report("observation_age_ms", 1e3),
         }
         for camera in self.cameras:
             values |= camera.report()
-        status = diagnostics.status(self.get_fully_qualified_name(), "ok" if ok else "warn", self._message, values)
+        status = diagnostics.status(self.get_fully_qualified_name(), "ok" if ok else "warn", message, values)
         self._diagnostics.publish(diagnostics.array(self.get_clock().now().to_msg(), status))
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.command import Outputs
+from rl_token_ros.control.condition import unrecorded
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import measurements
@@ -50,6 +51,10 @@ class EpisodeResult:
     ended: int
     rows: np.ndarray
     reached: bool
+
+
+class NothingRecorded(RuntimeError):
+    """An episode without a row; the message says why its steps were not recorded."""
 
 
 class ClosedLoop:
@@ -110,6 +115,9 @@ class ClosedLoop:
 
         ``on_rows`` is handed each row of `replay` [1] when it would be published; new weights may be installed then. ``on_step`` is
         called after every control step up to the end, not during the reset.
+
+        Raises:
+            NothingRecorded: it ended without a row, thus nothing can be learned.
         """
         simulation, controller = self.simulation, self.controller
         begun_ns, reached, ended = self.now_ns, False, None
@@ -141,6 +149,8 @@ class ClosedLoop:
             self._call(Event.NOT_CRITICAL)
         while simulation.resetting:
             self.step()
+        if reached and not rows and ended != Ended.ABORTED:
+            raise NothingRecorded(f"an episode ended without a row: {unrecorded(controller.episode.skipped, 0) or dict(controller.episode.skipped)}")
         return EpisodeResult(ended, np.concatenate(rows) if rows else np.zeros(0, controller.row_dtype), reached)
 
     def step(self) -> None:

@@ -11,6 +11,7 @@ import json
 import numpy as np
 
 from rl_token_ros.settings.files import resolve_path
+from rl_token_ros.settings.horizon import refusal
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.system.onnx_session import session
@@ -75,8 +76,8 @@ class OnnxBackend:
             if theirs is not None and not _says(theirs, mine):
                 raise ParameterError(f"parameter '{key}' is {mine}, but '{self.path}' was trained with {theirs}; write that")
         horizon = outputs["actions"][1]
-        if isinstance(horizon, int) and horizon < settings.chunk_length:
-            raise ParameterError(f"parameter 'chunk_length' is {settings.chunk_length}, but '{self.path}' gives {horizon} steps; write at most that")
+        if isinstance(horizon, int) and (why := refusal(settings, horizon)):
+            raise ParameterError(f"'{self.path}': {why}")
 
     def query(self, observation: Observation) -> Answer:
         """Runs the model; a picture of another size than it takes is an error, not a silent resize."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rl_token_ros.settings.files import resolve_path
+from rl_token_ros.settings.horizon import refusal
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
@@ -120,8 +121,8 @@ class OpenPiBackend:
         if self._statistics is not None:
             actions = self._statistics.restore(actions[:, :width])
         actions = actions[: settings.horizon or None, self._columns] * self._scale
-        if len(actions) < settings.chunk_length:
-            raise BackendError(f"the VLA server gives {len(actions)} steps; write at most that in 'chunk_length'")
+        if why := refusal(settings, len(actions)):
+            raise BackendError(why)
         if not np.isfinite(actions).all():
             raise BackendError("the VLA server's actions are not finite")
         if settings.token_size and "embeddings" not in reply:

@@ -100,7 +100,10 @@ def test_a_file_that_is_no_model_is_refused(tmp_path, domain, control, vla):
         ({"action_names": ["x", "y"], "residual_scale": [0.1, 0.1]}, "'action_names' and 'gripper_names' have 2 names"),
         ({"action_names": ["z", "y", "x"]}, "was trained with"),
         ({"chunk_dt": 0.05}, "'chunk_dt' is 0.05"),
-        ({"chunk_length": 21}, "gives 20 steps; write at most that"),
+        (
+            {"chunk_length": 21},
+            "gives 20 steps of chunk_dt 0.02 s, 0.40 s in all, and chunk_length 21 at control_rate 50 Hz is 0.42 s",
+        ),
         ({"query_rate": "often"}, "'query_rate' is 'often', a str; write a number"),
     ],
 )

@@ -295,7 +295,10 @@ def test_a_server_without_embeddings_is_told_how_to_give_them(policy, backend):
         ({"actions": np.zeros((2, 20, 3))}, "'actions' have shape"),
         ({"actions": np.zeros((20, 8))}, "actions of 8 values, action_names and gripper_names are 3; say with 'action_columns'"),
         ({"actions": np.zeros((20, 2))}, "actions of 2 values"),
-        ({"actions": np.zeros((9, 3))}, "gives 9 steps; write at most that in 'chunk_length'"),
+        (
+            {"actions": np.zeros((9, 3))},
+            "gives 9 steps of chunk_dt 0.02 s, 0.18 s in all, and chunk_length 10 at control_rate 50 Hz is 0.20 s",
+        ),
         ({"actions": np.full((20, 3), np.nan)}, "are not finite"),
         ({"actions": np.zeros((20, 3)), "embeddings": np.zeros(4)}, "'embeddings' have shape"),
     ],

@@ -23,7 +23,7 @@ from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import ActorWeights, Identity, WeightsError
 from rl_token_ros.settings.files import config_file
-from rl_token_ros.sim.closed_loop import ClosedLoop
+from rl_token_ros.sim.closed_loop import ClosedLoop, NothingRecorded
 
 FAST = {
     "sim_node": {"render_backend": "raycast", "start_height": 0.03, "start_range": 0.0, "hole_range": 0.0, "reset_time": 1.0},
@@ -106,6 +106,16 @@ class Recorded(ClosedLoop):
         for raw in self.ticks:
             self.write(TICKS, table(self.pipeline.layout, raw))
         self.stepped += 1
+
+
+def test_an_episode_of_which_nothing_is_recorded_is_an_error():
+    """H = chunk_length, whose window exists for 20 ms; the answer comes after 30."""
+    length = {"chunk_length": 50}
+    overrides = {**FAST, "control_node": {**FAST["control_node"], "replan_interval": 10, **length}, "vla_node": length}
+    loop = ClosedLoop(config_file("sim"), overrides=overrides)
+    with pytest.raises(NothingRecorded, match="mostly for chunks that do not reach chunk_length steps"):
+        for _ in range(5):
+            loop.episode()
 
 
 @pytest.mark.slow
