@@ -36,11 +36,11 @@ def condition(pipeline: Pipeline, now_ns: int, side: CommandSide) -> tuple[str, 
     return ("warn", f"{state}, but {lost}") if lost else ("ok", state)
 
 
-def unrecorded(skipped: Mapping[str, int], recorded: int) -> str:
-    """The sentence about critical steps that are not recorded, thus not learned from, if they are many; nothing otherwise."""
+def unrecorded(skipped: Mapping[str, int], recorded: int, least: int = LEAST_STEPS) -> str:
+    """The sentence about critical steps that are not recorded, thus not learned from, if they are many, and ``least`` at least."""
     reasons = {why: count for why, count in skipped.items() if why in WHY_UNRECORDED}
     lost = sum(reasons.values())
-    if lost < LEAST_STEPS or lost < MOST_UNRECORDED * (lost + recorded):
+    if lost < least or lost < MOST_UNRECORDED * (lost + recorded):
         return ""
     most = max(reasons, key=lambda name: reasons[name])
     return f"{lost} of {lost + recorded} critical steps were not recorded, mostly for {WHY_UNRECORDED[most]}"

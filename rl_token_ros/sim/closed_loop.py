@@ -150,7 +150,8 @@ class ClosedLoop:
         while simulation.resetting:
             self.step()
         if reached and not rows and ended != Ended.ABORTED:
-            raise NothingRecorded(f"an episode ended without a row: {unrecorded(controller.episode.skipped, 0) or dict(controller.episode.skipped)}")
+            skipped = controller.episode.skipped
+            raise NothingRecorded(f"an episode ended without a row: {unrecorded(skipped, 0, least=1) or dict(skipped)}")
         return EpisodeResult(ended, np.concatenate(rows) if rows else np.zeros(0, controller.row_dtype), reached)
 
     def step(self) -> None:
