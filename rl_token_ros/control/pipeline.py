@@ -50,6 +50,7 @@ class Pipeline:
         refuse: told about each input that cannot be used, on the thread it came on.
         stand_in: encodes in place of the file that the parameters name; as :class:`encoder.TokenEncoder`.
         policy: class of what acts.
+        simulated: time is: the arm is none of metal, and may leap where a scene begins anew.
 
     Attributes:
         controller: to look at; whoever drives the pipeline changes nothing in it.
@@ -62,8 +63,9 @@ class Pipeline:
     """
 
     def __init__(
-        self, settings: Control, refuse: Callable[[Exception], None], stand_in: Any = None, policy: type[ResidualPolicy] = ResidualPolicy
-    ) -> None:
+        self, settings: Control, refuse: Callable[[Exception], None], stand_in: Any = None, policy: type[ResidualPolicy] = ResidualPolicy,
+        simulated: bool = False,
+    ) -> None:  # fmt: skip
         self.encoder = encoder.load(settings) if stand_in is None else stand_in
         proprio = size(settings.proprioception, len(settings.joint_names), settings.action_size)
         actor = ResidualActor(settings.token_size, proprio, settings.chunk_length, settings.action_size, settings.actor_layers)
@@ -73,7 +75,7 @@ class Pipeline:
         self.offered = 0
         self.enable_when_ready = settings.enable_on_start
         self._refuse = refuse
-        self.plausibility = Plausibility(settings)
+        self.plausibility = Plausibility(settings, simulated)
         self._gripper = Gripper(settings, self.controller.proposals)
         # Newest only; one thread appends, one other pops, each in one atomic operation.
         self._tokens: deque[tuple[int, np.ndarray]] = deque(maxlen=1)

@@ -50,7 +50,8 @@ class ControlNode(Node):
     def __init__(self, **options) -> None:
         super().__init__("control_node", **options)
         self.settings = settings = declare(self, Control)
-        self.pipeline = Pipeline(settings, self._refuse)
+        self._simulated_time = self.get_parameter("use_sim_time").value
+        self.pipeline = Pipeline(settings, self._refuse, simulated=self._simulated_time)
         self.controller, self.gate, self.encoder = self.pipeline.controller, self.pipeline.gate, self.pipeline.encoder
         self.writer = CommandWriter(settings)
         self.ticks = TickClock(self.controller.period_ns)
@@ -91,7 +92,6 @@ class ControlNode(Node):
         on_change(self, settings, self._change)
 
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._simulated_time = self.get_parameter("use_sim_time").value
         # A live tick must not stall when the system clock is set back; a simulated one must follow /clock.
         clock = self.get_clock() if self._simulated_time else steady
         ticking = self.create_timer(1.0 / settings.control_rate, self._tick, clock=clock)

@@ -93,7 +93,7 @@ class Control(Robot):
     measured_velocity_limit: list[float] = parameter(
         [],
         "Largest speed at which what is measured may change, for each action name; a measurement that needs more is not believed, and stops the "
-        "arm when it persists; empty: 4 times velocity_limit.",
+        "arm when it persists; empty: 4 times velocity_limit, on simulated time any, since scenes that begin anew leap.",
         unit="m/s or rad/s",
         low=1e-6,
         high=1000.0,

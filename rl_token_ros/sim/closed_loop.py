@@ -91,7 +91,8 @@ class ClosedLoop:
         control, vla = self.control_settings, self.vla_settings
         self.simulation = Simulation(self.sim_settings)
         self.backend = OnnxBackend(vla, size(vla.vla_proprioception, len(vla.joint_names), vla.action_size))
-        self.pipeline = Pipeline(control, _raise, encoder(fingerprint(self.backend.path)) if encoder else None, policy)
+        stand_in = encoder(fingerprint(self.backend.path)) if encoder else None
+        self.pipeline = Pipeline(control, _raise, stand_in, policy, simulated=True)
         self.controller = self.pipeline.controller
         self.synchroniser = Synchroniser(vla)
         takers = ((self.pipeline.measure, self.controller.needed), (self.synchroniser.measure, vla.vla_proprioception))

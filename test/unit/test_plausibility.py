@@ -134,6 +134,18 @@ def test_what_was_set_is_the_limit():
         settings(measured_velocity_limit=[1.0])
 
 
+def test_a_simulation_may_leap_unless_a_limit_is_given():
+    """A scene that begins anew, on simulated time."""
+    arm = Arm()
+    arm.judge = Plausibility(arm.settings, simulated=True)
+    arm.rest()
+    assert all(arm.say([x, 0.0, 0.0]) for x in (0.6, -0.6, 0.6)) and not arm.judge.persisting(True)
+    arm = Arm(measured_velocity_limit=[1.0, 1.0])
+    arm.judge = Plausibility(arm.settings, simulated=True)
+    arm.rest()
+    assert not arm.say([0.6, 0.0, 0.0])
+
+
 def pose_judge() -> tuple[Plausibility, RobotState]:
     made = small_robot.settings(token_size=0, token_encoder="", vla_model="")
     return Plausibility(made), RobotState(made.joint_names, ["ee_position"])
