@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LIBRARIES = 600_000_000  # bytes of the interpreter with torch, onnxruntime and what they allocate for themselves
+LIBRARIES = 450_000_000  # bytes of the interpreter with torch, onnxruntime and what they allocate for themselves
 WEIGHT = 20  # bytes of a weight, its gradient, its two averages, and what the optimizer computes with
 ACTIVATIONS = 25  # arrays of [rows, width] that gradient descent keeps of an observation
 COPIES = 8  # of features, float64, that a regression of the probe takes
@@ -32,10 +32,10 @@ class Budget:
     probed: int
 
 
-UNBOUNDED = Budget(piece=256, columns=1 << 30, probed=1 << 30)
+UNBOUNDED = Budget(piece=1 << 30, columns=1 << 30, probed=1 << 30)
 
 
-def share(memory: float, shape: tuple[int, ...], size: int, features: int, width: int, weights: int, batch: int) -> Budget:
+def share(memory: float, shape: tuple[int, ...], size: int, features: int, width: int, weights: int, most: int) -> Budget:
     """Shares of a memory.
 
     Args:
@@ -45,7 +45,7 @@ def share(memory: float, shape: tuple[int, ...], size: int, features: int, width
         features: what the encoder's readout reads.
         width: of the networks.
         weights: how many encoder and decoder have.
-        batch: observations per step.
+        most: observations in memory at once, where there is room.
 
     Raises:
         TooLittleMemory: it holds not one observation.
@@ -64,7 +64,7 @@ def share(memory: float, shape: tuple[int, ...], size: int, features: int, width
         raise TooLittleMemory(
             f"--memory: {memory / GIGABYTE:.2f} GB are too little for embeddings of {rows} x {columns}; write {needs / GIGABYTE + 0.05:.1f}"
         )
-    return Budget(min(piece, batch), min(table, values), min(probed, PROBED))
+    return Budget(min(piece, most), min(table, values), min(probed, PROBED))
 
 
 def observations_for(features: int) -> int:

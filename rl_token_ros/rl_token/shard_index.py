@@ -34,8 +34,9 @@ def save(seen: Observations, shard: Shard, source: dict[str, Any]) -> None:
     path = path_of(shard.path)
     partial = path.with_suffix(".part")
     with open(partial, "wb") as file:
-        groups = {GROUP + group: values for group, values in seen.measured.items()}
-        np.savez(file, about=np.array(json.dumps(about)), outcome=seen.outcome, episode=seen.episode, held=seen.held, **groups)
+        values: dict[str, Any] = {GROUP + group: values for group, values in seen.measured.items()}
+        values |= {"about": np.array(json.dumps(about)), "outcome": seen.outcome, "episode": seen.episode, "held": seen.held}
+        np.savez(file, **values)
         os.fsync(file.fileno())
     os.replace(partial, path)
 

@@ -8,7 +8,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from rl_token_ros.rl_token.warm_start import Source, fit_whitening, pieces, warm
 from rl_token_ros.system.progress import Progress
 
 CHECKPOINT_STEPS = 100
+PIECE_BYTES = 64_000_000  # of float32 at once on a processor: the less of a batch, the more of it stays in its caches
 JUDGED = 512  # observations that the share of the variance is measured on
 
 
@@ -77,10 +78,11 @@ class Trainer:
         self.decoder = DecoderNetwork(len(self.encoder.mean), channels, settings.size, settings.dropout).to(self._device)
         self._both = [*self.encoder.parameters(), *self.decoder.parameters()]
         features, weights = self.encoder.readout.out.in_features, sum(weight.numel() for weight in self._both)
-        self.budget: Budget = UNBOUNDED
+        most = settings.batch if self._device.type == "cuda" else max(1, PIECE_BYTES // (4 * tokens * channels))
+        self.budget: Budget = replace(UNBOUNDED, piece=most)
         if math.isfinite(memory):
             width = self.encoder.enter.out_features
-            self.budget = share(memory, tuple(source.shape), settings.size, features, width, weights, settings.batch)
+            self.budget = share(memory, tuple(source.shape), settings.size, features, width, weights, min(most, settings.batch))
         self._optimizer = torch.optim.AdamW(self._both, lr=settings.rate, weight_decay=1e-4)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda i: min((i + 1) / 50, 0.5 * (1.0 + math.cos(math.pi * min(1.0, i / settings.steps))) + 0.005)

@@ -65,7 +65,7 @@ def train(monkeypatch, capsys):
     """Runs train_token and gives its status and all it printed."""
 
     def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["train_token", *map(str, arguments)])
+        monkeypatch.setattr("sys.argv", ["train_token", "--threads", "1", *map(str, arguments)])
         status = train_token.main()
         said = capsys.readouterr()
         return status, said.out + said.err
@@ -135,7 +135,7 @@ def test_a_bag_that_has_grown_is_copied_anew(bag, train, tmp_path):
 
 def test_memory_is_kept_or_refused(bag, train, tmp_path):
     status, said = train(bag(count=100), "--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx", "--memory", 0.1)
-    assert status == 2 and "--memory: 0.10 GB are too little for embeddings of 5 x 3; write " in said
+    assert status == 2 and f"--memory: 0.10 GB are too little for embeddings of {small_robot.ROWS} x {small_robot.WIDTH}; write " in said
     enough = re.search(r"write ([\d.]+)", said)[1]
     assert train(tmp_path / "bag", "--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx", "--memory", enough)[0] == 0
 
