@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,31 +18,55 @@ from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.interfaces import images, measurements, replay_table
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.interfaces.topics import SETTINGS
+from rl_token_ros.rl_token import shard_index
 from rl_token_ros.rl_token.dataset import Collector, NothingToLearn, Observations
+from rl_token_ros.rl_token.shards import LARGEST, Shards, ShardWriter
 from rl_token_ros.system.progress import Progress
 
 MEGABYTE = 1_000_000
 
 
-def read(paths: list[Path], groups: list[str], most_bytes: float, remaps: list[str], note: Callable[[str], None]) -> Observations:
-    """The observations of all bags, one bag after the other.
+def read(paths: list[Path], groups: list[str], cache: Path, remaps: list[str], note: Callable[[str], None]) -> Observations:
+    """The observations of all bags, one bag after the other; their embeddings are copied to the disk unless they were before.
 
     Args:
         paths: bags.
-        groups, most_bytes: as of :class:`Collector`, the bytes of all bags together.
+        groups: as of :class:`Collector`.
+        cache: folder of the copies, a shard and its index per bag.
         remaps: ``ours:=theirs``.
-        note: told what of a bag cannot be read.
+        note: told what of a bag cannot be read, and which copy is used again.
 
     Raises:
         BagError, RemapError, TypeUnknown: a bag that cannot be read.
         ParameterError: it is of parameters that this version does not take.
         NothingToLearn: no embeddings, or of several VLAs or shapes.
+        ShardError: a copy that is cut off, or a disk that is full.
     """
     whole = Observations()
     for path in paths:
-        bag = open_bag(path)
-        whole.append(_Reader(bag, Collector(groups, most_bytes / len(paths)), remaps).read(note), str(path))
+        whole.append(_copied(open_bag(path), groups, cache, remaps, note), str(path))
     return whole
+
+
+def _copied(bag: Bag, groups: list[str], cache: Path, remaps: list[str], note: Callable[[str], None]) -> Observations:
+    """The observations of one bag, their embeddings in `cache`."""
+    full = bag.path.resolve()
+    shard = cache / f"{full.stem}-{hashlib.sha256(bytes(full)).hexdigest()[:8]}.f16"
+    changed = max(file.stat().st_mtime_ns for file in bag.files)
+    source = {"bag": str(full), "bytes": bag.size, "changed_ns": changed, "probe": groups, "remap": remaps}
+    if (seen := shard_index.load(shard, source)) is not None:
+        note(f"'{bag.path}' was copied before: {len(seen.held)} observations in '{shard}'")
+        return seen
+    shard_index.path_of(shard).unlink(missing_ok=True)
+    with ShardWriter(shard) as writer:
+        collector = Collector(groups, writer.write)
+        seen = _Reader(bag, collector, remaps).read(note)
+        whole = writer.finish()
+    if collector.left_out:
+        note(f"'{bag.path}': {collector.left_out} observations are left out: not finite, or beyond {LARGEST:.0f}, the largest float16")
+    shard_index.save(seen, whole, source)
+    seen.embeddings = Shards([whole])
+    return seen
 
 
 class _Reader:
@@ -79,8 +104,7 @@ class _Reader:
         if ours == "replay":
             self._take_rows(record.data)
         elif ours == "vla/embedding":
-            if not self._collector.passes():
-                self._take_embedding(self._decode[ours](record.data))
+            self._take_embedding(self._decode[ours](record.data))
         elif ours == SETTINGS:
             told = read_settings(self._decode[ours](record.data))
             self._collector.settings(control_of(told), told.get("vla_sha256", ""))
@@ -89,10 +113,9 @@ class _Reader:
 
     def _take_embedding(self, message: Any) -> None:
         try:
-            matrix = images.to_matrix(message, "vla/embedding")
-        except ValueError as error:
+            self._collector.embedding(stamp_to_ns(message.header.stamp), images.to_matrix(message, "vla/embedding"))
+        except (images.ImageError, NothingToLearn) as error:
             raise NothingToLearn(f"'{self._bag.path}': {error}") from None
-        self._collector.embedding(stamp_to_ns(message.header.stamp), matrix)
 
     def _take_rows(self, data: bytes) -> None:
         decode = self._decode["replay"]

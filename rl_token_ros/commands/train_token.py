@@ -1,12 +1,15 @@
 """`rl_token train_token BAG...`: trains the token's encoder and decoder from `vla/embedding` in bags, and writes the ONNX encoder.
 
-Says what the token is worth on observations held out, the last fifth of each bag: how much of the embeddings' variance can be made from it
-again, and how well measurements of that moment, and the outcome of the episode, can be read from it. Needs torch, no ROS.
+Embeddings are copied once, as float16, into files from which batches are read: any amount of data is trained on within --memory, and a
+second training needs no bag. Says what the token is worth on observations held out, a fifth of every episode, and of what is in no episode the
+last fifth: how much of the embeddings' variance can be made from it again, and how well measurements of that moment, and the outcome of the
+episode, can be read from it. Needs torch, no ROS.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -20,23 +23,37 @@ from rl_token_ros.bags.topic_names import RemapError
 from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.rl_token import probe
+from rl_token_ros.rl_token.budget import GIGABYTE, TooLittleMemory
 from rl_token_ros.rl_token.dataset import NothingToLearn, Observations
 from rl_token_ros.rl_token.encoder import TokenEncoder
-from rl_token_ros.rl_token.training import export, fit, not_reconstructed, tokens_of
+from rl_token_ros.rl_token.shards import Part, ShardError
+from rl_token_ros.rl_token.training import CannotResume, Settings, Trainer, export, not_reconstructed, spread, tokens_of
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.proprioception_groups import GROUPS
 
 EXIT_BAD_INPUT = 2
-MEGABYTE, GIGABYTE = 1_000_000, 1_000_000_000
+MEGABYTE = 1_000_000
 
 
 def main() -> int:
     """0 when an encoder was written, 2 for bags of which none can be made."""
     options = _parse()
+    cache = options.cache or options.output.parent / "embeddings"
     try:
-        _train(token_observations.read(options.bags, options.probe or [], options.memory * GIGABYTE, options.remap, _note), options)
+        _train(token_observations.read(options.bags, options.probe or [], cache, options.remap, _note), options)
         return 0
-    except (BagError, RemapError, NothingToLearn, ParameterError, ReplayError, TypeUnknown) as error:
+    except (
+        BagError,
+        RemapError,
+        NothingToLearn,
+        ParameterError,
+        ReplayError,
+        TypeUnknown,
+        ShardError,
+        TooLittleMemory,
+        CannotResume,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
 
@@ -61,7 +78,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--probe", nargs="+", metavar="GROUP", help=f"measurements to read from the token (default: those of 'proprioception'): {', '.join(GROUPS)}"
     )
-    parser.add_argument("--memory", type=float, default=4.0, help="GB for embeddings; beyond it every second one is left out (default 4)")
+    parser.add_argument("--cache", type=Path, help="folder for the copies of the embeddings (default: embeddings beside the output)")
+    parser.add_argument("--memory", type=float, default=4.0, help="GB that the process may take, whatever the bags hold (default 4)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default auto: CUDA where there is one)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the processor (default: as many as it has)")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of a training that was cut off")
     parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -91,22 +112,36 @@ def _train(seen: Observations, options: argparse.Namespace) -> None:
     size, vla = seen.width(options.size), _vla(seen, options.vla)
     if not vla:
         _note("the VLA's fingerprint is not known, so control_node cannot check that the encoder fits; name its file with --vla")
-    embeddings, held = torch.from_numpy(np.stack(seen.embeddings)), torch.tensor(seen.held)
-    count, rows, columns = embeddings.shape
-    print(f"{count} observations of {rows} x {columns}, {int(held.sum())} of them held out; token of {size}")
-    torch.manual_seed(options.seed)
-    torch.set_num_threads(1)
-    try:
-        encoder, decoder = fit(embeddings[~held], size, options.steps, options.batch, options.rate, options.dropout, options.rows)
-    except ValueError as error:
-        raise NothingToLearn(f"--size: {error}") from None
-    lost = not_reconstructed(encoder, decoder, embeddings[held])
+    count, rows, columns = seen.embeddings.shape
+    print(f"{count} observations of {rows} x {columns}, {int(seen.held.sum())} of them held out; token of {size}")
+    torch.set_num_threads(options.threads)
+    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
+    if options.device == "cuda" != device:
+        raise NothingToLearn("--device cuda: torch finds none here; write --device cpu")
+    checkpoint = options.output.with_suffix(".checkpoint")
+    looked_at = tuple(options.rows) if options.rows else None
+    settings = Settings(size, options.steps, options.batch, options.rate, options.dropout, looked_at, seed=options.seed)
+    trainer = Trainer(Part(seen.embeddings, np.flatnonzero(~seen.held)), settings, options.memory * GIGABYTE, device, checkpoint)
+    if options.resume:
+        trainer.resume()
+    else:
+        try:
+            trainer.start()
+        except ValueError as error:
+            raise NothingToLearn(f"--size: {error}") from None
+    trainer.train()
+    encoder, decoder, piece = trainer.encoder, trainer.decoder, trainer.budget.piece
+    probed = spread(count, trainer.budget.probed)
+    del trainer  # its optimizer is twice the networks
+    lost = not_reconstructed(encoder, decoder, Part(seen.embeddings, np.flatnonzero(seen.held)), piece)
     print(f"held out: {100 * (1 - lost):.1f} % of the embeddings' variance can be made again from the token alone")
-    tokens = tokens_of(encoder, embeddings)
-    print("\n".join(probe.report(seen, tokens)))
+    tokens = tokens_of(encoder, seen.embeddings, probed, piece)
+    print("\n".join(probe.report(seen, probed, tokens, piece)))
     export(encoder, vla, options.output)
     written = TokenEncoder(options.output, size)
-    apart = max(float(np.abs(written.run(seen.embeddings[i]) - tokens[i]).max()) for i in range(0, count, max(count // 20, 1)))
+    tried = range(0, len(probed), max(len(probed) // 20, 1))
+    apart = max(float(np.abs(written.run(seen.embeddings[probed[i : i + 1]][0].astype(np.float32)) - tokens[i]).max()) for i in tried)
+    checkpoint.unlink(missing_ok=True)
     size_text = f"{options.output.stat().st_size / MEGABYTE:.1f} MB, SHA-256 {written.sha256[:12]}..."
     print(f"wrote {options.output} ({size_text}, within {apart:.1g} of what was trained)")
     print(f"for the robot's file: token_encoder: {options.output}, token_size: {size}")

@@ -5,6 +5,7 @@ Knows neither bags nor torch: messages come in the order in which they were rece
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.rl_token.shards import LARGEST, Shards
 from rl_token_ros.robot.history import StateHistory
 from rl_token_ros.robot.readings import Reader, StateError
 from rl_token_ros.settings.control import Control
@@ -21,6 +23,7 @@ LEAST = 50  # observations below which nothing is trained
 NEAR_NS = 50_000_000  # between an observation and the nearest measurement, for it to be probed with
 ANSWERED_NS = 30_000_000_000  # after which embeddings are of an observation whose state nobody remembers
 DEFAULT_SIZE = 128  # of the token, where nobody says
+FIFTHS = 5  # one of them is held out
 
 
 class NothingToLearn(ValueError):
@@ -32,18 +35,20 @@ class Observations:
     """One entry per observation, in the order of time.
 
     Attributes:
-        embeddings: float32 [M, D] each.
-        measured: group of proprioception -> values [K] each, NaN where none was near.
-        outcome: 1.0 success, 0.0 not, NaN outside an episode with an outcome.
-        held: whether the observation is held out.
+        embeddings: [N, M, D], on disk.
+        measured: group of proprioception -> values [N, K], NaN where none was near.
+        outcome: [N], 1.0 success, 0.0 not, NaN outside an episode with an outcome.
+        episode: int [N], -1 outside of one.
+        held: bool [N], whether the observation is held out.
         vla_sha256: fingerprint of the VLA, empty where it is not known.
         token_size: Dz that the robot had, 0 where it is not known.
     """
 
-    embeddings: list[np.ndarray] = field(default_factory=list)
-    measured: dict[str, list[np.ndarray]] = field(default_factory=dict)
-    outcome: list[float] = field(default_factory=list)
-    held: list[bool] = field(default_factory=list)
+    embeddings: Shards = field(default_factory=Shards)
+    measured: dict[str, np.ndarray] = field(default_factory=dict)
+    outcome: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    episode: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    held: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     vla_sha256: str = ""
     token_size: int = 0
 
@@ -63,15 +68,19 @@ class Observations:
                     f"'{source}' was recorded with another {name} ({str(theirs)[:12]}, not {str(mine)[:12]}); one encoder is for one VLA"
                 )
             setattr(self, name, mine or theirs)
-        if self.embeddings and other.embeddings and self.embeddings[0].shape != other.embeddings[0].shape:
-            raise NothingToLearn(f"'{source}' has embeddings {other.embeddings[0].shape}, the bags before it {self.embeddings[0].shape}")
-        before, count = len(self.embeddings), len(other.embeddings)
+        before, count = len(self.held), len(other.held)
+        shape, theirs_shape = self.embeddings.shape[1:], other.embeddings.shape[1:]
+        if before and count and shape != theirs_shape:
+            raise NothingToLearn(f"'{source}' has embeddings {theirs_shape}, the bags before it {shape}")
         for group in {*self.measured, *other.measured}:
-            nothing = np.full_like((other.measured.get(group) or self.measured[group])[0], np.nan)
-            self.measured[group] = self.measured.get(group, [nothing] * before) + other.measured.get(group, [nothing] * count)
-        self.embeddings += other.embeddings
-        self.outcome += other.outcome
-        self.held += other.held
+            width = (other.measured if group in other.measured else self.measured)[group].shape[1]
+            mine_values = self.measured.get(group, np.full((before, width), np.nan))
+            self.measured[group] = np.concatenate([mine_values, other.measured.get(group, np.full((count, width), np.nan))])
+        self.embeddings = Shards([shard for shard in (*self.embeddings.shards, *other.embeddings.shards) if shard.count])
+        self.outcome = np.concatenate([self.outcome, other.outcome])
+        following = self.episode.max(initial=-1) + 1
+        self.episode = np.concatenate([self.episode, np.where(other.episode < 0, -1, other.episode + following)])
+        self.held = np.concatenate([self.held, other.held])
 
     def width(self, asked: int = 0) -> int:
         """Dz to train: what was asked for, else what the robot had.
@@ -79,11 +88,10 @@ class Observations:
         Raises:
             NothingToLearn: too few observations to train on, or to fill a token of that width.
         """
-        if len(self.embeddings) < LEAST:
-            raise NothingToLearn(
-                f"the bags hold {len(self.embeddings)} observations on 'vla/embedding'; at least {LEAST} are needed, and thousands are good"
-            )
-        size, shown, values = asked or self.token_size or DEFAULT_SIZE, self.held.count(False), self.embeddings[0].size
+        if (count := len(self.held)) < LEAST:
+            raise NothingToLearn(f"the bags hold {count} observations on 'vla/embedding'; at least {LEAST} are needed, and thousands are good")
+        _, rows, columns = self.embeddings.shape
+        size, shown, values = asked or self.token_size or DEFAULT_SIZE, int((~self.held).sum()), rows * columns
         if size > (most := min(shown - 1, values)):
             raise NothingToLearn(
                 f"a token of {size} is wider than what {shown} observations of {values} values can fill; write --size {most} or less, or record more"
@@ -91,24 +99,45 @@ class Observations:
         return size
 
 
+def held_out(episode: np.ndarray) -> np.ndarray:
+    """bool [N]: which observations are held out.
+
+    A fifth of every episode, in one piece, another fifth in each, so that every stage of the task is among them; of what is in no
+    episode the last fifth.
+
+    Args:
+        episode: int [N], -1 outside of one.
+    """
+    held = np.zeros(len(episode), bool)
+    for number in np.unique(episode):
+        mine = np.flatnonzero(episode == number)
+        which = number % FIFTHS if number >= 0 else FIFTHS - 1
+        held[mine[len(mine) * which // FIFTHS : len(mine) * (which + 1) // FIFTHS]] = True
+    return held
+
+
 class Collector:
-    """Makes observations of one recording, the last fifth of them held out.
+    """Makes observations of one recording, a part of them held out (:func:`held_out`).
 
     Args:
         groups: proprioception to probe with; empty: that of the robot.
-        most_bytes: for embeddings; where there are more every second one is dropped, and again, until what is kept fits.
+        keep: takes the embeddings [M, D] of each observation.
+
+    Attributes:
+        left_out: observations whose embeddings are not finite, or not within what float16 holds.
     """
 
-    def __init__(self, groups: list[str], most_bytes: float) -> None:
-        self._groups, self._most_bytes = groups, most_bytes
+    def __init__(self, groups: list[str], keep: Callable[[np.ndarray], None]) -> None:
+        self._groups, self._keep = groups, keep
         self._reader: Reader | None = None  # not before the parameters say which joints there are
         self._history = StateHistory(0)
         self._stamps: list[int] = []
         self._measured: list[dict[str, np.ndarray]] = []  # of each observation
-        self._stride = self._count = 0
         self._episode: list[int] = []  # stamps of the steps of the running one
         self._episodes: list[tuple[int, int, float]] = []  # begin, end, outcome
         self._seen = Observations()
+        self._shape: tuple[int, ...] | None = None
+        self.left_out = 0
 
     def settings(self, control: Control, vla_sha256: str) -> None:
         """The parameters of the robot, which name its joints."""
@@ -133,19 +162,21 @@ class Collector:
         if reading is not None:
             self._history.accept(reading)
 
-    def passes(self) -> bool:
-        """Whether the next embeddings are left out, which spares decoding them. To be asked once for each."""
-        self._count += 1
-        return bool(self._stride and self._count % self._stride)
-
     def embedding(self, stamp_ns: int, matrix: np.ndarray) -> None:
-        """Embeddings float32 [M, D] and the stamp of their observation."""
-        self._seen.embeddings.append(np.array(matrix, np.float32))
+        """Embeddings float32 [M, D] and the stamp of their observation.
+
+        Raises:
+            NothingToLearn: of another shape than those before.
+        """
+        self._shape = self._shape or matrix.shape
+        if matrix.shape != self._shape:
+            raise NothingToLearn(f"embeddings of {matrix.shape} follow such of {self._shape}; one encoder is for one shape")
+        if not max(matrix.max(), -matrix.min()) <= LARGEST:  # so that NaN is left out, too
+            self.left_out += 1
+            return
+        self._keep(matrix)
         self._look_up()  # the one before: by now what was measured after it has come, too
         self._stamps.append(stamp_ns)
-        if len(self._seen.embeddings) * self._seen.embeddings[0].nbytes > self._most_bytes:
-            self._stride = 2 * max(self._stride, 1)
-            del self._seen.embeddings[::2], self._stamps[::2], self._measured[::2]
 
     def _look_up(self) -> None:
         """What was measured at the stamps of those that it is not known of yet."""
@@ -162,16 +193,16 @@ class Collector:
             self._episode = []
 
     def observations(self) -> Observations:
-        """All that was collected."""
+        """All that was collected; where the embeddings are is known to who kept them."""
         self._look_up()
-        seen, count = self._seen, len(self._seen.embeddings)
-        seen.held = [i >= count * 4 // 5 for i in range(count)]
-        seen.outcome = [self._outcome(stamp) for stamp in self._stamps]
+        seen, stamps = self._seen, np.array(self._stamps, np.int64)
+        seen.outcome, seen.episode = np.full(len(stamps), np.nan), np.full(len(stamps), -1)
+        for number, (begin, end, outcome) in enumerate(self._episodes):
+            within = (begin <= stamps) & (stamps <= end)
+            seen.outcome[within], seen.episode[within] = outcome, number
+        seen.held = held_out(seen.episode)
         for group in self._groups:
             nothing = next((np.full_like(values[group], np.nan) for values in self._measured if group in values), None)
             if nothing is not None:
-                seen.measured[group] = [values.get(group, nothing) for values in self._measured]
+                seen.measured[group] = np.array([values.get(group, nothing) for values in self._measured])
         return seen
-
-    def _outcome(self, stamp: int) -> float:
-        return next((outcome for begin, end, outcome in self._episodes if begin <= stamp <= end), float("nan"))

@@ -19,18 +19,21 @@ class Placed(nn.Module):
         self.gain = nn.Parameter(1.0 + 0.5 * torch.randn(tokens, width))
         self.offset = nn.Parameter(0.02 * torch.randn(tokens, width))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.gain + self.offset
+    def forward(self, x: torch.Tensor, at: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """[N, K, width] or [N, 1, width], told to be at the positions ``at`` [K]."""
+        return x * self.gain[at] + self.offset[at]
 
 
 class Readout(nn.Module):
     """The last transformer layer at the position of e_rl, the only one that is used: its attention to all, wide, then its MLP.
 
-    One head reads one mixture of positions, so that a token of 128 from few heads would know few places: hence many of them.
+    One head reads one mixture of positions, so that a token of 128 from few heads would know few places: hence many of them, and
+    for a wide token half as many again as it has values.
     """
 
-    def __init__(self, width: int, size: int, groups: int = 8, heads: int = 16) -> None:
+    def __init__(self, width: int, size: int, heads: int = 16) -> None:
         super().__init__()
+        groups = max(8, -(-3 * size // (2 * width)))
         self.heads, self.groups = heads, groups
         self.query = nn.Parameter(torch.randn(heads, groups, width // heads))
         self.kv, self.out = nn.Linear(width, 2 * width), nn.Linear(groups * width, size)
@@ -102,12 +105,6 @@ class EncoderNetwork(nn.Module):
         """Embeddings [N, M, D] -> token [N, Dz], unit variance on average over the components."""
         return (self.encode(self.whiten(embeddings)) - self.token_mean) / self.token_scale
 
-    def fit_whitening(self, embeddings: torch.Tensor) -> None:
-        """Means and scales from all embeddings [N, M, D]."""
-        seen = embeddings[:, self.rows]
-        self.mean.copy_(seen.mean(0))
-        self.scale.copy_((seen - self.mean).square().mean((0, 1)).sqrt().clamp_min(1e-4))
-
     def settle(self, tokens: torch.Tensor) -> None:
         """Give the token zero mean and unit variance over all components together, from the z [N, Dz] of the training data.
 
@@ -119,13 +116,16 @@ class EncoderNetwork(nn.Module):
 
 
 class DecoderNetwork(nn.Module):
-    """Autoregressive reconstruction of e_1 .. e_M from [z, e_1 .. e_{M-1}].
+    """Autoregressive reconstruction of e_1 .. e_M from [z, e_1 .. e_{M-1}], at all positions or at a few of them.
 
     Each e_i is kept from the decoder with probability `dropout`: with all of them in sight it can do without z (docs/method.md, stage 1). With
     dropout 1 it is a parallel decoder that has only z.
+
+    Beside the transformer there is a linear way from z, where reconstruction begins: z is lifted to a small table [patterns of positions,
+    patterns of channels], of which each embedding is a mixture. No weight has size x M x D values.
     """
 
-    def __init__(self, tokens: int, channels: int, size: int, dropout: float, width: int = 128, layers: int = 1) -> None:
+    def __init__(self, tokens: int, channels: int, size: int, dropout: float, width: int = 128, layers: int = 1, patterns: int = 64) -> None:
         super().__init__()
         self.dropout = dropout
         self.enter, self.seed = nn.Linear(channels, width), nn.Linear(size, width)
@@ -133,55 +133,23 @@ class DecoderNetwork(nn.Module):
         self.missing = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(Block(width) for _ in range(layers))
         self.leave = nn.Linear(width, channels)
-        self.direct = nn.Linear(size, tokens * channels)
-        self.register_buffer("mask", torch.full((tokens, tokens), float("-inf")).triu(1))
+        self.positions = nn.Parameter(torch.zeros(tokens, min(patterns, tokens)))
+        self.channels = nn.Parameter(torch.zeros(min(patterns, channels), channels))
+        self.lift = nn.Linear(size, self.positions.shape[1] * self.channels.shape[0])
 
-    def forward(self, z: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
-        """z [N, Dz] and whitened embeddings [N, M, D] -> their reconstruction [N, M, D]."""
+    def forward(self, z: torch.Tensor, white: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """z [N, Dz] and whitened embeddings [N, M, D] -> their reconstruction [N, K, D] at the positions ``at`` [K], in rising order.
+
+        What is not at one of them, or before one of them, is kept from the decoder like what it drops.
+        """
         seed = self.seed(z)[:, None]
-        seen = self.enter(white[:, :-1])
-        drop = (torch.rand(seen.shape[:2]) < self.dropout)[..., None]
-        seen = torch.where(drop, self.missing, seen)
+        seen = self.enter(white[:, (at - 1).clamp_min(0)])
+        drop = torch.rand(seen.shape[:2], device=seen.device) < self.dropout
+        seen = torch.where(drop[..., None], self.missing, seen)
         # z is added everywhere, so that a position far from the first need not fetch it.
-        x = torch.cat([torch.zeros_like(seed), seen], 1) + self.place(seed)
+        x = torch.where((at == 0)[:, None], 0.0, seen) + self.place(seed, at)
+        later = torch.full((len(at), len(at)), float("-inf"), device=x.device).triu(1)
         for layer in self.layers:
-            x = layer(x, self.mask)
-        return self.leave(x) + self.direct(z).reshape(white.shape)
-
-
-@torch.no_grad()
-def warm_start(encoder: EncoderNetwork, decoder: DecoderNetwork, embeddings: torch.Tensor) -> float:
-    """Set the linear maps into and out of z to the best ones for reconstruction; gradient descent goes on from there.
-
-    Reduced-rank regression from what e_rl reads with its random attention to all whitened embeddings. Small components, in which
-    the last millimetre hides, come late in gradient descent; here they come at once.
-
-    Args:
-        embeddings: [N, M, D].
-
-    Returns:
-        The share of the embeddings' variance that is not reconstructed.
-
-    Raises:
-        ValueError: the token is wider than what varies in these embeddings.
-    """
-    white = torch.cat([encoder.whiten(part) for part in embeddings.split(256)]).flatten(1)
-    read = torch.cat([encoder.readout.attend(encoder.mixed(encoder.whiten(part))) for part in embeddings.split(256)])
-    middle, size, count = read.mean(0), encoder.readout.out.out_features, len(read)
-    read = (read - middle).double()
-    power, axes = torch.linalg.eigh(read.T @ read)
-    firm = power > 1e-6 * power[-1]  # what is weaker is rounding
-    if (rank := min(int(firm.sum()), white.shape[1])) < size:
-        raise ValueError(f"a token of {size} is wider than the {rank} directions in which these embeddings vary; take {rank} or less, or record more")
-    to_unit = axes[:, firm] / power[firm].sqrt()
-    left, strength, right = torch.linalg.svd((read @ to_unit).T.float() @ white, full_matrices=False)
-    # As large as its share in the reconstruction makes each component, and unit variance on average.
-    large = (strength[:size] / strength[:size].square().mean().sqrt())[:, None]
-    encoder.readout.out.weight.copy_((to_unit.float() @ left[:, :size]).T * count**0.5 * large)
-    encoder.readout.out.bias.copy_(-encoder.readout.out.weight @ middle)
-    decoder.direct.weight.copy_((right[:size] * (strength[:size, None] / count**0.5) / large).T)
-    decoder.direct.bias.zero_()
-    decoder.leave.weight.zero_()
-    decoder.leave.bias.zero_()
-    z = read.float() @ encoder.readout.out.weight.T
-    return float((z @ decoder.direct.weight.T - white).square().mean() / white.square().mean())
+            x = layer(x, later)
+        table = self.lift(z).unflatten(1, (self.positions.shape[1], self.channels.shape[0]))
+        return self.leave(x) + (self.positions[at] @ table) @ self.channels

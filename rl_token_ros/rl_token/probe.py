@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_token_ros.rl_token.dataset import LEAST, Observations
+from rl_token_ros.rl_token.dataset import FIFTHS, LEAST, Observations
 
 LOST = 1.15  # times the error of the pooled embeddings, beyond which the token has lost what they had
 
@@ -29,35 +29,41 @@ def ridge_rmse(features: np.ndarray, truth: np.ndarray, held: np.ndarray) -> flo
     def error(weights: np.ndarray, rows: np.ndarray, wanted: np.ndarray) -> float:
         return float(np.sqrt(((design(rows) @ weights + middle - wanted) ** 2).sum(1).mean()))
 
-    def solve(rows: np.ndarray, wanted: np.ndarray, penalty: float) -> np.ndarray:
+    def solve(rows: np.ndarray, wanted: np.ndarray, penalties: list[float]) -> list[np.ndarray]:
         x = design(rows)
-        return np.linalg.solve(x.T @ x + penalty * len(x) * np.eye(x.shape[1]), x.T @ (wanted - middle))
+        gram, target = x.T @ x, x.T @ (wanted - middle)
+        return [np.linalg.solve(gram + penalty * len(x) * np.eye(len(gram)), target) for penalty in penalties]
 
     cut = len(fit) * 4 // 5  # rows are in order of time: the last fifth are other episodes
     penalties = [10.0**power for power in range(-6, 1)]
-    tried = [error(solve(fit[:cut], known[:cut], penalty), fit[cut:], known[cut:]) for penalty in penalties]
-    best = solve(fit, known, penalties[int(np.argmin(tried))])
+    tried = [error(weights, fit[cut:], known[cut:]) for weights in solve(fit[:cut], known[:cut], penalties)]
+    (best,) = solve(fit, known, [penalties[int(np.argmin(tried))]])
     return error(best, features[held].astype(float), truth[held])
 
 
-def report(seen: Observations, tokens: np.ndarray) -> list[str]:
+def report(seen: Observations, numbers: np.ndarray, tokens: np.ndarray, piece: int = 64) -> list[str]:
     """Lines: error of the best regression to each measurement, and to the outcome, on what is held out.
 
-    Beside the token: the mean (knows nothing) and the embeddings averaged over their rows.
+    Beside the token: the mean (knows nothing) and the embeddings averaged over their rows. The outcome is the same throughout an
+    episode, so for it whole episodes are held out, the last fifth of them.
 
     Args:
-        tokens: float32 [N, Dz] of these observations.
+        numbers: which observations it is made from.
+        tokens: float32 [n, Dz] of these.
+        piece: embeddings of how many are in memory at once.
     """
-    held = np.array(seen.held)
-    labels = {group: np.array(values) for group, values in seen.measured.items()}
-    if any(not np.isnan(outcome) for outcome in seen.outcome):
-        labels["outcome (0 or 1)"] = np.array(seen.outcome)[:, None]
-    pooled = np.stack([matrix.mean(0) for matrix in seen.embeddings])
+    held = dict.fromkeys(seen.measured, seen.held[numbers])
+    labels = {group: values[numbers] for group, values in seen.measured.items()}
+    outcome, episode = seen.outcome[numbers], seen.episode[numbers]
+    if not np.isnan(outcome).all():
+        name = "outcome (0 or 1)"
+        labels[name], held[name] = outcome[:, None], episode > episode.max() * (FIFTHS - 1) // FIFTHS
+    pooled = np.concatenate([seen.embeddings[numbers[i : i + piece]].mean(1, dtype=np.float32) for i in range(0, len(numbers), piece)])
     features = {"mean": np.zeros((len(tokens), 0)), "pooled": pooled, "token": tokens}
     lines, lost = [], []
     for name, truth in labels.items():
         known = ~np.isnan(truth).any(1)
-        mine = held[known]
+        mine = held[name][known]
         if mine.sum() < 5 or (~mine).sum() < LEAST or (truth[known][~mine].std(0) < 1e-9).all():
             lines.append(f"  {name:<18} too little of it, or always the same")
             continue

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from rl_token_ros.rl_token.probe import LOST, ridge_rmse
-from rl_token_ros.rl_token.training import export, fit, tokens_of
+from rl_token_ros.rl_token.training import Settings, export, fit, tokens_of
 from rl_token_ros.sim.rollout import Recording, roll_out
 from rl_token_ros.sim.train_vla import CONFIGS, MODELS
 from rl_token_ros.sim.vla_model import PATCHES
@@ -84,7 +84,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, help="default: that of the task's parameter file")
     options = parser.parse_args()
-    torch.manual_seed(options.seed)
     torch.set_num_threads(1)
     config = CONFIGS[options.task]
     vla, output = options.vla or MODELS / f"{config}_vla.onnx", options.output or MODELS / f"{config}_token.onnx"
@@ -94,9 +93,9 @@ def main() -> None:
     embeddings = np.stack(recording.embeddings)
     held = np.array(recording.episode) >= FIRST_SEED + options.episodes * 4 // 5
     rows = (PATCHES**2, 2 * PATCHES**2) if options.cameras == "wrist" else None
-    shown = torch.from_numpy(embeddings[~held])
-    encoder, _ = fit(shown, options.size, options.steps, options.batch, options.rate, options.dropout, rows)
-    tokens = tokens_of(encoder, torch.from_numpy(embeddings))
+    settings = Settings(options.size, options.steps, options.batch, options.rate, options.dropout, rows, seed=options.seed)
+    encoder, _ = fit(embeddings[~held], settings)
+    tokens = tokens_of(encoder, embeddings)
     report(recording, tokens, embeddings, held)
     export(encoder, vla, output)
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")

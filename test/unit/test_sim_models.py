@@ -132,7 +132,7 @@ def test_token_keeps_what_varies_and_its_graph_agrees(tmp_path, rows):
     torch.set_num_threads(1)
     hidden = torch.randn(600, 3)
     embeddings = torch.einsum("nk,kmd->nmd", hidden, torch.randn(3, 10, 16)) + 5.0 * torch.randn(10, 16)
-    encoder, decoder = training.fit(embeddings[:500], 8, steps=20, batch=32, rate=3e-3, dropout=0.9, rows=rows)
+    encoder, decoder = training.fit(embeddings[:500], training.Settings(8, steps=20, rate=3e-3, rows=rows))
     with torch.no_grad():
         tokens = encoder(embeddings).numpy()
     assert ridge_rmse(tokens, hidden.numpy(), np.arange(600) >= 500) < 0.5  # a token that knows nothing: 1.7

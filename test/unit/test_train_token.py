@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,12 +20,13 @@ pytest.importorskip("rosbags")
 from small_robot import HOME, TOKEN
 from test_bag_pipeline import STORE, M, embedding, pose, wrench
 
+from rl_token_ros.bags.reader import BagError
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.commands import train_token
 from rl_token_ros.interfaces.topics import SETTINGS, TYPES
 from rl_token_ros.rl_token.dataset import Collector
 from rl_token_ros.rl_token.encoder import TokenEncoder
-from rl_token_ros.rl_token.training import fit
+from rl_token_ros.rl_token.training import Settings, Trainer, fit
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
 
@@ -62,7 +65,7 @@ def train(monkeypatch, capsys):
     """Runs train_token and gives its status and all it printed."""
 
     def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["train_token", *map(str, arguments)])
+        monkeypatch.setattr("sys.argv", ["train_token", "--threads", "1", *map(str, arguments)])
         status = train_token.main()
         said = capsys.readouterr()
         return status, said.out + said.err
@@ -99,11 +102,68 @@ def test_bags_of_one_vla_are_put_together_and_others_refused(bag, train, tmp_pat
     assert status == 2 and "was recorded with another vla_sha256" in said
 
 
-def test_memory_bounds_what_is_kept(bag, train, tmp_path):
-    size = small_robot.ROWS * small_robot.WIDTH * 4
-    status, said = train(bag(), "--steps", 2, "--output", tmp_path / "token.onnx", "--memory", 150 * size / 1e9)
-    kept = int(re.search(r"(\d+) observations", said)[1])
-    assert status == 0 and 75 <= kept <= 150
+def test_a_bag_is_copied_once_and_a_copy_that_was_cut_off_is_refused(bag, train, tmp_path):
+    made, out = bag(count=100), ("--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx", "--cache", tmp_path / "copies")
+    status, said = train(made, *out)
+    assert status == 0 and "was copied before" not in said, said
+    (shard,) = (tmp_path / "copies").glob("*.f16")
+    assert shard.stat().st_size == 100 * small_robot.ROWS * small_robot.WIDTH * 2
+    status, again = train(made, *out)
+    assert status == 0 and "was copied before: 100 observations" in again
+    assert re.search("ee_position.*", said)[0] == re.search("ee_position.*", again)[0]  # the index has what was measured
+    os.truncate(shard, 999)
+    status, said = train(made, *out)
+    assert status == 2 and f"'{shard}' is cut off: 999 of 3000 bytes; delete it" in said
+    shard.unlink()
+    status, said = train(made, *out)
+    assert status == 2 and "is cut off: 0 of 3000 bytes" in said
+    shard.with_suffix(".npz").write_bytes(b"nothing")
+    status, said = train(made, *out)
+    assert status == 2 and f"'{shard.with_suffix('.npz')}' cannot be read" in said
+    shard.with_suffix(".npz").unlink()  # as if it had been killed while copying
+    status, said = train(made, *out)
+    assert status == 0 and "was copied before" not in said
+
+
+def test_a_bag_that_has_grown_is_copied_anew(bag, train, tmp_path):
+    out = ("--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx")
+    assert train(bag(count=100), *out)[0] == 0
+    shutil.rmtree(tmp_path / "bag")
+    status, said = train(bag(count=120), *out)
+    assert status == 0 and "120 observations" in said and len(list((tmp_path / "embeddings").glob("*.f16"))) == 1
+
+
+def test_memory_is_kept_or_refused(bag, train, tmp_path):
+    status, said = train(bag(count=100), "--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx", "--memory", 0.1)
+    assert status == 2 and f"--memory: 0.10 GB are too little for embeddings of {small_robot.ROWS} x {small_robot.WIDTH}; write " in said
+    enough = re.search(r"write ([\d.]+)", said)[1]
+    assert train(tmp_path / "bag", "--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx", "--memory", enough)[0] == 0
+
+
+def test_a_training_that_was_cut_off_goes_on(bag, train, tmp_path, monkeypatch):
+    path = tmp_path / "token.onnx"
+    out = ("--steps", 20, "--size", 4, "--output", path)
+    assert train(bag(count=100), *out)[0] == 0
+    whole = TokenEncoder(path, 4)
+    path.unlink()
+    assert not path.with_suffix(".checkpoint").exists()  # of no more use
+    taken = Trainer.train
+
+    def cut_off(self) -> None:
+        taken(self, until=7)
+        raise BagError("cut off")
+
+    monkeypatch.setattr(Trainer, "train", cut_off)
+    assert train(tmp_path / "bag", *out)[0] == 2 and not path.exists()
+    monkeypatch.setattr(Trainer, "train", taken)
+    status, said = train(tmp_path / "bag", *out[:-2], "--output", path, "--rate", 0.1, "--resume")
+    assert status == 2 and "is of a training with rate 0.0003, not 0.1" in said
+    status, said = train(tmp_path / "bag", *out, "--resume")
+    assert status == 0 and "resumed after 7 of 20 steps" in said, said
+    seen = np.ones((small_robot.ROWS, small_robot.WIDTH), np.float32)
+    np.testing.assert_array_equal(TokenEncoder(path, 4).run(seen), whole.run(seen))
+    status, said = train(tmp_path / "bag", *out, "--resume")
+    assert status == 2 and "there is no checkpoint" in said
 
 
 @pytest.mark.slow
@@ -122,12 +182,12 @@ def test_bags_without_enough_end_with_a_sentence(bag, train, tmp_path):
 def test_a_token_wider_than_what_varies_is_refused():
     three = torch.randn(3, 6, 8, generator=torch.Generator().manual_seed(0)).repeat(40, 1, 1)
     with pytest.raises(ValueError, match="a token of 4 is wider than the 2 directions in which these embeddings vary; take 2 or less"):
-        fit(three, 4, 1, 8, 1e-3, 0.9)
+        fit(three, Settings(4, steps=1, batch=8))
 
 
 def test_joints_of_several_drivers_are_measured_once_all_are_there():
     control = parameters.build(Control, {**small_robot.control(), "joint_names": ["a", "b"], "token_encoder": "", "vla_model": ""})
-    collector = Collector(["joint_position"], 1e6)
+    collector = Collector(["joint_position"], [].append)
     collector.settings(control, "")
 
     def say(ns: int, name: str, position: float) -> None:
