@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rl_token_ros.adapters import lerobot_checkpoint
-from rl_token_ros.adapters.lerobot_checkpoint import AFTER, BEFORE, STATE, WEIGHTS, Checkpoint, Recorded
+from rl_token_ros.adapters.lerobot_checkpoint import BEFORE, STATE, WEIGHTS, Checkpoint, Recorded
 from rl_token_ros.adapters.lerobot_inputs import Inputs
 from rl_token_ros.settings.parameters import ParameterError
 
@@ -30,7 +30,8 @@ class LeRobotPolicy:
         except ImportError as error:  # LeRobot, torch, or what a family needs, such as transformers
             raise ParameterError(f"--lerobot runs in LeRobot's own environment, with what {checkpoint.family} needs; here: {error}") from error
         except Exception as error:  # of many kinds, LeRobot's, its configuration's and torch's
-            raise ParameterError(f"LeRobot cannot load '{checkpoint.folder}': {type(error).__name__}: {error}") from error
+            reason = error.__cause__ or error  # its parser of configurations hides the reason behind "cannot instantiate"
+            raise ParameterError(f"LeRobot cannot load '{checkpoint.folder}': {type(reason).__name__}: {reason}") from error
         self._device = next(self._policy.parameters()).device
         self._embeddings = _Encoder(self._policy) if checkpoint.family == "act" else _Prefix(self._policy)
         self._shapes: tuple[Any, ...] = ()
