@@ -13,7 +13,7 @@ from lerobot.policies.factory import make_pre_post_processors
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 CAMERAS = ("front", "wrist")
-HEIGHT, WIDTH, HORIZON, RATE = 96, 128, 20, 30
+HEIGHT, WIDTH, HORIZON, RATE = 96, 128, 50, 30
 MEAN, DEVIATION = [0.0, -0.4, 0.5, 0.3, 0.0, 0.4], [0.1, 0.05, 0.05, 0.1, 0.2, 0.3]  # rad
 
 
