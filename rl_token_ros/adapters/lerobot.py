@@ -1,4 +1,4 @@
-"""A LeRobot checkpoint (0.4 to 0.6) for `vla_server`: whole action chunks in the data set's units, and the embeddings of the same pass.
+"""A LeRobot checkpoint (0.4 to 0.6) for `vla_server`: whole action chunks in the robot's units, and the embeddings of the same pass.
 
 Runs in LeRobot's environment, where this package is installed without ROS. Embeddings are the final hidden states of the prefix (pictures,
 task, and what else the VLA itself sees) for pi0, pi05 and smolvla, the encoder's output for act.
@@ -14,15 +14,15 @@ import numpy as np
 
 from rl_token_ros.adapters import lerobot_checkpoint
 from rl_token_ros.adapters.lerobot_checkpoint import BEFORE, STATE, WEIGHTS, Checkpoint, Recorded
-from rl_token_ros.adapters.lerobot_inputs import Inputs
+from rl_token_ros.adapters.lerobot_inputs import Inputs, parse_scale
 from rl_token_ros.settings.parameters import ParameterError
 
 
 class LeRobotPolicy:
     """What `vla_server` serves. See :func:`load`."""
 
-    def __init__(self, checkpoint: Checkpoint, inputs: Inputs, known: Recorded, device: str = "") -> None:
-        self._inputs = inputs
+    def __init__(self, checkpoint: Checkpoint, inputs: Inputs, known: Recorded, scale: np.ndarray, device: str = "") -> None:
+        self._inputs, self._scale = inputs, scale
         try:
             self._policy, self._before, self._after = _load(checkpoint, device)
         except ParameterError:
@@ -64,7 +64,7 @@ class LeRobotPolicy:
             pixels = torch.from_numpy(np.array(picture)).to(self._device)  # a copy: what came over the wire is read-only
             batch[feature] = pixels.permute(2, 0, 1)[None].float() / 255.0
         if state is not None:
-            batch[STATE] = torch.from_numpy(np.array(state))[None].to(self._device)
+            batch[STATE] = torch.from_numpy(state * self._scale)[None].to(self._device)
         self._embeddings.forget()
         actions = self._after(self._policy.predict_action_chunk(self._before(batch)))[0].float().cpu().numpy()
         hidden, mask = self._embeddings.take()
@@ -73,14 +73,14 @@ class LeRobotPolicy:
             raise ValueError(f"the policy gives a chunk of shape {list(actions.shape)}; [H, {self._inputs.checkpoint.actions}] was expected")
         if self._shapes and self._shapes != (actions.shape, embeddings.shape):
             raise ValueError(f"the policy gives {actions.shape} and embeddings {embeddings.shape} now; at its start {self._shapes}")
-        return {"actions": actions, "embeddings": embeddings, "embeddings_mask": mask[0].cpu().numpy()}
+        return {"actions": actions / self._scale, "embeddings": embeddings, "embeddings_mask": mask[0].cpu().numpy()}
 
     def reset(self) -> None:
         """An episode has ended."""
         self._policy.reset()
 
 
-def load(what: str, cameras: Sequence[str] = (), rate: float = 0.0, dataset: Path | None = None, device: str = "") -> LeRobotPolicy:
+def load(what: str, cameras: Sequence[str] = (), rate: float = 0.0, dataset: Path | None = None, scale: str = "1", device: str = "") -> LeRobotPolicy:
     """The policy of a checkpoint, after printing what it takes.
 
     Args:
@@ -88,20 +88,21 @@ def load(what: str, cameras: Sequence[str] = (), rate: float = 0.0, dataset: Pat
         cameras: overrides, see :class:`Inputs`.
         rate: steps of the chunk per second; 0: the data set's.
         dataset: folder of the data set, where the checkpoint does not lead to it.
+        scale: from the robot's units to the data set's, see :func:`parse_scale`.
         device: as torch names it; empty: the checkpoint's, or what there is.
 
     Raises:
         ParameterError: it cannot be served, and why.
     """
     checkpoint = lerobot_checkpoint.read(_folder(what))
-    inputs = Inputs(checkpoint, cameras)
+    inputs, factors = Inputs(checkpoint, cameras), parse_scale(scale, checkpoint)
     known = lerobot_checkpoint.recorded(checkpoint.folder, dataset)
     if not (rate or known.rate):
         raise ParameterError("nothing here says how many steps of the chunk make a second; write --fps, or --dataset FOLDER")
     if known.action_names and len(known.action_names) != checkpoint.actions:
         raise ParameterError(f"the data set has {len(known.action_names)} values in an action, the checkpoint {checkpoint.actions}; see --dataset")
     print(inputs.table(), flush=True)
-    return LeRobotPolicy(checkpoint, inputs, Recorded(rate or known.rate, known.action_names), device)
+    return LeRobotPolicy(checkpoint, inputs, Recorded(rate or known.rate, known.action_names), factors, device)
 
 
 def _folder(what: str) -> Path:

@@ -112,6 +112,25 @@ class Inputs:
         return state
 
 
+def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
+    """Factors from the robot's units to the policy's, float32 [A], in ``57.29578`` (for all) or ``57.29578,..`` (for each value).
+
+    Raises:
+        ParameterError: no such numbers, or not as many as state and actions have values.
+    """
+    try:
+        factors = np.array([float(part) for part in text.split(",")], np.float32)
+    except ValueError:
+        factors = np.zeros(1, np.float32)
+    if not np.isfinite(factors).all() or not factors.all():
+        raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a policy that counts in degrees")
+    if len(factors) > 1 and not (len(factors) == checkpoint.actions and checkpoint.state in (0, checkpoint.actions)):
+        raise ParameterError(
+            f"--scale has {len(factors)} numbers; the state has {checkpoint.state} values, an action {checkpoint.actions}: write one"
+        )
+    return factors
+
+
 def _camera(feature: str) -> str:
     """The robot's name of a camera: what follows ``observation.images.``; no camera behind an empty one."""
     camera = feature.removeprefix("observation.images.").removeprefix("observation.")

@@ -33,6 +33,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     lerobot.add_argument("--camera", action="append", default=[], metavar="CAMERA=FEATURE", help="as base=observation.images.top; none=..: no camera")
     lerobot.add_argument("--fps", type=float, default=0.0, help="steps of a chunk per second, where the data set is not at hand")
     lerobot.add_argument("--dataset", type=Path, metavar="FOLDER", help="data set with meta/info.json: fps and the names of actions")
+    lerobot.add_argument(
+        "--scale", default="1", metavar="F[,F..]", help="the policy's units per robot's, of state and actions; degrees: 57.29578 (1)"
+    )
     lerobot.add_argument("--device", default="", help="cpu, cuda, cuda:1, .. (the checkpoint's, or what there is)")
     return parser.parse_args(arguments)
 
@@ -49,7 +52,7 @@ def policy_of(options: argparse.Namespace) -> Policy:
         return load(options.policy)
     from rl_token_ros.adapters import lerobot
 
-    return lerobot.load(options.lerobot, options.camera, options.fps, options.dataset, options.device)
+    return lerobot.load(options.lerobot, options.camera, options.fps, options.dataset, options.scale, options.device)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -79,6 +79,14 @@ def test_pictures_and_state_are_seen(policy):
     np.testing.assert_array_equal(policy.infer(request(1))["embeddings"], one["embeddings"])
 
 
+def test_a_policy_in_degrees_serves_a_robot_in_rad(folder, policy):
+    degrees = lerobot.load(str(folder), scale="57.29578", device="cpu")
+    answer = degrees.infer(request(1, HOME / np.float32(57.29578)))
+    expected = policy.infer(request(1, HOME))
+    np.testing.assert_allclose(answer["actions"] * 57.29578, expected["actions"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(answer["embeddings"], expected["embeddings"], rtol=1e-3, atol=1e-4)
+
+
 def test_the_metadata_says_what_is_served(folder, policy):
     expected = {
         "policy": "LeRobot act", "horizon": lerobot_act.HORIZON, "action_size": 6, "action_names": [f"{joint}.pos" for joint in JOINTS],

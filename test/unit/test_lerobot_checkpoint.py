@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from rl_token_ros.adapters import lerobot_checkpoint
-from rl_token_ros.adapters.lerobot_inputs import Inputs
+from rl_token_ros.adapters.lerobot_inputs import Inputs, parse_scale
 from rl_token_ros.commands import vla_server
 from rl_token_ros.settings.parameters import ParameterError
 
@@ -214,3 +214,17 @@ def test_where_lerobot_is_not_installed_the_command_says_so(tmp_path, monkeypatc
     with pytest.raises(ParameterError, match="--lerobot runs in LeRobot's own environment, with what act needs; here: .*lerobot"):
         vla_server.policy_of(vla_server.parse(["--lerobot", str(made(tmp_path)), "--fps", "30"]))
     assert "image_front" in capsys.readouterr().out  # the table comes first
+
+
+def test_units_are_one_factor_for_all_or_one_for_each(tmp_path):
+    checkpoint = lerobot_checkpoint.read(made(tmp_path))
+    np.testing.assert_allclose(parse_scale("57.29578", checkpoint), [57.29578])
+    np.testing.assert_allclose(parse_scale("1,2,3,4,5,100", checkpoint), [1, 2, 3, 4, 5, 100])
+
+
+@pytest.mark.parametrize(
+    "text, says", [("deg", "write numbers other than 0"), ("0", "other than 0"), ("nan", "other than 0"), ("1,2", "has 2 numbers; the state has 6")]
+)
+def test_units_that_are_none_are_refused(tmp_path, text, says):
+    with pytest.raises(ParameterError, match=says):
+        parse_scale(text, lerobot_checkpoint.read(made(tmp_path)))
