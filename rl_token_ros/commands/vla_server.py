@@ -1,4 +1,4 @@
-"""vla_server: serves an ONNX VLA, or a Python object with `infer(obs)`, over openpi's websocket protocol, embeddings included.
+"""vla_server: serves an ONNX VLA, a Python object with `infer(obs)` or a LeRobot checkpoint over openpi's websocket protocol, embeddings included.
 
 For the machine with the GPU; needs no ROS. `vla_node` with `backend: openpi` is its client, and so is openpi's own.
 """
@@ -12,22 +12,47 @@ import signal
 import ssl
 import sys
 import threading
+from pathlib import Path
 
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.system import memory
-from rl_token_ros.vla.server import PolicyServer, load
+from rl_token_ros.vla.server import Policy, PolicyServer, load
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="rl_token vla_server", description=__doc__.partition("\n")[0])
-    parser.add_argument("policy", help="FILE.onnx, or MODULE:NAME of an object with infer(obs) or of a function that makes one")
+    parser.add_argument("policy", nargs="?", help="FILE.onnx, or MODULE:NAME of an object with infer(obs) or of a function that makes one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for every network (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="(8000)")
     parser.add_argument("--api-key-variable", default="RL_TOKEN_API_KEY", help="environment variable with the key clients must send; unset: none")
     parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"), help="PEM files, for wss://")
     parser.add_argument("--half", action="store_true", help="send embeddings as float16: half the bytes")
+    lerobot = parser.add_argument_group("a LeRobot checkpoint, in LeRobot's own environment")
+    lerobot.add_argument("--lerobot", metavar="PATH_OR_ID", help="serve this checkpoint: act, pi0, pi05 or smolvla")
+    lerobot.add_argument("--camera", action="append", default=[], metavar="CAMERA=FEATURE", help="as base=observation.images.top; none=..: no camera")
+    lerobot.add_argument("--fps", type=float, default=0.0, help="steps of a chunk per second, where the data set is not at hand")
+    lerobot.add_argument("--dataset", type=Path, metavar="FOLDER", help="data set with meta/info.json: fps and the names of actions")
+    lerobot.add_argument(
+        "--scale", default="1", metavar="F[,F..]", help="the policy's units per robot's, of state and actions; degrees: 57.29578 (1)"
+    )
+    lerobot.add_argument("--device", default="", help="cpu, cuda, cuda:1, .. (the checkpoint's, or what there is)")
     return parser.parse_args(arguments)
+
+
+def policy_of(options: argparse.Namespace) -> Policy:
+    """What the command line names.
+
+    Raises:
+        ParameterError: it names nothing, or two things, or what cannot be served.
+    """
+    if bool(options.policy) == bool(options.lerobot):
+        raise ParameterError("write either FILE.onnx, or MODULE:NAME, or --lerobot PATH_OR_ID")
+    if not options.lerobot:
+        return load(options.policy)
+    from rl_token_ros.adapters import lerobot
+
+    return lerobot.load(options.lerobot, options.camera, options.fps, options.dataset, options.scale, options.device)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,7 +61,7 @@ def run(options: argparse.Namespace) -> None:
     if options.tls:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(*options.tls)
-    policy = PolicyServer(load(options.policy), api_key=os.environ.get(options.api_key_variable, ""), half=options.half)
+    policy = PolicyServer(policy_of(options), api_key=os.environ.get(options.api_key_variable, ""), half=options.half)
     server = policy.listen(options.host, options.port, tls)
     ended = threading.Event()
 
@@ -51,7 +76,7 @@ def run(options: argparse.Namespace) -> None:
     for name, value in policy.metadata.items():
         print(f"{name}: {value}")
     host, port = server.socket.getsockname()[:2]
-    print(f"serving {options.policy} on {'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print(f"serving {options.policy or options.lerobot} on {'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     ended.wait()
     server.shutdown()
     serving.join()

@@ -1,0 +1,137 @@
+"""From a client's request to what a LeRobot checkpoint takes: which picture is which feature, and whether everything fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from rl_token_ros.adapters.lerobot_checkpoint import STATE, Checkpoint
+from rl_token_ros.settings.parameters import ParameterError
+
+NOBODY = "none"  # stands for a camera that the robot does not have
+TASKS = ("task", "prompt")
+STATES = (STATE, "proprio")
+
+
+class Inputs:
+    """Reads requests. A picture is taken under its feature's name or as ``image_<camera>``, the state as observation.state or ``proprio``.
+
+    The latter are the names of the preset plain of `vla_node`. The camera of ``observation.images.front`` is ``front``, unless an override says
+    otherwise.
+
+    Args:
+        checkpoint: what it takes.
+        overrides: ``CAMERA=FEATURE``, as in base=observation.images.top; none=FEATURE for a camera that the robot does not have.
+
+    Raises:
+        ParameterError: an override that cannot be read, of an unknown feature, or two cameras for one.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, overrides: Iterable[str] = ()) -> None:
+        self.checkpoint = checkpoint
+        given: dict[str, str] = {}
+        for text in overrides:
+            camera, equals, feature = text.partition("=")
+            if not (camera and equals and feature):
+                raise ParameterError(f"--camera '{text}': write CAMERA=FEATURE, as in base=observation.images.top")
+            if feature not in checkpoint.cameras:
+                raise ParameterError(f"--camera '{text}': the checkpoint takes {', '.join(checkpoint.cameras) or 'no pictures'}")
+            if feature in given:
+                raise ParameterError(f"--camera names {feature} twice; write one camera for it")
+            if camera == NOBODY and feature not in checkpoint.optional:
+                raise ParameterError(f"--camera '{text}': a policy of type {checkpoint.family} needs every picture that it learned with")
+            given[feature] = camera
+        self.cameras = {feature: given.get(feature, _camera(feature)) for feature in checkpoint.cameras}
+        self.cameras = {feature: camera for feature, camera in self.cameras.items() if camera != NOBODY}
+        twice = [camera for camera in self.cameras.values() if list(self.cameras.values()).count(camera) > 1]
+        if twice:
+            raise ParameterError(f"camera '{twice[0]}' would be {' and '.join(f for f, c in self.cameras.items() if c == twice[0])}; see --camera")
+        if checkpoint.cameras and not self.cameras:
+            raise ParameterError("--camera leaves the policy without any picture")
+
+    def table(self) -> str:
+        """What is taken as what, a line each."""
+        rows = [("the checkpoint takes", "from the request's", "")]
+        for feature, (height, width) in self.checkpoint.cameras.items():
+            size = "any size" if self.checkpoint.resizes else f"{height} x {width}"
+            source = f"image_{self.cameras[feature]} or {feature}" if feature in self.cameras else "nothing: an empty picture"
+            rows.append((feature, source, f"uint8 [h, w, 3], {size}" if feature in self.cameras else ""))
+        if self.checkpoint.state:
+            rows.append((STATE, " or ".join(reversed(STATES)), f"[{self.checkpoint.state}]"))
+        rows.append(("task", " or ".join(TASKS), "text" if self.checkpoint.family != "act" else "not used"))
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        return "\n".join("  ".join(f"{part:{width}}" for part, width in zip(row, widths)).rstrip() for row in rows)
+
+    def blank(self) -> dict[str, Any]:
+        """A request of black pictures and zeros, to try the policy with."""
+        sizes = self.checkpoint.cameras
+        request: dict[str, Any] = {feature: np.zeros((*sizes[feature], 3), np.uint8) for feature in self.cameras}
+        return request | {STATE: np.zeros(self.checkpoint.state, np.float32), "task": ""}
+
+    def read(self, request: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray | None, str]:
+        """Pictures (uint8 [h, w, 3], rgb) by feature, the state (float32 [P], or None) and the task.
+
+        Raises:
+            ValueError: something is missing, or has another size than the policy learned with.
+        """
+        pictures = {feature: self._picture(request, feature, camera) for feature, camera in self.cameras.items()}
+        state = self._state(request) if self.checkpoint.state else None
+        return pictures, state, next((str(request[name]) for name in TASKS if name in request), "")
+
+    def _picture(self, request: dict[str, Any], feature: str, camera: str) -> np.ndarray:
+        name = feature if feature in request else f"image_{camera}"
+        if name not in request:
+            has = ", ".join(map(str, request)) or "nothing"
+            raise ValueError(
+                f"the observation has no image_{camera}, the policy's {feature}; it has {has}: name the robot's camera '{camera}', "
+                f"or start the server with --camera YOURS={feature}"
+            )
+        picture = np.asarray(request[name])
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise ValueError(f"'{name}' is {picture.dtype} {list(picture.shape)}; send uint8 [h, w, 3]")
+        height, width = self.checkpoint.cameras[feature]
+        if not self.checkpoint.resizes and picture.shape[:2] != (height, width):
+            raise ValueError(
+                f"'{name}' is {picture.shape[0]} x {picture.shape[1]}, the policy learned with {height} x {width}: write "
+                f"image_height: {height}, image_width: {width} in vla_node's parameters"
+            )
+        return picture
+
+    def _state(self, request: dict[str, Any]) -> np.ndarray:
+        name = next((name for name in STATES if name in request), None)
+        if name is None:
+            raise ValueError(f"the observation has no proprio, the policy's {STATE}; it has {', '.join(map(str, request)) or 'nothing'}")
+        state = np.asarray(request[name], np.float32)
+        if state.shape != (self.checkpoint.state,):
+            raise ValueError(
+                f"'{name}' has shape {list(state.shape)}, the policy takes [{self.checkpoint.state}]: change vla_proprioception, or send a part, "
+                f'"{STATE}: proprio[0:{self.checkpoint.state}]" in observation_keys'
+            )
+        return state
+
+
+def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
+    """Factors from the robot's units to the policy's, float32 [A], in ``57.29578`` (for all) or ``57.29578,..`` (for each value).
+
+    Raises:
+        ParameterError: no such numbers, or not as many as state and actions have values.
+    """
+    try:
+        factors = np.array([float(part) for part in text.split(",")], np.float32)
+    except ValueError:
+        factors = np.zeros(1, np.float32)
+    if not np.isfinite(factors).all() or not factors.all():
+        raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a policy that counts in degrees")
+    if len(factors) > 1 and not (len(factors) == checkpoint.actions and checkpoint.state in (0, checkpoint.actions)):
+        raise ParameterError(
+            f"--scale has {len(factors)} numbers; the state has {checkpoint.state} values, an action {checkpoint.actions}: write one"
+        )
+    return factors
+
+
+def _camera(feature: str) -> str:
+    """The robot's name of a camera: what follows ``observation.images.``; no camera behind an empty one."""
+    camera = feature.removeprefix("observation.images.").removeprefix("observation.")
+    return NOBODY if camera.startswith("empty_camera") else camera
