@@ -1,4 +1,4 @@
-"""vla_node: queries the VLA with synchronised cameras and joints; publishes its chunk and embeddings under the observation's stamp."""
+"""vla_node: queries the VLA with synchronised cameras and joints; publishes its chunk and embeddings, or token, under the observation's stamp."""
 
 from __future__ import annotations
 
@@ -167,9 +167,9 @@ class VlaNode(Node):
             JointTrajectoryPoint(positions=action, time_from_start=Duration(sec=i * dt_ns // 1_000_000_000, nanosec=i * dt_ns % 1_000_000_000))
             for i, action in enumerate(answer.actions.astype(float).tolist())
         ]
-        if answer.embeddings is None or not (self.settings.token_size or self._embedding.get_subscription_count()):
+        if not (self.settings.token_size or self._embedding.get_subscription_count()):
             return reference, None  # without a token they are for whoever records them, to make an encoder of
-        return reference, image_cdr.from_matrix(answer.embeddings, stamp_ns)
+        return reference, answer.embedding_message(stamp_ns)
 
     def _report(self) -> None:
         ok = self._message == "answering"
@@ -178,6 +178,7 @@ class VlaNode(Node):
             "failures": self.failures,
             "bad_images": self.bad_images,
             "bad_states": self._state_topics.refused,
+            **self.backend.report(),
             **self.synchroniser.report(),
             **self.latency.report("query_ms", 1e3),
             **self.server.report("server_ms", 1e3),

@@ -63,6 +63,12 @@ class Vla(Robot):
         high=1e6,
     )
     horizon: int = parameter(0, "Backend openpi: steps of an answer that are used; 0: all.", unit="steps", low=0, high=10000)
+    embeddings: str = parameter(
+        "",
+        "Backend openpi: where the server makes the token, have it send the embeddings in its place, as float32 or float16, to record them; "
+        "control_node makes the token then; empty: the token.",
+        choices=("", "float32", "float16"),
+    )
     statistics_file: str = parameter(
         "", "Backend openpi: LeRobot's stats.json or openpi's norm_stats.json, for a policy that leaves normalisation to its caller."
     )
