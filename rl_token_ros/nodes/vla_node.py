@@ -33,6 +33,7 @@ from rl_token_ros.system.timing import Percentiles
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 from rl_token_ros.vla.make_backend import make_backend
 from rl_token_ros.vla.observation import Synchroniser
+from rl_token_ros.vla.prepared_pictures import PreparedPictures
 from rl_token_ros.vla.query_scheduler import QueryScheduler
 
 DECODE = {"raw": images.to_rgb, "compressed": images.decompress}  # by image_transport
@@ -41,7 +42,7 @@ DECODE = {"raw": images.to_rgb, "compressed": images.decompress}  # by image_tra
 class VlaNode(Node):
     """One query at a time, in a thread of its own, so that callbacks never wait for the model, nor for pictures to be decoded.
 
-    The next query begins when the last is answered, while its chunk is being executed.
+    The next query begins when the last is answered, while its chunk is being executed. What comes shortly before that is decoded then already.
     """
 
     def __init__(self, **options) -> None:
@@ -60,6 +61,7 @@ class VlaNode(Node):
         self._message = "no query yet"
         self._newest_ns = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="vla")
+        self._pictures = PreparedPictures(self.settings.cameras, self._decode)
         self._scheduler = QueryScheduler(self.settings)
 
         self._reference = publisher(self, "vla/reference")
@@ -97,6 +99,8 @@ class VlaNode(Node):
             if from_future(stamp, now):
                 raise images.ImageError(f"'{topic}' is stamped {(stamp - now) * 1e-9:.2f} s in the future; do the clocks agree?")
             self.synchroniser.set_image(camera, stamp, message)
+            if self._scheduler.soon(time.monotonic_ns(), self.synchroniser.picture_period_ns):
+                self._pictures.begin(camera, message)
         except images.ImageError as error:
             self._refuse(error)
             return
@@ -125,7 +129,7 @@ class VlaNode(Node):
         """Runs in the worker; both messages are complete before the first goes out."""
         begun = time.perf_counter()
         try:
-            answer = self.backend.query(observation.decoded(self._decode))
+            answer = self.backend.query(self._pictures.complete(observation))
             reference, embedding = self._messages(observation.stamp_ns, answer)
             self._reference.publish(reference)  # first: it is small, and the arm waits for it
             if embedding is not None:
@@ -145,12 +149,12 @@ class VlaNode(Node):
             self._message = f"query failed: {error}"
             self.get_logger().error(self._message, throttle_duration_sec=1.0)
         finally:
-            self._scheduler.answered()
+            self._scheduler.answered(time.monotonic_ns())
             self._answered.trigger()
 
     def _decode(self, camera: str, message: Any) -> np.ndarray:
         transport = self.settings.image_transport
-        return DECODE[transport](message, CAMERA[transport].format(camera=camera))
+        return images.resize_with_padding(DECODE[transport](message, CAMERA[transport].format(camera=camera)), *self.settings.picture_size)
 
     def _measure(self, seconds: float, server_seconds: float | None) -> None:
         self.latency.add(seconds)
@@ -193,6 +197,7 @@ class VlaNode(Node):
         """End the query under way, or wait for a local one."""
         self.backend.close()
         self._worker.shutdown(wait=True, cancel_futures=True)
+        self._pictures.close()
 
 
 def main() -> None:

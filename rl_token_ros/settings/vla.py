@@ -88,3 +88,8 @@ class Vla(Robot):
             )
         if "command_lead" in self.vla_proprioception:
             raise ParameterError("parameter 'vla_proprioception' has command_lead, which only control_node knows; leave it out")
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Rows and columns of the pictures that the backend takes; 0, 0: as they come."""
+        return (self.image_height, self.image_width) if self.backend == "openpi" else (0, 0)

@@ -31,6 +31,21 @@ Policy.infer, after its output transform (make_attn_mask is that of openpi.model
 or write 'token_size: 0' to practise without a token, on proprioception and reference alone"""
 
 
+def connect(settings: Vla) -> PolicyClient:
+    """The client of the server that the parameters name; it connects when it is first used.
+
+    Raises:
+        ParameterError: the address or the certificate cannot be used.
+    """
+    return PolicyClient(
+        settings.server,
+        api_key=api_key(settings.api_key_variable),
+        certificate=str(resolve_path(settings.tls_certificate)) if settings.tls_certificate else "",
+        timeout=settings.query_timeout,
+        warmup_timeout=settings.warmup_timeout,
+    )
+
+
 class OpenPiBackend:
     """Turns observations into requests and replies into answers.
 
@@ -41,13 +56,7 @@ class OpenPiBackend:
     def __init__(self, settings: Vla, proprio_size: int) -> None:
         self.settings = settings
         self._keys = KeyMap(settings, proprio_size)
-        self.client = PolicyClient(
-            settings.server,
-            api_key=api_key(settings.api_key_variable),
-            certificate=str(resolve_path(settings.tls_certificate)) if settings.tls_certificate else "",
-            timeout=settings.query_timeout,
-            warmup_timeout=settings.warmup_timeout,
-        )
+        self.client = connect(settings)
         self.warning = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
         columns = parse_columns(
             settings.action_columns, 10_000 if settings.action_columns else len(settings.chunk_names), "action_columns", "an action"
