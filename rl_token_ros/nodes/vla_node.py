@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import functools
 import importlib
 import os
@@ -64,6 +65,8 @@ class VlaNode(Node):
         self._pictures = PreparedPictures(self.settings.cameras, self._decode)
         self._scheduler = QueryScheduler(self.settings)
 
+        self._chunk = JointTrajectory(joint_names=self.settings.chunk_names)
+        self._chunk.header.frame_id = self.settings.base_frame
         self._reference = publisher(self, "vla/reference")
         self._embedding = publisher(self, "vla/embedding")
         self._diagnostics = publisher(self, "/diagnostics")
@@ -163,14 +166,14 @@ class VlaNode(Node):
             self.added.add(seconds - server_seconds)
 
     def _messages(self, stamp_ns: int, answer: Answer) -> tuple[JointTrajectory, bytes | None]:
-        stamp = Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
-        reference = JointTrajectory(joint_names=self.settings.chunk_names)
-        reference.header.stamp, reference.header.frame_id = stamp, self.settings.base_frame
-        dt_ns = round(self.settings.chunk_dt * 1e9)
-        reference.points = [
-            JointTrajectoryPoint(positions=action, time_from_start=Duration(sec=i * dt_ns // 1_000_000_000, nanosec=i * dt_ns % 1_000_000_000))
-            for i, action in enumerate(answer.actions.astype(float).tolist())
-        ]
+        reference, actions = self._chunk, answer.actions.astype(float)
+        reference.header.stamp = Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+        if len(reference.points) != len(actions):  # its times are set once: making the message anew takes longer than sending it
+            dt_ns = round(self.settings.chunk_dt * 1e9)
+            times = [Duration(sec=i * dt_ns // 1_000_000_000, nanosec=i * dt_ns % 1_000_000_000) for i in range(len(actions))]
+            reference.points = [JointTrajectoryPoint(time_from_start=each) for each in times]
+        for point, action in zip(reference.points, actions):
+            point.positions = array.array("d", action.tobytes())
         if not (self.settings.token_size or self._embedding.get_subscription_count()):
             return reference, None  # without a token they are for whoever records them, to make an encoder of
         return reference, answer.embedding_message(stamp_ns)

@@ -22,6 +22,7 @@ def server_session(path: str | Path) -> onnxruntime.InferenceSession:
     Without TF32: a token must be the same as on a robot's CPU.
     """
     there, options = onnxruntime.get_available_providers(), onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # between two queries the cores are the policy's
     options.log_severity_level = 3
     cuda = [("CUDAExecutionProvider", {"use_tf32": "0"})] if "CUDAExecutionProvider" in there else []
     return onnxruntime.InferenceSession(str(path), options, providers=[*cuda, "CPUExecutionProvider"])
