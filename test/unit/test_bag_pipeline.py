@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from rl_token_ros.bags.reader import Bag, Record
 from rl_token_ros.bags.run_settings import control_of
 from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.bags.writer import BagWriter
+from rl_token_ros.commands import replay_bag
 from rl_token_ros.control import phase_switch, tick_record
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.command import Outputs
@@ -97,17 +99,16 @@ def table(layout: tick_record.Layout, raw: bytes):
 class Run:
     """A run in simulated time in which everything happens, and its bag.
 
-    ``pushes``: chance of weights in each control step, beside; ``tokens``: the VLA's server makes the token, and the robot has no encoder.
+    ``pushes``: chance of weights in each control step, beside; ``tokens``: the VLA's server makes the token.
     """
 
     def __init__(self, folder: Path, models: dict, seed: int, pushes: float = 0.0, tokens: bool = False, **changes) -> None:
         self.random = np.random.default_rng(seed)
         self.pushes, self.tokens = pushes, tokens
-        fingerprints = {"encoder_sha256": fingerprint(models["encoder"]), "vla_sha256": fingerprint(models["vla"])}
         settings = small_robot.settings(
-            **(fingerprints if tokens else {"token_encoder": str(models["encoder"])}),
+            **{"token_encoder": str(models["encoder"]), **changes},
             mode="actor", exploration_sigma=0.5, replan_interval=2, rollout_ramp=0.5, rollback_seconds=0.3,
-            state_timeout=0.1, chunk_timeout=0.3, hold_timeout=0.3, episode_time_limit=3.0, weights_change_limit=2.0, **changes,
+            state_timeout=0.1, chunk_timeout=0.3, hold_timeout=0.3, episode_time_limit=3.0, weights_change_limit=2.0,
         )  # fmt: skip
         self.pipeline = Pipeline(settings, lambda error: None)
         self.grippers = tuple(settings.gripper_names)
@@ -270,12 +271,24 @@ def test_every_call_of_wild_runs_comes_out_the_same(runs):
 
 
 def test_a_run_with_tokens_of_the_server_comes_out_the_same_without_the_encoders_file(models, tmp_path):
-    run = Run(tmp_path / "bag", models, seed=0, pushes=0.05, tokens=True)
+    fingerprints = {"encoder_sha256": fingerprint(models["encoder"]), "vla_sha256": fingerprint(models["vla"])}
+    run = Run(tmp_path / "bag", models, seed=0, pushes=0.05, tokens=True, token_encoder="", **fingerprints)
     run.go(200)
     again, rows = replayed(tmp_path / "bag")
     assert by_stamp(rows) == by_stamp(run.transitions) and rows
     assert [(s.row.seq, s.unchecked, s.differs) for s in again if s.unchecked or s.differs] == []
     assert any(step.row.source == Source.ACTOR for step in again)
+
+
+def test_the_encoders_file_may_be_gone_where_the_bag_holds_tokens(models, tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "encoder.onnx"
+    for name, tokens in (("tokens", True), ("embeddings", False)):
+        shutil.copy(models["encoder"], gone)
+        Run(tmp_path / name, models, seed=0, tokens=tokens, token_encoder=str(gone)).go(100)
+        gone.unlink()
+        monkeypatch.setattr("sys.argv", ["replay_bag", str(tmp_path / name)])
+        status, said = replay_bag.main(), capsys.readouterr()
+        assert (status == 0 and "refused" not in said.out) if tokens else (status == 2 and "which does not exist" in said.err), said
 
 
 @pytest.mark.slow
