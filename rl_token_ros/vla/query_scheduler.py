@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from rl_token_ros.settings.vla import Vla
 
+REMEMBERED = 8  # queries
 EARLY = 0.1  # of the period: cameras jitter, and a picture that comes a little early must not wait for the next
 
 
@@ -21,7 +24,8 @@ class QueryScheduler:
         self._period_ns = round(1e9 / settings.query_rate)
         self._early_ns = round(EARLY * self._period_ns)
         self._due_ns: int | None = None
-        self._asked_ns = self._took_ns = 0
+        self._asked_ns = 0
+        self._took_ns: deque[int] = deque([0], maxlen=REMEMBERED)
         self.busy = False  # a query is not answered yet
 
     def due(self, now_ns: int) -> bool:
@@ -31,9 +35,9 @@ class QueryScheduler:
         return self._due_ns is None or not -self._period_ns <= now_ns - self._due_ns < -self._early_ns
 
     def soon(self, now_ns: int, within_ns: float) -> bool:
-        """Whether the next query will probably begin within this time: the one under way takes as long as the one before it."""
+        """Whether the next query may begin within this time: the one under way takes as long as the shortest of the last ones."""
         due = now_ns if self._due_ns is None else self._due_ns - self._early_ns
-        return max(due, self._asked_ns + self._took_ns if self.busy else now_ns) - now_ns <= within_ns
+        return max(due, self._asked_ns + min(self._took_ns) if self.busy else now_ns) - now_ns <= within_ns
 
     def asked(self, now_ns: int) -> None:
         """A query begins."""
@@ -46,5 +50,5 @@ class QueryScheduler:
     def answered(self, now_ns: int | None = None) -> None:
         """It is answered, or has failed; the time is for :meth:`soon`."""
         if now_ns is not None:
-            self._took_ns = now_ns - self._asked_ns
+            self._took_ns.append(now_ns - self._asked_ns)
         self.busy = False

@@ -102,11 +102,15 @@ def test_a_machine_that_does_not_keep_up_is_not_given_more(pictures, maker):
 def test_soon_is_when_the_query_under_way_should_be_answered_and_the_next_is_due():
     scheduler = scheduled(100.0)
     assert scheduler.soon(0, 0.0)  # nothing was asked yet
-    scheduler.asked(1000 * MS)
-    scheduler.answered(1090 * MS)
+    for begun in range(100, 1100, 100):
+        scheduler.asked(begun * MS)
+        scheduler.answered((begun + 90) * MS)
     scheduler.asked(1100 * MS)
     assert not scheduler.soon(1150 * MS, 33 * MS)
     assert scheduler.soon(1160 * MS, 33 * MS) and scheduler.soon(1300 * MS, 33 * MS)
+    scheduler.answered(1250 * MS)
+    scheduler.asked(1260 * MS)
+    assert scheduler.soon(1320 * MS, 33 * MS)  # one that took long does not mean that the next does
 
 
 def test_queries_on_a_grid_are_soon_when_they_are_due():
