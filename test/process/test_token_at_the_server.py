@@ -69,7 +69,7 @@ def test_a_reply_of_real_size_holds_no_embeddings(tmp_path):
     """968 x 2048, 50 x 14: 7.9 MB as float32."""
     policy = Policy()
     policy.answer = {"actions": np.zeros((50, 14), np.float32), "embeddings": np.ones((968, 2048), np.float32)}
-    path = small_robot.write_encoder(tmp_path / "wide.onnx", None, token=8, rows=968, size=968 * 2048)
+    path = small_robot.write_encoder(tmp_path / "wide.onnx", None, token=1, rows=968, size=968 * 2048)
 
     class Wide(TokenEncoder):
         def run(self, embeddings: np.ndarray) -> np.ndarray:
