@@ -133,9 +133,9 @@ def trial(options: argparse.Namespace, reliable: bool, shipped: bool, reception:
     cameras = CAMERA_NAMES[: options.cameras]
     with tempfile.TemporaryDirectory() as folder, Arm() as arm:
         processes = start(cameras, Path(folder), reception)
-        environment = _without_profile()
+        environment = without_profile()
         if shipped:
-            environment |= dict([_driver_setting()])
+            environment |= dict([driver_setting()])
         order = json.dumps({"cameras": cameras, "reliable": reliable, "seconds": options.seconds})
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         drivers = subprocess.Popen([sys.executable, __file__, "--drive", order], env=environment, **pipes)
@@ -145,7 +145,7 @@ def trial(options: argparse.Namespace, reliable: bool, shipped: bool, reception:
             said = lambda what: [arm.report("vla_node").get(f"camera/{name}/image_raw/{what}") for name in cameras]  # noqa: E731
             found = lambda: set(said("publishers")) == {"1"} and set(said("reliability")) == {asked}  # noqa: E731
             arm.live(lambda: found() and arm.report("control_node"), "the nodes")
-            arm.live(_after(1.0), "a second")
+            arm.live(elapsed(1.0), "a second")
             print("go", file=drivers.stdin, flush=True)
             arm.live(lambda: arm.report("vla_node")["message"] == "answering", "answers")
             before = arm.report("control_node")
@@ -153,7 +153,7 @@ def trial(options: argparse.Namespace, reliable: bool, shipped: bool, reception:
             line: list[str] = []
             arm.live(lambda: line.append(drivers.stdout.readline()) or line[-1], "the drivers' end", options.seconds + 60.0)
             sent, after = json.loads(line[-1]), arm.report("control_node")
-            arm.live(_after(2.5), "the last pictures")
+            arm.live(elapsed(2.5), "the last pictures")
             vla = arm.report("vla_node")
         finally:
             for process in processes:
@@ -185,6 +185,9 @@ def row(reliable: bool, shipped: bool, reception: str, cameras: tuple[str, ...],
 class Arm:
     """joint_states at 100 Hz, somebody who takes `command`, and what the nodes say on /diagnostics."""
 
+    def __init__(self, joints: list[str] = JOINTS) -> None:
+        self._joints = joints
+
     def __enter__(self) -> Arm:
         import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
@@ -199,7 +202,7 @@ class Arm:
         self.node.create_subscription(JointState, "command", lambda _: None, 1)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, 10)
         self._reports: dict[str, dict[str, str]] = {}
-        self._message = JointState(name=JOINTS, position=[0.1] * 7, velocity=[0.0] * 7)
+        self._message = JointState(name=self._joints, position=[0.1] * len(self._joints), velocity=[0.0] * len(self._joints))
         self.node.create_timer(0.01, self._say)
         return self
 
@@ -231,16 +234,16 @@ class Arm:
             self._executor.spin_once(timeout_sec=0.1)
 
 
-def _after(seconds: float) -> Callable[[], bool]:
+def elapsed(seconds: float) -> Callable[[], bool]:
     end = time.monotonic() + seconds
     return lambda: time.monotonic() > end
 
 
-def _without_profile() -> dict[str, str]:
+def without_profile() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in FASTDDS}
 
 
-def _driver_setting() -> tuple[str, str]:
+def driver_setting() -> tuple[str, str]:
     from rl_token_ros.nodes import discovery
 
     name, _, path = discovery.driver_setting().partition("=")
@@ -251,7 +254,7 @@ def start(cameras: tuple[str, ...], folder: Path, reception: str) -> list[subpro
     """Policy server, vla_node and control_node."""
     from rl_token_ros.launching.compositions import NodeProcess
 
-    environment = _without_profile()
+    environment = without_profile()
     path = f"{ROOT / 'benchmark'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     command = [sys.executable, "-m", "rl_token_ros.cli", "vla_server", "cameras:Policy", "--port", "0"]
     serving = environment | {"PYTHONPATH": path, "BENCHMARK_LOG": str(folder / "queries")}
@@ -274,7 +277,7 @@ def start(cameras: tuple[str, ...], folder: Path, reception: str) -> list[subpro
         node = NodeProcess(name, log_level="error").with_parameters(shared | own, folder)
         listening = dict(environment)
         if name == "vla_node" and RECEPTIONS[reception]:
-            variable, _ = _driver_setting()
+            variable, _ = driver_setting()
             listening[variable] = str(ROOT / "rl_token_ros" / "nodes" / f"{RECEPTIONS[reception]}.fastdds.xml")
         found.append(subprocess.Popen(node.command(), env=listening))
     return found

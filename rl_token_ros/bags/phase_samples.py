@@ -12,11 +12,11 @@ from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.control.phase_switch import features, groups
 from rl_token_ros.control.phase_training import SECOND, Samples
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import images, measurements, replay_table
+from rl_token_ros.interfaces import measurements, replay_table
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.interfaces.topics import TICKS
 from rl_token_ros.rl_token.dataset import NothingToLearn
-from rl_token_ros.rl_token.encoder import NoEncoder, TokenEncoder
+from rl_token_ros.rl_token.encoder import EncoderElsewhere, NoEncoder, TokenEncoder, token_of
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings.control import Control
@@ -26,7 +26,7 @@ MEGABYTE = 1_000_000
 COLUMNS = np.dtype([("event", "u1"), ("stamp_sec", "<i4"), ("stamp_nanosec", "<u4"), ("enabled", "u1"), ("critical", "u1")])  # of `~/ticks`
 
 
-def read(path: Path, control: Control, encoder: TokenEncoder | NoEncoder, remaps: list[str]) -> Samples:
+def read(path: Path, control: Control, encoder: TokenEncoder | EncoderElsewhere | NoEncoder, remaps: list[str]) -> Samples:
     """What a bag holds.
 
     Args:
@@ -66,7 +66,7 @@ def read(path: Path, control: Control, encoder: TokenEncoder | NoEncoder, remaps
         elif not state.missing(groups(control)):
             stamp = stamp_to_ns(message.header.stamp)
             if not found.stamps or stamp > found.stamps[-1]:
-                token = encoder.run(images.to_matrix(message, name)) if control.token_size else np.zeros(0, np.float32)
+                token = token_of(message, encoder, control.token_size) if control.token_size else np.zeros(0, np.float32)
                 found.stamps.append(stamp)
                 found.values.append(features(token, state, control))
         progress(min(bag.position // MEGABYTE, megabytes - 1))

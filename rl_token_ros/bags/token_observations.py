@@ -15,7 +15,7 @@ from rl_token_ros.bags.reader import Bag, Record, open_bag
 from rl_token_ros.bags.run_settings import control_of, read_settings
 from rl_token_ros.bags.table_rows import TableReader
 from rl_token_ros.bags.topic_names import Names
-from rl_token_ros.interfaces import images, measurements, replay_table
+from rl_token_ros.interfaces import images, measurements, replay_table, token_frame
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.rl_token import shard_index
@@ -112,6 +112,11 @@ class _Reader:
             self._collector.measurement(ours, self._decode[ours](record.data), record.stamp_ns)
 
     def _take_embedding(self, message: Any) -> None:
+        if (made_by := token_frame.encoder_of(message.header.frame_id)) is not None:
+            raise NothingToLearn(
+                f"'{self._bag.path}': 'vla/embedding' holds tokens of the encoder with SHA-256 {made_by[:12]}..., made at the VLA's server, not "
+                "embeddings; record with 'embeddings: float16' for vla_node, or a server without --token-encoder"
+            )
         try:
             self._collector.embedding(stamp_to_ns(message.header.stamp), images.to_matrix(message, "vla/embedding"))
         except (images.ImageError, NothingToLearn) as error:

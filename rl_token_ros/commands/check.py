@@ -20,6 +20,7 @@ from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.files import config_file, resolve_path
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.vla import Vla
+from rl_token_ros.system.extras import missing
 
 
 def files(control: Control, vla: Vla) -> list[Finding]:
@@ -31,7 +32,8 @@ def files(control: Control, vla: Vla) -> list[Finding]:
             from rl_token_ros.rl_token import encoder
 
             encoder.load(control)
-            found.append(Finding(OK, "token_encoder", str(path)))
+            where = f"SHA-256 {control.encoder_sha256[:12]}..., its file is not here" if control.encoder_elsewhere else str(path)
+            found.append(Finding(OK, "token_encoder", where))
         except ParameterError as error:
             found.append(Finding(FAIL, "token_encoder", str(error)))
     else:
@@ -42,7 +44,52 @@ def files(control: Control, vla: Vla) -> list[Finding]:
         found.append(Finding(OK if there else FAIL, "vla_model", str(path) if there else f"'{path}' does not exist"))
     else:
         found.append(health(vla.server))
+        if control.token_size and found[-1].level == OK:
+            found.append(token(control, vla))
     return found
+
+
+def token(control: Control, vla: Vla) -> Finding:
+    """Who makes the token: the policy server, by what it says of itself, or control_node."""
+    from rl_token_ros.policy.actor_weights import fingerprint
+    from rl_token_ros.vla.backend import BackendError
+
+    try:
+        from rl_token_ros.vla.openpi import connect
+
+        client = connect(vla)
+        theirs = str(client.greet().get("encoder_sha256") or "")
+        client.close()
+    except ModuleNotFoundError as error:
+        return Finding(FAIL, "token", missing(error.name))
+    except ParameterError as error:
+        return Finding(FAIL, "token", str(error))
+    except BackendError as error:  # its health is well: it may be busy with a query
+        return Finding(WARN, "token", str(error))
+    path = resolve_path(control.token_encoder)
+    mine = fingerprint(path) if control.token_encoder and path.is_file() else control.encoder_sha256
+    return judge_token(theirs, mine, asks=vla.embeddings, elsewhere=control.encoder_elsewhere)
+
+
+def judge_token(theirs: str, mine: str, asks: str, elsewhere: bool) -> Finding:
+    """What is to be said about where the token comes from.
+
+    Args:
+        theirs: SHA-256 of the server's token encoder; empty: it has none.
+        mine: of the robot's.
+        asks: parameter `embeddings` of vla_node.
+        elsewhere: the robot has the fingerprints alone.
+    """
+    if theirs and not asks:
+        if theirs != mine:
+            return Finding(
+                FAIL, "token", f"the server's encoder has SHA-256 {theirs[:12]}..., this robot's {mine[:12] or 'none'}...: one must be replaced"
+            )
+        return Finding(OK, "token", f"made by the server; its encoder is this robot's, SHA-256 {theirs[:12]}...")
+    why = f"'embeddings: {asks}' asks for what it is made of" if theirs else "the server has no --token-encoder, and sends embeddings"
+    if elsewhere:
+        return Finding(FAIL, "token", f"to be made by control_node, which lacks the encoder's file: {why}")
+    return Finding(OK if theirs else INFO, "token", f"made by control_node: {why}")
 
 
 def health(server: str, timeout: float = 3.0) -> Finding:

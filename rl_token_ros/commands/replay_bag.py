@@ -23,7 +23,7 @@ from rl_token_ros.bags.topic_names import Names, RemapError
 from rl_token_ros.control import tick_record
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Layout, layout_of
-from rl_token_ros.interfaces import measurements, replay_table
+from rl_token_ros.interfaces import measurements, replay_table, token_frame
 from rl_token_ros.interfaces.topics import COMMAND_TYPES, COMPRESSED, IMAGE, SETTINGS, TICKS
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.compare import Transitions, Wire
@@ -95,6 +95,7 @@ def _parse() -> argparse.Namespace:
 def _replay(bag: Bag, names: Names, options: argparse.Namespace) -> int:
     notes: list[str] = []
     told = _settings_of_the_run(bag, names, options, notes)
+    options.encoder_sha256 = told.get("encoder_sha256", "") if _holds_tokens(bag, names) else ""
     control = _control(told, options)
     others = _others(told, options)
     refused: Counter[str] = Counter()
@@ -144,8 +145,22 @@ def _from_file(config: str) -> Control:
 
 
 def _changes(options: argparse.Namespace) -> dict[str, Any]:
-    files = {"token_encoder": options.encoder, "phase_model": options.phase_model}
-    return {name: str(path) for name, path in files.items() if path}
+    given = {"token_encoder": options.encoder, "phase_model": options.phase_model, "encoder_sha256": options.encoder_sha256}
+    return {name: str(value) for name, value in given.items() if value}
+
+
+def _holds_tokens(bag: Bag, names: Names) -> bool:
+    """Whether the VLA's server made the tokens of this bag: the encoder's file is not needed then."""
+    topic = names.find("vla/embedding")
+    if topic is None:
+        return False
+    decode = message_types.decoder(topic.type, topic.definition, topic.encoding)
+    for record in bag.read({topic.name}):
+        try:
+            return token_frame.encoder_of(decode(record.data).header.frame_id) is not None
+        except message_types.NotDecoded:
+            continue  # damaged; the next one may be whole
+    return False
 
 
 def _control(told: dict, options: argparse.Namespace) -> Control:

@@ -14,9 +14,10 @@ import sys
 import threading
 from pathlib import Path
 
+from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.system import memory
-from rl_token_ros.vla.server import Policy, PolicyServer, load
+from rl_token_ros.vla.server import Encoder, Policy, PolicyServer, load
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -27,6 +28,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8000, help="(8000)")
     parser.add_argument("--api-key-variable", default="RL_TOKEN_API_KEY", help="environment variable with the key clients must send; unset: none")
     parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"), help="PEM files, for wss://")
+    parser.add_argument("--token-encoder", metavar="FILE", help="send the RL token that this file of train_token makes, not the embeddings")
     parser.add_argument("--half", action="store_true", help="send embeddings as float16: half the bytes")
     lerobot = parser.add_argument_group("a LeRobot checkpoint, in LeRobot's own environment")
     lerobot.add_argument("--lerobot", metavar="PATH_OR_ID", help="serve this checkpoint: act, pi0, pi05 or smolvla")
@@ -55,13 +57,26 @@ def policy_of(options: argparse.Namespace) -> Policy:
     return lerobot.load(options.lerobot, options.camera, options.fps, options.dataset, options.scale, options.device)
 
 
+def token_encoder(path: str) -> Encoder:
+    """The encoder in a file, on CUDA where onnxruntime can.
+
+    Raises:
+        ParameterError: it cannot be used.
+    """
+    from rl_token_ros.rl_token.encoder import TokenEncoder  # onnxruntime: a Python object without a token is served without
+    from rl_token_ros.system.onnx_session import server_session
+
+    return TokenEncoder(resolve_path(path), make_session=server_session, named_by="--token-encoder")
+
+
 def run(options: argparse.Namespace) -> None:
     """Serve until SIGINT or SIGTERM; an inference under way is finished, unless the signal comes again."""
     tls = None
     if options.tls:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(*options.tls)
-    policy = PolicyServer(policy_of(options), api_key=os.environ.get(options.api_key_variable, ""), half=options.half)
+    encoder = token_encoder(options.token_encoder) if options.token_encoder else None
+    policy = PolicyServer(policy_of(options), api_key=os.environ.get(options.api_key_variable, ""), half=options.half, encoder=encoder)
     server = policy.listen(options.host, options.port, tls)
     ended = threading.Event()
 

@@ -22,7 +22,7 @@ from rl_token_ros.control.command_side import ASSURED, UNNAMED, CommandSide
 from rl_token_ros.control.controller import Controller
 from rl_token_ros.control.gripper import Gripper
 from rl_token_ros.control.tick_record import Event, Layout, Sizes
-from rl_token_ros.interfaces import images, measurements
+from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.policy.actor import ResidualActor
@@ -79,6 +79,7 @@ class Pipeline:
         self._gripper = Gripper(settings, self.controller.proposals)
         # Newest only; one thread appends, one other pops, each in one atomic operation.
         self._tokens: deque[tuple[int, np.ndarray]] = deque(maxlen=1)
+        self._no_token = ""  # why the newest `vla/embedding` gave none
         self._ready: deque[ActorWeights] = deque(maxlen=1)
         self._log: list[bytes] = []
         self._sequence = 0
@@ -119,10 +120,12 @@ class Pipeline:
     def encode(self, message: Any) -> bool:
         """A `vla/embedding`: its token is used from the next call on. False if it was refused. Any thread."""
         try:
-            token = self.encoder.run(images.to_matrix(message, "vla/embedding"))
+            token = encoder.token_of(message, self.encoder, self.controller.settings.token_size)
         except Exception as error:  # of any kind: on a thread of its own nobody would see it
+            self._no_token = str(error)
             self._refuse(error)
             return False
+        self._no_token = ""
         self._tokens.append((stamp_to_ns(message.header.stamp), token))
         return True
 
@@ -257,8 +260,10 @@ class Pipeline:
             self._logged(Event.AWAIT_HANDSHAKE, now_ns, controller.await_handshake)
 
     def disagreements(self, now_ns: int, side: CommandSide) -> list[str]:
-        """What speaks against believing the measurements of a live arm, a sentence each."""
-        return [*side.doubled()] or self.plausibility.disagreements(now_ns) if side.live else []  # leaps are what two drivers make
+        """What speaks against believing the measurements of a live arm, and what vla_node says, a sentence each."""
+        if not side.live:
+            return []
+        return [*(side.doubled() or self.plausibility.disagreements(now_ns)), *filter(None, [self._no_token])]  # leaps are what two drivers make
 
     def _rollback(self) -> str:
         told = self.controller.rollout.rollback()

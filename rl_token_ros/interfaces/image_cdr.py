@@ -42,12 +42,14 @@ def read(raw: bytes, topic: str) -> SimpleNamespace:
     return SimpleNamespace(header=header, height=height, width=width, encoding=encoding, is_bigendian=big, step=step, data=data)
 
 
-def from_matrix(matrix: np.ndarray, stamp_ns: int) -> bytes:
-    """A float32 matrix [rows, columns] as 32FC1 with that stamp and no frame: what `images.from_matrix` and rclpy make of it."""
+def from_matrix(matrix: np.ndarray, stamp_ns: int, frame_id: str = "") -> bytes:
+    """A float32 matrix [rows, columns] as 32FC1 with that stamp and frame: what `images.from_matrix` and rclpy make of it."""
     rows, columns = matrix.shape
     sec, nanosec = divmod(stamp_ns, 1_000_000_000)
-    # "\0": an empty frame_id of one byte, and three up to the next multiple of four; "32FC1\0", is_bigendian and one likewise.
-    head = struct.pack("<iII1s3xIII6sB1xII", sec, nanosec, 1, b"\0", rows, columns, 6, b"32FC1\0", 0, columns * 4, rows * columns * 4)
+    frame = frame_id.encode() + b"\0"
+    # Up to the next multiple of four behind the frame; "32FC1\0", is_bigendian and one byte likewise.
+    layout = f"<iII{len(frame)}s{_aligned(len(frame)) - len(frame)}xIII6sB1xII"
+    head = struct.pack(layout, sec, nanosec, len(frame), frame, rows, columns, 6, b"32FC1\0", 0, columns * 4, rows * columns * 4)
     return b"".join([LITTLE, head, np.ascontiguousarray(matrix, "<f4").data.cast("B")])
 
 

@@ -164,7 +164,8 @@ TABLE = (
         ("vla_node",), ("control_node",), NEWEST, NEWEST,
     ),
     Topic(
-        "vla/embedding", IMAGE, "32FC1, one row per token, under the observation's stamp; with `token_size: 0` only while somebody subscribes",
+        "vla/embedding", IMAGE, "32FC1, one row per token of the VLA, under the observation's stamp; or, where its server made it, the RL token as "
+        "one row, with `frame_id` `token:` and the encoder's SHA-256; with `token_size: 0` only while somebody subscribes",
         ("vla_node",), ("control_node",), NEWEST, NEWEST,
     ),
     Topic(

@@ -16,10 +16,10 @@ def find_identity(settings: Learner) -> Identity:
     """
     if not settings.token_size:
         return Identity.of(settings, "", settings.vla_sha256)
+    if settings.encoder_elsewhere:
+        return Identity.of(settings, settings.encoder_sha256, settings.vla_sha256)
     path = resolve_path(settings.token_encoder)
     if not settings.token_encoder or not path.is_file():
-        if settings.encoder_sha256 and settings.vla_sha256:
-            return Identity.of(settings, settings.encoder_sha256, settings.vla_sha256)
         raise ParameterError(
             f"parameter 'token_encoder' names '{settings.token_encoder}', which is not on this machine; copy the file here, "
             "or write the sha256sum of encoder and VLA in 'encoder_sha256' and 'vla_sha256'"

@@ -1,7 +1,8 @@
-"""vla_node: queries the VLA with synchronised cameras and joints; publishes its chunk and embeddings under the observation's stamp."""
+"""vla_node: queries the VLA with synchronised cameras and joints; publishes its chunk and embeddings, or token, under the observation's stamp."""
 
 from __future__ import annotations
 
+import array
 import functools
 import importlib
 import os
@@ -34,6 +35,7 @@ from rl_token_ros.system.timing import Percentiles
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 from rl_token_ros.vla.make_backend import make_backend
 from rl_token_ros.vla.observation import Synchroniser
+from rl_token_ros.vla.prepared_pictures import PreparedPictures
 from rl_token_ros.vla.query_scheduler import QueryScheduler
 
 DECODE = {"raw": images.to_rgb, "compressed": images.decompress}  # by image_transport
@@ -44,7 +46,7 @@ ANSWERING = "answering"
 class VlaNode(Node):
     """One query at a time, in a thread of its own, so that callbacks never wait for the model, nor for pictures to be decoded.
 
-    The next query begins when the last is answered, while its chunk is being executed.
+    The next query begins when the last is answered, while its chunk is being executed. What comes shortly before that is decoded then already.
     """
 
     def __init__(self, **options) -> None:
@@ -64,8 +66,11 @@ class VlaNode(Node):
         self._message = "no query yet"
         self._newest_ns = 0
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="vla")
+        self._pictures = PreparedPictures(self.settings.cameras, self._decode)
         self._scheduler = QueryScheduler(self.settings)
 
+        self._chunk = JointTrajectory(joint_names=self.settings.chunk_names)
+        self._chunk.header.frame_id = self.settings.base_frame
         self._reference = publisher(self, "vla/reference")
         self._embedding = publisher(self, "vla/embedding")
         self._diagnostics = publisher(self, "/diagnostics")
@@ -101,6 +106,8 @@ class VlaNode(Node):
             if from_future(stamp, now):
                 raise images.ImageError(f"'{topic}' is stamped {(stamp - now) * 1e-9:.2f} s in the future; do the clocks agree?")
             self.synchroniser.set_image(camera, stamp, message)
+            if self._scheduler.soon(time.monotonic_ns(), self.synchroniser.picture_period_ns):
+                self._pictures.begin(camera, message)
         except images.ImageError as error:
             self._refuse(error)
             return
@@ -129,7 +136,7 @@ class VlaNode(Node):
         """Runs in the worker; both messages are complete before the first goes out."""
         begun = time.perf_counter()
         try:
-            answer = self.backend.query(observation.decoded(self._decode))
+            answer = self.backend.query(self._pictures.complete(observation))
             reference, embedding = self._messages(observation.stamp_ns, answer)
             self._reference.publish(reference)  # first: it is small, and the arm waits for it
             if embedding is not None:
@@ -150,12 +157,12 @@ class VlaNode(Node):
             self._message = f"query failed: {error}"
             self.get_logger().error(self._message, throttle_duration_sec=1.0)
         finally:
-            self._scheduler.answered()
+            self._scheduler.answered(time.monotonic_ns())
             self._answered.trigger()
 
     def _decode(self, camera: str, message: Any) -> np.ndarray:
         transport = self.settings.image_transport
-        return DECODE[transport](message, CAMERA[transport].format(camera=camera))
+        return images.resize_with_padding(DECODE[transport](message, CAMERA[transport].format(camera=camera)), *self.settings.picture_size)
 
     def _measure(self, seconds: float, server_seconds: float | None) -> None:
         self.latency.add(seconds)
@@ -164,17 +171,17 @@ class VlaNode(Node):
             self.added.add(seconds - server_seconds)
 
     def _messages(self, stamp_ns: int, answer: Answer) -> tuple[JointTrajectory, bytes | None]:
-        stamp = Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
-        reference = JointTrajectory(joint_names=self.settings.chunk_names)
-        reference.header.stamp, reference.header.frame_id = stamp, self.settings.base_frame
-        dt_ns = round(self.settings.chunk_dt * 1e9)
-        reference.points = [
-            JointTrajectoryPoint(positions=action, time_from_start=Duration(sec=i * dt_ns // 1_000_000_000, nanosec=i * dt_ns % 1_000_000_000))
-            for i, action in enumerate(answer.actions.astype(float).tolist())
-        ]
-        if answer.embeddings is None or not (self.settings.token_size or self._embedding.get_subscription_count()):
+        reference, actions = self._chunk, answer.actions.astype(float)
+        reference.header.stamp = Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+        if len(reference.points) != len(actions):  # its times are set once: making the message anew takes longer than sending it
+            dt_ns = round(self.settings.chunk_dt * 1e9)
+            times = [Duration(sec=i * dt_ns // 1_000_000_000, nanosec=i * dt_ns % 1_000_000_000) for i in range(len(actions))]
+            reference.points = [JointTrajectoryPoint(time_from_start=each) for each in times]
+        for point, action in zip(reference.points, actions):
+            point.positions = array.array("d", action.tobytes())
+        if not (self.settings.token_size or self._embedding.get_subscription_count()):
             return reference, None  # without a token they are for whoever records them, to make an encoder of
-        return reference, image_cdr.from_matrix(answer.embeddings, stamp_ns)
+        return reference, answer.embedding_message(stamp_ns)
 
     def _report(self) -> None:
         ok, message = self._message == ANSWERING, self._message
@@ -185,6 +192,7 @@ class VlaNode(Node):
             "failures": self.failures,
             "bad_images": self.bad_images,
             "bad_states": self._state_topics.refused,
+            **self.backend.report(),
             **self.synchroniser.report(),
             **self.latency.report("query_ms", 1e3),
             **self.server.report("server_ms", 1e3),
@@ -200,6 +208,7 @@ class VlaNode(Node):
         """End the query under way, or wait for a local one."""
         self.backend.close()
         self._worker.shutdown(wait=True, cancel_futures=True)
+        self._pictures.close()
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from rl_token_ros.settings.parameters import ParameterError, parameter
-from rl_token_ros.settings.robot import Robot, fingerprint
+from rl_token_ros.settings.robot import Robot
 
 NAMESPACE = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)
 
@@ -24,7 +24,6 @@ class Learner(Robot):
     seed_bags: list[str] = parameter(
         [], "Bags whose `replay` a new run begins with, read before the first message: demonstrations and interventions of long ago."
     )
-    encoder_sha256: str = parameter("", "Fingerprint of the token encoder where its file is not at hand; empty: of `token_encoder`.")
 
     actor_layers: int = parameter(2, "Hidden layers of the actor: 2, or 3 for the hardest tasks.", low=2, high=3)
     critic_layers: int = parameter(2, "Hidden layers of each critic.", low=1, high=6)
@@ -124,7 +123,6 @@ class Learner(Robot):
             )
         if not self.return_min < self.return_max:
             raise ParameterError(f"parameter 'return_min' is {self.return_min:g}, 'return_max' {self.return_max:g}; write the smaller one first")
-        fingerprint(self, "encoder_sha256")
         for name in self.robots:
             if not NAMESPACE.fullmatch(name):
                 raise ParameterError(f"parameter 'robots' has '{name}', which is no namespace; write names as in [left, right] or [cell/left]")

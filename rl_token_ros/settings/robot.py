@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.parameters import ParameterError, parameter
 from rl_token_ros.settings.proprioception_groups import GROUPS, YAW, moves_tool
 
@@ -48,6 +49,11 @@ class Robot:
     residual_scale: list[float] = parameter([], "Bound of the residual for each action name, in units of the action.", low=1e-9, high=1e3)
     vla_model: str = parameter("", "ONNX file of the VLA; `package://rl_token_ros/...` names a file of this package.")
     token_encoder: str = parameter("", "ONNX file of the token encoder made for that VLA.")
+    encoder_sha256: str = parameter(
+        "",
+        "Fingerprint of the token encoder where its file is not at hand, beside `vla_sha256`: for a learner elsewhere, and for a robot whose VLA "
+        "server makes the token; empty: of `token_encoder`.",
+    )
     vla_sha256: str = parameter("", "Fingerprint of the VLA where its file is not at hand; empty: of `vla_model`.")
 
     def __post_init__(self) -> None:
@@ -65,6 +71,7 @@ class Robot:
             raise ParameterError(f"parameter 'gripper_names' has {', '.join(both)}, also in 'action_names'; write it in one of them")
         per_action(self, "residual_scale")
         fingerprint(self, "vla_sha256")
+        fingerprint(self, "encoder_sha256")
         known_groups(self, "proprioception")
         if not self.cartesian:
             missing = [name for name in self.action_names if name not in self.joint_names]
@@ -73,6 +80,12 @@ class Robot:
                     f"parameter 'action_names' has {', '.join(missing)}, not in 'joint_names'; "
                     f"write joint names, or some of {', '.join(TOOL)} for the tool"
                 )
+
+    @property
+    def encoder_elsewhere(self) -> bool:
+        """Whether the token encoder is known by fingerprints alone: its file is not on this machine."""
+        here = bool(self.token_encoder) and resolve_path(self.token_encoder).is_file()
+        return bool(self.token_size and self.encoder_sha256 and self.vla_sha256) and not here
 
     @property
     def cartesian(self) -> bool:

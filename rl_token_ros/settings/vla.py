@@ -63,6 +63,12 @@ class Vla(Robot):
         high=1e6,
     )
     horizon: int = parameter(0, "Backend openpi: steps of an answer that are used; 0: all.", unit="steps", low=0, high=10000)
+    embeddings: str = parameter(
+        "",
+        "Backend openpi: where the server makes the token, have it send the embeddings in its place, as float32 or float16, to record them; "
+        "control_node makes the token then; empty: the token.",
+        choices=("", "float32", "float16"),
+    )
     statistics_file: str = parameter(
         "", "Backend openpi: LeRobot's stats.json or openpi's norm_stats.json, for a policy that leaves normalisation to its caller."
     )
@@ -82,3 +88,8 @@ class Vla(Robot):
             )
         if "command_lead" in self.vla_proprioception:
             raise ParameterError("parameter 'vla_proprioception' has command_lead, which only control_node knows; leave it out")
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Rows and columns of the pictures that the backend takes; 0, 0: as they come."""
+        return (self.image_height, self.image_width) if self.backend == "openpi" else (0, 0)

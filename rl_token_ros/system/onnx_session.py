@@ -1,4 +1,4 @@
-"""How onnxruntime is used here: one thread, no spinning."""
+"""How onnxruntime is used here: on a robot one thread, no spinning; on the machine with the GPU all there is."""
 
 from __future__ import annotations
 
@@ -14,3 +14,15 @@ def session(path: str | Path) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def server_session(path: str | Path) -> onnxruntime.InferenceSession:
+    """An onnxruntime session on CUDA where this machine's onnxruntime can, else on all its cores.
+
+    Without TF32: a token must be the same as on a robot's CPU.
+    """
+    there, options = onnxruntime.get_available_providers(), onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # between two queries the cores are the policy's
+    options.log_severity_level = 3
+    cuda = [("CUDAExecutionProvider", {"use_tf32": "0"})] if "CUDAExecutionProvider" in there else []
+    return onnxruntime.InferenceSession(str(path), options, providers=[*cuda, "CPUExecutionProvider"])

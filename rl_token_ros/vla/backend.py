@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from rl_token_ros.interfaces import image_cdr, token_frame
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -32,14 +34,27 @@ class Observation:
 
 @dataclass(frozen=True)
 class Answer:
-    """Action chunk float32 [H, A] in units of the action, and embeddings float32 [M, D].
+    """What a VLA answers.
 
-    ``embeddings`` is None where a VLA gives none, which only `token_size: 0` permits; ``server_seconds`` is what a remote VLA says it took.
+    Attributes:
+        actions: chunk float32 [H, A] in units of the action.
+        embeddings: float32 [M, D]; None where the server made the token of them, and where a VLA gives none, which only `token_size: 0` permits.
+        server_seconds: what a remote VLA says it took.
+        token: float32 [Dz], where the server made it.
+        encoder_sha256: of what made the token.
     """
 
     actions: np.ndarray
     embeddings: np.ndarray | None
     server_seconds: float | None = None
+    token: np.ndarray | None = None
+    encoder_sha256: str = ""
+
+    def embedding_message(self, stamp_ns: int) -> bytes | None:
+        """`vla/embedding` as it is sent: the token, or the embeddings; None: neither."""
+        if self.token is not None:
+            return image_cdr.from_matrix(self.token[None], stamp_ns, token_frame.frame_of(self.encoder_sha256))
+        return None if self.embeddings is None else image_cdr.from_matrix(self.embeddings, stamp_ns)
 
 
 class BackendError(RuntimeError):
@@ -56,6 +71,9 @@ class Backend(Protocol):
 
     def reset(self) -> None:
         """An episode has ended; may be called from any thread."""
+
+    def report(self) -> dict[str, Any]:
+        """Figures for `/diagnostics`; may be called from any thread."""
 
     def close(self) -> None:
         """End, and with it a query under way; may be called from any thread."""

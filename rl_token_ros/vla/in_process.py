@@ -50,10 +50,8 @@ class InProcessVla:
         _, stamp_ns, answer = self._pending
         self._pending = None
         self.scheduler.answered()
-        embedding = None
-        if answer.embeddings is not None:
-            embedding = image_cdr.read(image_cdr.from_matrix(answer.embeddings, stamp_ns), "vla/embedding")
-        return self._reference(stamp_ns, answer.actions), embedding
+        raw = answer.embedding_message(stamp_ns)
+        return self._reference(stamp_ns, answer.actions), None if raw is None else image_cdr.read(raw, "vla/embedding")
 
     def _reference(self, stamp_ns: int, actions: np.ndarray) -> Any:
         dt_ns = round(self._settings.chunk_dt * 1e9)

@@ -61,6 +61,11 @@ class Synchroniser:
         self.state.accept(reading)
         self._history.accept(reading)
 
+    @property
+    def picture_period_ns(self) -> float:
+        """Between two pictures of the fastest camera; 0 before it is known."""
+        return self._pictures.period_ns() or 0.0
+
     def forget(self) -> None:
         """Drop everything, as after a jump of the clock."""
         self._pictures.forget()

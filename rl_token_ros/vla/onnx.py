@@ -7,6 +7,7 @@ Inputs ``image_<camera>`` uint8 [1, h, w, 3] and ``proprio`` float32 [1, P]; out
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +95,10 @@ class OnnxBackend:
 
     def reset(self) -> None:
         """A model without memory: nothing to forget."""
+
+    def report(self) -> dict[str, Any]:
+        """Nothing beyond what vla_node measures itself."""
+        return {}
 
     def close(self) -> None:
         """Nothing to end: a query takes as long as the model."""

@@ -1,5 +1,6 @@
-"""A server for VLAs over openpi's websocket protocol, embeddings included: an ONNX file, or a Python object with `infer(obs)`.
+"""A server for VLAs over openpi's websocket protocol, embeddings or the RL token included: an ONNX file, or a Python object with `infer(obs)`.
 
+A request may have ``embeddings``, float32 or float16: they are sent in that type, and in place of the token where the server makes one.
 What the command `vla_server` runs on the machine with the GPU; needs no ROS.
 """
 
@@ -45,6 +46,16 @@ class Policy(Protocol):
         """``{"actions": [H, A], "embeddings": [M, D]}`` for the map that the client sent."""
 
 
+class Encoder(Protocol):
+    """Makes the token, as `rl_token.encoder.TokenEncoder`. ``sha256`` is its fingerprint, ``vla_sha256`` that of the VLA it was made for."""
+
+    sha256: str
+    vla_sha256: str
+
+    def run(self, embeddings: np.ndarray) -> np.ndarray:
+        """Token float32 [Dz] of embeddings float32 [M, D]; ValueError: of another shape, or not finite."""
+
+
 class OnnxPolicy:
     """An ONNX VLA as `vla_node` runs it locally: takes ``image_<camera>`` and ``proprio``, gives ``actions`` and ``embeddings``.
 
@@ -88,11 +99,24 @@ class PolicyServer:
         policy: what is served.
         api_key: what clients must send as ``Authorization: Api-Key ..``; empty: nothing.
         half: send embeddings as float16, which halves the transfer.
+        encoder: makes the token of the embeddings; it is sent in their place, and every client is told whose it is.
+
+    Raises:
+        ParameterError: the encoder was made for another VLA than the policy says it is.
     """
 
-    def __init__(self, policy: Policy, *, api_key: str = "", half: bool = False) -> None:
+    def __init__(self, policy: Policy, *, api_key: str = "", half: bool = False, encoder: Encoder | None = None) -> None:
         self.policy = policy
         self.metadata = dict(getattr(policy, "metadata", None) or {})
+        self._encoder = encoder
+        if encoder is not None:
+            self.metadata |= {"encoder_sha256": encoder.sha256, "encoder_vla_sha256": encoder.vla_sha256}
+            served = self.metadata.get("vla_sha256") or encoder.vla_sha256
+            if encoder.vla_sha256 not in ("", served):
+                raise ParameterError(
+                    f"--token-encoder: it was made for a VLA with SHA-256 {encoder.vla_sha256[:12]}..., the one served has {str(served)[:12]}...; "
+                    "train an encoder for this VLA with train_token"
+                )
         self._authorization = f"Api-Key {api_key}" if api_key else ""
         self._half = half
         self._turn = threading.Lock()
@@ -143,13 +167,25 @@ class PolicyServer:
                 return "reset successful"
             if endpoint != "infer":
                 raise ValueError(f"there is no endpoint '{endpoint}'; send infer or reset")
+            asked = request.pop("embeddings") if isinstance(request.get("embeddings"), str) else ""
+            if asked not in ("", "float32", "float16"):
+                raise ValueError(f"the request asks for embeddings as {asked!r}; write float32 or float16")
             begun = time.perf_counter()
             answer = dict(self.policy.infer(request))
-            seconds = time.perf_counter() - begun
-            if self._half and "embeddings" in answer:
-                answer["embeddings"] = np.asarray(answer["embeddings"], np.float16)
-            answer.setdefault("server_timing", {"infer_ms": 1e3 * seconds})
+            if self._encoder is not None and not asked:
+                answer["token"] = self._token(answer.pop("embeddings", None))
+            elif "embeddings" in answer and (kind := asked or ("float16" if self._half else "")):
+                answer["embeddings"] = np.asarray(answer["embeddings"], kind)
+            answer.setdefault("server_timing", {"infer_ms": 1e3 * (time.perf_counter() - begun)})
             return codec.pieces(answer)  # still in its turn: the next inference may write into the same arrays
+
+    def _token(self, embeddings: Any) -> np.ndarray:
+        """float32 [Dz] of embeddings [M, D], with or without a leading batch of one."""
+        assert self._encoder is not None
+        if embeddings is None:
+            raise ValueError("the policy gives no 'embeddings', of which the token is made; serve it without --token-encoder")
+        matrix = np.asarray(embeddings, np.float32)
+        return self._encoder.run(matrix[0] if matrix.ndim == 3 and len(matrix) == 1 else matrix)
 
 
 def load(what: str) -> Policy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import small_robot
 from phase_models import along_x
-from small_robot import CHUNK, DOWN, HOME, HORIZON, ROWS, WIDTH
+from small_robot import CHUNK, DOWN, HOME, HORIZON, ROWS, TOKEN, WIDTH
 
 pytest.importorskip("rosbags")
 
@@ -21,6 +22,7 @@ from rl_token_ros.bags.reader import Bag, Record
 from rl_token_ros.bags.run_settings import control_of
 from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.bags.writer import BagWriter
+from rl_token_ros.commands import replay_bag
 from rl_token_ros.control import phase_switch, tick_record
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.command import Outputs
@@ -28,6 +30,8 @@ from rl_token_ros.control.phase_switch import PhaseModel
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Event
+from rl_token_ros.interfaces import token_frame
+from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.interfaces.replay_table import POINT_FIELD
 from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES
 from rl_token_ros.policy import actor_weights
@@ -73,6 +77,11 @@ def embedding(ns: int, matrix: np.ndarray):
     return M[TYPES["vla/embedding"]](header(ns), ROWS, WIDTH, "32FC1", 0, 4 * WIDTH, matrix.astype("<f4").view(np.uint8).ravel())
 
 
+def token(ns: int, values: np.ndarray, encoder_sha256: str):
+    made = M["std_msgs/msg/Header"](stamp(ns), token_frame.frame_of(encoder_sha256))
+    return M[TYPES["vla/embedding"]](made, 1, len(values), "32FC1", 0, 4 * len(values), values.astype("<f4").view(np.uint8))
+
+
 def intervention(ns: int, action: np.ndarray, names: tuple[str, ...] = ("x", "y", "z")):
     return M[TYPES["intervention"]](header(ns), list(names), action, np.zeros(0), np.zeros(0))
 
@@ -88,14 +97,18 @@ def table(layout: tick_record.Layout, raw: bytes):
 
 
 class Run:
-    """A run in simulated time in which everything happens, and its bag. ``pushes``: chance of weights in each control step, beside."""
+    """A run in simulated time in which everything happens, and its bag.
 
-    def __init__(self, folder: Path, models: dict, seed: int, pushes: float = 0.0, **changes) -> None:
+    ``pushes``: chance of weights in each control step, beside; ``tokens``: the VLA's server makes the token.
+    """
+
+    def __init__(self, folder: Path, models: dict, seed: int, pushes: float = 0.0, tokens: bool = False, **changes) -> None:
         self.random = np.random.default_rng(seed)
-        self.pushes = pushes
+        self.pushes, self.tokens = pushes, tokens
         settings = small_robot.settings(
-            token_encoder=str(models["encoder"]), mode="actor", exploration_sigma=0.5, replan_interval=2, rollout_ramp=0.5, rollback_seconds=0.3,
-            state_timeout=0.1, chunk_timeout=0.3, hold_timeout=0.3, episode_time_limit=3.0, weights_change_limit=2.0, **changes,
+            **{"token_encoder": str(models["encoder"]), **changes},
+            mode="actor", exploration_sigma=0.5, replan_interval=2, rollout_ramp=0.5, rollback_seconds=0.3,
+            state_timeout=0.1, chunk_timeout=0.3, hold_timeout=0.3, episode_time_limit=3.0, weights_change_limit=2.0,
         )  # fmt: skip
         self.pipeline = Pipeline(settings, lambda error: None)
         self.grippers = tuple(settings.gripper_names)
@@ -126,6 +139,8 @@ class Run:
             self._write("vla/reference", message)
             pipeline.propose(message, now)
             message = embedding(now - 40_000_000, random.normal(size=(ROWS, WIDTH)))
+            if self.tokens:
+                message = token(now - 40_000_000, random.normal(size=TOKEN), pipeline.encoder.sha256)
             self._write("vla/embedding", message)
             pipeline.encode(message)
         if random.random() < 0.02:
@@ -253,6 +268,27 @@ def test_every_call_of_wild_runs_comes_out_the_same(runs):
         steps += again
     assert {step.row.source for step in steps} == {0, 1, 2, 3, 4}  # VLA, actor, human, hold, none
     assert {Event(step.row.event).label for step in steps} == {event.label for event in Event} - {"not critical", "discard"}
+
+
+def test_a_run_with_tokens_of_the_server_comes_out_the_same_without_the_encoders_file(models, tmp_path):
+    fingerprints = {"encoder_sha256": fingerprint(models["encoder"]), "vla_sha256": fingerprint(models["vla"])}
+    run = Run(tmp_path / "bag", models, seed=0, pushes=0.05, tokens=True, token_encoder="", **fingerprints)
+    run.go(200)
+    again, rows = replayed(tmp_path / "bag")
+    assert by_stamp(rows) == by_stamp(run.transitions) and rows
+    assert [(s.row.seq, s.unchecked, s.differs) for s in again if s.unchecked or s.differs] == []
+    assert any(step.row.source == Source.ACTOR for step in again)
+
+
+def test_the_encoders_file_may_be_gone_where_the_bag_holds_tokens(models, tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "encoder.onnx"
+    for name, tokens in (("tokens", True), ("embeddings", False)):
+        shutil.copy(models["encoder"], gone)
+        Run(tmp_path / name, models, seed=0, tokens=tokens, token_encoder=str(gone)).go(100)
+        gone.unlink()
+        monkeypatch.setattr("sys.argv", ["replay_bag", str(tmp_path / name)])
+        status, said = replay_bag.main(), capsys.readouterr()
+        assert (status == 0 and "refused" not in said.out) if tokens else (status == 2 and "which does not exist" in said.err), said
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from small_robot import HOME
 
 pytest.importorskip("rosbags")
 
-from test_bag_pipeline import STORE, M, embedding, pose, wrench
+from test_bag_pipeline import STORE, M, embedding, pose, token, wrench
 
 from rl_token_ros.bags.phase_samples import COLUMNS
 from rl_token_ros.bags.writer import BagWriter
@@ -24,6 +24,7 @@ from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces.replay_table import POINT_FIELD
 from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES
 from rl_token_ros.policy.actor_weights import fingerprint
+from rl_token_ros.rl_token.encoder import TokenEncoder
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -40,13 +41,13 @@ def ticks(ns: int, critical: bool):
     return M[TYPES[TICKS]](header(ns), 1, 1, columns, False, row.itemsize, row.itemsize, np.frombuffer(row.tobytes(), np.uint8), True)
 
 
-def write_bag(folder, models, episodes: int, *, settings: bool = True) -> None:
+def write_bag(folder, models, episodes: int, *, settings: bool = True, tokens: str = "") -> None:
     """An arm that approaches along x for three seconds, where the operator switches near x = 0.43, with a human's jitter.
 
     The embeddings show it, too.
     """
     random = np.random.default_rng(0)
-    control = small_robot.settings(token_encoder=str(models["encoder"]))
+    control, encoder = small_robot.settings(token_encoder=str(models["encoder"])), TokenEncoder(models["encoder"])
     now = START
     with BagWriter(folder) as bag:
 
@@ -65,7 +66,9 @@ def write_bag(folder, models, episodes: int, *, settings: bool = True) -> None:
                 write("ee_pose", pose(now, np.array([x, 0.0, 0.1]) + random.normal(0, 2e-4, 3)))
                 write("wrench", wrench(now, random.normal(size=3)))
                 write(TICKS, ticks(now, critical))
-                write("vla/embedding", embedding(now, np.full((small_robot.ROWS, small_robot.WIDTH), 100 * x) + random.normal(0, 0.3, (3, 5))))
+                matrix = np.full((small_robot.ROWS, small_robot.WIDTH), 100 * x) + random.normal(0, 0.3, (3, 5))
+                made = encoder.run(matrix.astype(np.float32))
+                write("vla/embedding", token(now, made, tokens) if tokens else embedding(now, matrix))
 
 
 def test_a_bag_gives_a_model_that_switches_as_the_operator_did(tmp_path, models, capsys):
@@ -79,6 +82,14 @@ def test_a_bag_gives_a_model_that_switches_as_the_operator_did(tmp_path, models,
     robot = small_robot.settings(token_encoder=str(models["encoder"]), phase_model=str(output))
     model = phase_switch.load(robot, fingerprint(models["encoder"]))
     assert model.weights.shape == (small_robot.TOKEN + 6,) and model.enter in ENTERS
+
+
+def test_tokens_of_the_server_are_learned_from_as_well(tmp_path, models, capsys):
+    for name, sha256 in (("embeddings", ""), ("tokens", fingerprint(models["encoder"]))):
+        write_bag(tmp_path / name, models, 4, tokens=sha256)
+        assert train_phase.main([str(tmp_path / name), "--output", str(tmp_path / f"{name}.phase")]) == 0
+    first, second = (re.sub(r"\S*(embeddings|tokens)\S*", "", line) for line in capsys.readouterr().out.splitlines() if "held out" in line)
+    assert first == second
 
 
 @pytest.mark.parametrize(

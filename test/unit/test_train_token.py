@@ -18,7 +18,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("rosbags")
 
 from small_robot import HOME, TOKEN
-from test_bag_pipeline import STORE, M, embedding, pose, wrench
+from test_bag_pipeline import STORE, M, embedding, pose, token, wrench
 
 from rl_token_ros.bags.reader import BagError
 from rl_token_ros.bags.writer import BagWriter
@@ -38,7 +38,7 @@ VLA = "a" * 64
 def bag(tmp_path):
     """Writes a bag whose embeddings follow the tool's position."""
 
-    def make(name: str = "bag", vla: str = VLA, leave_out: str = "", count: int = COUNT):
+    def make(name: str = "bag", vla: str = VLA, leave_out: str = "", count: int = COUNT, tokens: bool = False):
         random = np.random.default_rng(1)
         spread = random.normal(size=(3, small_robot.ROWS * small_robot.WIDTH))
         with BagWriter(tmp_path / name) as writer:
@@ -54,7 +54,8 @@ def bag(tmp_path):
                 write("ee_pose", ns, pose(ns, HOME + 0.01 * place))
                 write("wrench", ns, wrench(ns, random.normal(size=3)))  # the embeddings know nothing of it
                 matrix = (place @ spread + 0.05 * random.normal(size=spread.shape[1])).reshape(small_robot.ROWS, small_robot.WIDTH)
-                write("vla/embedding", ns + STEP // 2, embedding(ns, matrix))  # later than what it is about
+                seen = token(ns, place, "e" * 64) if tokens else embedding(ns, matrix)
+                write("vla/embedding", ns + STEP // 2, seen)  # later than what it is about
         return tmp_path / name
 
     return make
@@ -177,6 +178,12 @@ def test_bags_without_enough_end_with_a_sentence(bag, train, tmp_path):
     assert status == 2 and "a token of 128 is wider than what 48 observations of 15 values can fill; write --size 15" in said
     status, said = train(bag("d", leave_out=SETTINGS), "--steps", 2, "--size", 4, *out)
     assert status == 0 and "fingerprint is not known" in said and "no measurement and no outcome" in said
+
+
+def test_a_bag_with_tokens_of_the_server_says_so(bag, train, tmp_path):
+    status, said = train(bag(count=3, tokens=True), "--output", tmp_path / "token.onnx")
+    assert status == 2 and "'vla/embedding' holds tokens of the encoder with SHA-256 eeeeeeeeeeee..., made at the VLA's server" in said
+    assert "record with 'embeddings: float16' for vla_node" in said and not (tmp_path / "token.onnx").exists()
 
 
 def test_a_token_wider_than_what_varies_is_refused():
