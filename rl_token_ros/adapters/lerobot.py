@@ -97,7 +97,7 @@ def load(what: str, cameras: Sequence[str] = (), rate: float = 0.0, dataset: Pat
     checkpoint = lerobot_checkpoint.read(_folder(what))
     inputs, factors = Inputs(checkpoint, cameras), parse_scale(scale, checkpoint)
     known = lerobot_checkpoint.recorded(checkpoint.folder, dataset)
-    if not (rate or known.rate):
+    if not (rate or known.rate) > 0.0:
         raise ParameterError("nothing here says how many steps of the chunk make a second; write --fps, or --dataset FOLDER")
     if known.action_names and len(known.action_names) != checkpoint.actions:
         raise ParameterError(f"the data set has {len(known.action_names)} values in an action, the checkpoint {checkpoint.actions}; see --dataset")
