@@ -28,6 +28,7 @@ from rl_token_ros.rl_token.dataset import NothingToLearn, Observations
 from rl_token_ros.rl_token.encoder import TokenEncoder
 from rl_token_ros.rl_token.shards import Part, ShardError
 from rl_token_ros.rl_token.training import CannotResume, Settings, Trainer, export, not_reconstructed, spread, tokens_of
+from rl_token_ros.rl_token.warm_start import TooWide
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.proprioception_groups import GROUPS
 
@@ -116,7 +117,7 @@ def _train(seen: Observations, options: argparse.Namespace) -> None:
     print(f"{count} observations of {rows} x {columns}, {int(seen.held.sum())} of them held out; token of {size}")
     torch.set_num_threads(options.threads)
     device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
-    if options.device == "cuda" != device:
+    if options.device == "cuda" and device != "cuda":
         raise NothingToLearn("--device cuda: torch finds none here; write --device cpu")
     checkpoint = options.output.with_suffix(".checkpoint")
     looked_at = tuple(options.rows) if options.rows else None
@@ -127,7 +128,7 @@ def _train(seen: Observations, options: argparse.Namespace) -> None:
     else:
         try:
             trainer.start()
-        except ValueError as error:
+        except TooWide as error:
             raise NothingToLearn(f"--size: {error}") from None
     trainer.train()
     encoder, decoder, piece = trainer.encoder, trainer.decoder, trainer.budget.piece

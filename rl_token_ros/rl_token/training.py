@@ -94,7 +94,7 @@ class Trainer:
         """Set the networks to where gradient descent begins.
 
         Raises:
-            ValueError: the token is wider than what varies in the embeddings.
+            TooWide: the token is wider than what varies in the embeddings.
         """
         fit_whitening(self.encoder, self._source, self._sample, self.budget.piece)
         lost = warm_start(self.encoder, self.decoder, self._source, self._sample, self.budget.piece, self.budget.columns, self._settings.seed)

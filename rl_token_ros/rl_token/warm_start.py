@@ -17,6 +17,10 @@ LOOKED_AT = 64  # channels or positions of each of those, drawn anew for each pi
 BLOCK = 8192  # columns
 
 
+class TooWide(ValueError):
+    """A token wider than what varies in the embeddings; the message says how wide it may be."""
+
+
 def pieces(source: Source, numbers: np.ndarray, piece: int, device: torch.device, what: str = "") -> Iterator[tuple[slice, torch.Tensor]]:
     """Observations by number, ``piece`` at a time: where they stand among the numbers, and float32 [n, M, D].
 
@@ -69,7 +73,7 @@ def warm_start(encoder: EncoderNetwork, decoder: DecoderNetwork, source: Source,
         The share of the embeddings' variance that is not reconstructed.
 
     Raises:
-        ValueError: the token is wider than what varies in these embeddings.
+        TooWide: the token is wider than what varies in these embeddings.
     """
     device, readout, count = encoder.mean.device, encoder.readout, len(numbers)
     random = np.random.default_rng(seed)
@@ -81,7 +85,7 @@ def warm_start(encoder: EncoderNetwork, decoder: DecoderNetwork, source: Source,
     power, axes = torch.linalg.eigh(exact.T @ exact)
     firm = power > 1e-6 * power[-1]  # what is weaker is rounding
     if (rank := min(int(firm.sum()), encoder.mean.numel())) < size:
-        raise ValueError(f"a token of {size} is wider than the {rank} directions in which these embeddings vary; take {rank} or less, or record more")
+        raise TooWide(f"a token of {size} is wider than the {rank} directions in which these embeddings vary; take {rank} or less, or record more")
     to_unit = axes[:, firm] / power[firm].sqrt()
     unit = (exact @ to_unit).float()  # orthonormal columns
     del read, exact, axes
