@@ -154,17 +154,18 @@ def _refuse_unloaded(policy: Any, file: Path) -> None:
     import torch
     from safetensors import safe_open
 
-    own, compared = policy.state_dict(), 0
+    own = policy.state_dict()
+    missing = {name for name, value in own.items() if value.ndim == 1 and "time_mlp" not in name}  # which LeRobot renames
     with safe_open(file, "pt") as weights:
         for key in weights.keys():  # noqa: SIM118 - it is no map
             name = key if key in own else f"model.{key}"
             if name not in own or len(weights.get_slice(key).get_shape()) != 1:
                 continue
-            there, compared = weights.get_tensor(key), compared + 1
-            if not torch.equal(there.to(own[name].dtype), own[name].cpu()):
+            missing.discard(name)
+            if not torch.equal(weights.get_tensor(key).to(own[name].dtype), own[name].cpu()):
                 raise ParameterError(f"LeRobot did not take the weights of '{file}' (first of all '{key}'); is it of this version of LeRobot?")
-    if not compared:
-        raise ParameterError(f"'{file}' has no weights of this policy; is it of this version of LeRobot?")
+    if missing:
+        raise ParameterError(f"'{file}' lacks {len(missing)} weights of this policy, {min(missing)} among them; is it of this version of LeRobot?")
 
 
 class _Encoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,8 @@ def test_a_checkpoint_without_a_rate_is_refused_before_it_is_loaded(tmp_path):
 
 
 def test_where_lerobot_is_not_installed_the_command_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "lerobot", None)
+    for module in ("lerobot", "lerobot.configs.policies"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ParameterError, match="--lerobot runs in LeRobot's own environment, with what act needs; here: .*lerobot"):
         vla_server.policy_of(vla_server.parse(["--lerobot", str(made(tmp_path)), "--fps", "30"]))
     assert "image_front" in capsys.readouterr().out  # the table comes first
