@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
-import pickle
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -14,9 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from rl_token_ros.policy.actor_weights import fingerprint
-from rl_token_ros.rl_token import onnx_file
+from rl_token_ros.rl_token import onnx_file, training_state
 from rl_token_ros.rl_token.budget import UNBOUNDED, Budget, observations_for, share
 from rl_token_ros.rl_token.network import DecoderNetwork, EncoderNetwork
 from rl_token_ros.rl_token.warm_start import Source, fit_whitening, pieces, warm_start, white_of
@@ -110,17 +109,15 @@ class Trainer:
         if path is None or not path.is_file():
             raise CannotResume(f"there is no checkpoint '{path}' to go on from; leave --resume out")
         try:
-            saved = torch.load(path, map_location=self._device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            tensors, saved = training_state.load(path)
+        except (OSError, ValueError) as error:
             raise CannotResume(f"checkpoint '{path}' cannot be read ({error}); leave --resume out") from None
         for name, mine in self._identity().items():
             if saved["of"][name] != mine:
                 raise CannotResume(
                     f"checkpoint '{path}' is of a training with {name} {saved['of'][name]}, not {mine}; leave --resume out to begin anew"
                 )
-        self.encoder.load_state_dict(saved["encoder"])
-        self.decoder.load_state_dict(saved["decoder"])
-        self._optimizer.load_state_dict(saved["optimizer"])
+        training_state.restore(tensors, saved, self._networks, self._optimizer)
         self._schedule.load_state_dict(saved["schedule"])
         self._done, self._smooth = saved["done"], saved["smooth"]
         print(f"resumed after {self._done} of {self._settings.steps} steps")
@@ -179,16 +176,13 @@ class Trainer:
     def _save(self) -> None:
         if self._checkpoint is None:
             return
-        saved = {
-            "of": self._identity(), "done": self._done, "smooth": self._smooth, "encoder": self.encoder.state_dict(),
-            "decoder": self.decoder.state_dict(), "optimizer": self._optimizer.state_dict(), "schedule": self._schedule.state_dict(),
-        }  # fmt: skip
-        self._checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._checkpoint.with_suffix(".part")
-        with open(partial, "wb") as file:
-            torch.save(saved, file)
-            os.fsync(file.fileno())
-        os.replace(partial, self._checkpoint)
+        schedule = {name: value for name, value in self._schedule.state_dict().items() if name != "lr_lambdas"}
+        told = {"of": self._identity(), "done": self._done, "smooth": self._smooth, "schedule": {**schedule, "lr_lambdas": [None]}}
+        training_state.save(self._checkpoint, self._networks, self._optimizer, told)
+
+    @property
+    def _networks(self) -> dict[str, nn.Module]:
+        return {"encoder": self.encoder, "decoder": self.decoder}
 
 
 def _read_ahead(source: Source, requests: Iterator[np.ndarray]) -> Iterator[Any]:

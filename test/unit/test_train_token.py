@@ -206,4 +206,4 @@ def test_joints_of_several_drivers_are_measured_once_all_are_there():
     collector.embedding(10, np.ones((2, 3), np.float32))
     say(20, "b", 2.0)
     collector.embedding(20, np.ones((2, 3), np.float32))
-    np.testing.assert_array_equal(collector.observations().measured["joint_position"], [[np.nan, np.nan], [1.0, 2.0]])
+    np.testing.assert_array_equal(collector.observations().measured["joint_position"], [[1.0, 2.0], [1.0, 2.0]])
