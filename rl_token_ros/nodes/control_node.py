@@ -28,7 +28,7 @@ from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.background_work import Beside
 from rl_token_ros.nodes.command_topic import CommandTopic
 from rl_token_ros.nodes.command_writer import CommandWriter
-from rl_token_ros.nodes.discovery import use_profile
+from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.gripper_command import gripper_command
 from rl_token_ros.nodes.measurement_topics import StateTopics
 from rl_token_ros.nodes.ros_parameters import declare, on_change
@@ -260,7 +260,7 @@ def _always(event: Event, _: Any) -> Event:
 
 def main() -> None:
     """Entry point of `control_node`."""
-    use_profile()
+    use_short_lease()
     sys.exit(run(ControlNode))
 
 

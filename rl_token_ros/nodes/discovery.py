@@ -40,6 +40,16 @@ def use_profile() -> None:
     os.environ[name] = str(profile)
 
 
+def use_short_lease() -> None:
+    """The short lease alone, for who says or hears `command` and handles nothing large. Before rclpy.init.
+
+    Through the large segments such a node lost another for some seconds, now and then, while more processes of the profile ran beside it.
+    """
+    name = profile_variable()
+    if name is not None and not any(variable in os.environ for variable in VARIABLES.values()):
+        os.environ[name] = str(SHORT_LEASE)
+
+
 def driver_setting() -> str:
     """What stands before a driver's command so that its pictures arrive whole, as ``NAME=path``; empty for another middleware."""
     name = profile_variable()

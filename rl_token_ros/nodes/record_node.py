@@ -18,7 +18,7 @@ from rl_token_ros.bags.writer import BagWriter, qos
 from rl_token_ros.interfaces.camera_stream import BEST_EFFORT, RELIABLE, best_reliability
 from rl_token_ros.interfaces.topics import RECORDED, TABLE
 from rl_token_ros.nodes import diagnostics
-from rl_token_ros.nodes.discovery import use_profile
+from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import interface_class, publisher
 from rl_token_ros.nodes.running import run
@@ -165,7 +165,7 @@ class RecordNode(Node):
 
 def main() -> None:
     """Entry point of `record`."""
-    use_profile()
+    use_short_lease()
     sys.exit(run(RecordNode))
 
 

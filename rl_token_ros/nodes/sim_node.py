@@ -18,7 +18,7 @@ from std_msgs.msg import Bool
 from rl_token_ros.interfaces import images
 from rl_token_ros.interfaces.topics import CAMERA
 from rl_token_ros.nodes import diagnostics
-from rl_token_ros.nodes.discovery import use_profile
+from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
@@ -193,7 +193,7 @@ class SimNode(Node):
 
 def main() -> None:
     """Entry point of `sim_node`."""
-    use_profile()
+    use_short_lease()
     sys.exit(run(SimNode))
 
 
