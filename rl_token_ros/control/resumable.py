@@ -92,14 +92,12 @@ class ResumablePipeline(Pipeline):
         mine = self.controller.state.joint_stamps
         return row.joints([name if stamp != held else "" for name, stamp, held in zip(self.controller.settings.joint_names, row.joint_ns, mine)])
 
-    def measure_joints(self, message: Any, now_ns: int, names: set[str]) -> set[str]:
-        """Believe what a `joint_states` says of some joints; gives those of them that it brings."""
+    def measure_joints(self, message: Any, now_ns: int, names: set[str]) -> None:
+        """Believe what a `joint_states` says of some joints."""
         state = self.controller.state
         reading = measurements.read(state.reader, "joint_states", message, now_ns)
-        if reading is None or (part := reading.only([state.joint_names.index(name) for name in names])) is None:
-            return set()
-        state.accept(part)
-        return names & set(message.name)
+        if reading is not None and (part := reading.only([state.joint_names.index(name) for name in names])) is not None:
+            state.accept(part)
 
     def intervened_long_ago(self, stamp_ns: int) -> None:
         """A human acted then, which does not matter any more; what he did is not known."""

@@ -10,6 +10,8 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import ReliabilityPolicy
 
+from rl_token_ros.nodes.ros_topics import full_name
+
 AT_ONCE = Duration(nanoseconds=0)
 DISCOVERY_SECONDS = 1.0  # until who else publishes is known; mostly 0.1, on a busy machine 0.4 (another control_node announces itself as often)
 
@@ -35,7 +37,7 @@ class CommandTopic:
         topic = self._publisher.topic_name
         if self._node.count_publishers(topic) < 2:
             return []
-        names = [f"{found.node_namespace.rstrip('/')}/{found.node_name}" for found in self._node.get_publishers_info_by_topic(topic)]
+        names = [full_name(found) for found in self._node.get_publishers_info_by_topic(topic)]
         if (mine := self._node.get_fully_qualified_name()) in names:
             names.remove(mine)  # once: another node may have the same name
         return names

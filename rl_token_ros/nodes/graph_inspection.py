@@ -31,7 +31,7 @@ from rl_token_ros.interfaces.topics import GRIPPER_ACTIONS
 from rl_token_ros.nodes import tool_pose
 from rl_token_ros.nodes.camera_inspection import CameraInspection, is_camera
 from rl_token_ros.nodes.gripper_command import action_class
-from rl_token_ros.nodes.ros_topics import interface_class
+from rl_token_ros.nodes.ros_topics import full_name, interface_class
 from rl_token_ros.nodes.writer_names import told
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.parameters import ParameterError
@@ -164,7 +164,7 @@ def _listener(node: Node, seen: Seen, check: MeasurementCheck | None) -> Callabl
 def _ends(infos: Any, left_out: set[str]) -> list[Endpoint]:
     return [
         Endpoint(
-            f"{info.node_namespace.rstrip('/')}/{info.node_name}",
+            full_name(info),
             info.topic_type,
             info.qos_profile.reliability != ReliabilityPolicy.BEST_EFFORT,
             info.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL,

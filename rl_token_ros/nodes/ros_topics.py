@@ -57,3 +57,8 @@ def subscription(
 def _name(name: str, camera: str, robot: str) -> str:
     name = name.replace("{camera}", camera)
     return f"{robot}/{name}" if robot else name
+
+
+def full_name(info: Any) -> str:
+    """Name of the node behind a publisher or subscription, with its namespace; ``info`` as rclpy's TopicEndpointInfo."""
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"

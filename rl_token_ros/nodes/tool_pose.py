@@ -15,7 +15,7 @@ from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.interfaces.tool_pose import DescribedPose, ToolPose
 from rl_token_ros.interfaces.topics import BY_NAME
-from rl_token_ros.nodes.ros_topics import profile, publisher, subscription
+from rl_token_ros.nodes.ros_topics import full_name, profile, publisher, subscription
 from rl_token_ros.nodes.writer_names import told
 from rl_token_ros.robot.writers import Writers
 from rl_token_ros.settings.control import Control
@@ -169,7 +169,7 @@ class ToolPoseTopic:
         topic = self._publisher.topic_name
         if self._node.count_publishers(topic) < 2:
             return self._source.doubled()
-        names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in self._node.get_publishers_info_by_topic(topic)]
+        names = [full_name(info) for info in self._node.get_publishers_info_by_topic(topic)]
         return [f"'ee_pose' has two publishers, {', '.join(names)}; stop the other, or write topic in 'ee_pose_source'", *self._source.doubled()]
 
     def measure(self, now_ns: int) -> None:

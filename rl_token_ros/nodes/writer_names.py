@@ -5,6 +5,7 @@ from __future__ import annotations
 from rclpy.node import Node
 
 from rl_token_ros.interfaces.measurements import GID_BYTES
+from rl_token_ros.nodes.ros_topics import full_name
 
 
 def told(node: Node, topic: str, resolved: str, doubled: dict[str, tuple[bytes, ...]]) -> str:
@@ -17,7 +18,7 @@ def told(node: Node, topic: str, resolved: str, doubled: dict[str, tuple[bytes, 
         doubled: what is brought twice, by whom, as :meth:`Writers.doubled`.
     """
     infos = node.get_publishers_info_by_topic(resolved)
-    names = {bytes(info.endpoint_gid[:GID_BYTES]): f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos}
+    names = {bytes(info.endpoint_gid[:GID_BYTES]): full_name(info) for info in infos}
     known = [names[writer] for writers in doubled.values() for writer in writers if writer in names]
     who = " and ".join(dict.fromkeys(known)) if len(set(known)) > 1 or not infos else ", ".join(names.values())
     joints = [one for one in doubled if one != topic]
