@@ -12,10 +12,9 @@ from rclpy.node import Node
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.measurements import StampError
 from rl_token_ros.nodes.ros_topics import subscription
-from rl_token_ros.nodes.writer_names import told
+from rl_token_ros.nodes.writer_names import TopicWriters
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.robot.readings import StateError
-from rl_token_ros.robot.writers import Writers
 
 PATIENCE = 3.0  # s from the first message of a topic on, after which what nobody brings is said
 
@@ -36,22 +35,17 @@ class StateTopics:
     def __init__(self, node: Node, take: Callable[[str, Any, int], None], state: RobotState, groups: list[str]) -> None:
         self._node, self._measure, self._state, self._groups = node, take, state, groups
         self.refused = 0
-        self._writers: dict[str, Writers] = {topic: Writers() for topic in measurements.topics(groups)}
+        self._writers = {topic: TopicWriters(node, topic) for topic in measurements.topics(groups)}
         self._first: dict[str, float] = {}
         self.subscriptions = [subscription(node, topic, functools.partial(self._take, topic)) for topic in self._writers]
 
     def doubled(self) -> list[str]:
         """Sentences about what two publishers bring, naming them."""
-        now, sentences = time.monotonic(), []
-        for topic, writers in self._writers.items():
-            resolved = self._node.resolve_topic_name(topic)
-            if found := writers.doubled(now, self._node.count_publishers(resolved)):
-                sentences.append(told(self._node, topic, resolved, found))
-        return sentences
+        return [sentence for writers in self._writers.values() for sentence in writers.doubled()]
 
     def _take(self, topic: str, message: Any, info: dict[str, Any]) -> None:
         now = time.monotonic()
-        self._writers[topic].hear(measurements.brings(self._state.reader, topic, message), now, *measurements.writer(info))
+        self._writers[topic].hear(measurements.brings(self._state.reader, topic, message), info)
         try:
             self._measure(topic, message, self._node.get_clock().now().nanoseconds)
         except (StampError, StateError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -11,13 +10,11 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
 from rclpy.time import Time
 
-from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.interfaces.tool_pose import DescribedPose, ToolPose
 from rl_token_ros.interfaces.topics import BY_NAME
 from rl_token_ros.nodes.ros_topics import full_name, profile, publisher, subscription
-from rl_token_ros.nodes.writer_names import told
-from rl_token_ros.robot.writers import Writers
+from rl_token_ros.nodes.writer_names import TopicWriters
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.parameters import ParameterError
@@ -101,11 +98,11 @@ class FromDescription:
                 raise ParameterError(f"parameter 'description_file' is '{path}': {error}") from None
         else:
             subscription(node, "robot_description", lambda m: self._take("robot_description", lambda now: self._pose.describe(m.data)))
-        self._writers = Writers()
+        self._writers = TopicWriters(node, "joint_states")
         subscription(node, "joint_states", self._measure)
 
     def _measure(self, message: Any, info: dict[str, Any]) -> None:
-        self._writers.hear(self._pose.brings(message), time.monotonic(), *measurements.writer(info))
+        self._writers.hear(self._pose.brings(message), info)
         self._take("joint_states", lambda now: self._pose.measure(message, now))
 
     def _take(self, topic: str, take: Callable[[int], None]) -> None:
@@ -126,9 +123,7 @@ class FromDescription:
 
     def doubled(self) -> list[str]:
         """Joints between base and tool."""
-        resolved = self._node.resolve_topic_name("joint_states")
-        found = self._writers.doubled(time.monotonic(), self._node.count_publishers(resolved))
-        return [told(self._node, "joint_states", resolved, found)] if found else []
+        return self._writers.doubled()
 
 
 def source(node: Node, settings: Control) -> Source:
