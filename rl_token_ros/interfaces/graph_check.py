@@ -54,6 +54,10 @@ class Seen:
     complaint: str = ""  # about what the messages hold, for which the arm cannot be enabled
     remark: str = ""  # likewise, with which it can
 
+    def aged(self, age: float) -> None:
+        """A message was this old, s; what is kept is farthest from now, either way."""
+        self.age = age if self.age is None else max(age, self.age, key=abs)
+
     @property
     def rate(self) -> float:
         """Hz"""

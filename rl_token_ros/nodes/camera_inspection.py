@@ -51,8 +51,7 @@ class CameraInspection:
             seen.complaint = str(error)
             return
         if stamp := stamp_to_ns(message.header.stamp):
-            age = (self._node.get_clock().now().nanoseconds - stamp) * 1e-9
-            seen.age = age if seen.age is None else max(age, seen.age, key=abs)
+            seen.aged((self._node.get_clock().now().nanoseconds - stamp) * 1e-9)
 
     def judge(self, finding: Finding) -> Finding:
         """The finding with what is known of the pictures."""

@@ -103,7 +103,7 @@ class _Pose:
         self._node, self._control = node, control
         self._source: tool_pose.Source | None = None
         self._why = ""
-        self._age: float | None = None  # the largest, s
+        self._seen = Seen()
         if control.ee_pose_source != "topic":
             try:
                 self._source = tool_pose.source(node, control)
@@ -116,8 +116,7 @@ class _Pose:
             return
         now = self._node.get_clock().now().nanoseconds
         if (found := self._source.pose(now)) is not None:
-            age = (now - found.stamp_ns) * 1e-9
-            self._age = age if self._age is None else max(age, self._age, key=abs)
+            self._seen.aged((now - found.stamp_ns) * 1e-9)
         self._why = self._source.why
 
     def findings(self) -> list[Finding]:
@@ -126,7 +125,7 @@ class _Pose:
             return []
         self.look()
         publishers = _ends(self._node.get_publishers_info_by_topic(self._node.resolve_topic_name("ee_pose")), OURS)
-        return [judge_pose(self._control, self._age, self._why, publishers)]
+        return [judge_pose(self._control, self._seen.age, self._why, publishers)]
 
 
 def _gripper_actions(node: Node, control: Control) -> list[Finding]:
@@ -153,8 +152,7 @@ def _listener(node: Node, seen: Seen, check: MeasurementCheck | None) -> Callabl
         header = getattr(message, "header", None)
         stamp = stamp_to_ns(header.stamp) if header is not None else 0
         if stamp:
-            age = (now - stamp) * 1e-9
-            seen.age = age if seen.age is None else max(age, seen.age, key=abs)
+            seen.aged((now - stamp) * 1e-9)
         if check is not None:
             check.hear(message, now, time.monotonic(), info)
 

@@ -9,10 +9,8 @@ import onnxruntime
 
 def session(path: str | Path) -> onnxruntime.InferenceSession:
     """An onnxruntime session on one CPU thread that does not spin: the robot's other nodes need the cores."""
-    options = onnxruntime.SessionOptions()
+    options = _options()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
@@ -21,8 +19,12 @@ def server_session(path: str | Path) -> onnxruntime.InferenceSession:
 
     Without TF32: a token must be the same as on a robot's CPU.
     """
-    there, options = onnxruntime.get_available_providers(), onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # between two queries the cores are the policy's
+    cuda = [("CUDAExecutionProvider", {"use_tf32": "0"})] if "CUDAExecutionProvider" in onnxruntime.get_available_providers() else []
+    return onnxruntime.InferenceSession(str(path), _options(), providers=[*cuda, "CPUExecutionProvider"])
+
+
+def _options() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # between two runs the cores are for others
     options.log_severity_level = 3
-    cuda = [("CUDAExecutionProvider", {"use_tf32": "0"})] if "CUDAExecutionProvider" in there else []
-    return onnxruntime.InferenceSession(str(path), options, providers=[*cuda, "CPUExecutionProvider"])
+    return options
