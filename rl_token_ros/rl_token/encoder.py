@@ -42,7 +42,7 @@ class EncoderElsewhere:
             ValueError: always.
         """
         raise ValueError(
-            f"'vla/embedding' holds embeddings {embeddings.shape}, and this machine has the token encoder's SHA-256 alone; name its file in "
+            f"embeddings {embeddings.shape} came, and this machine has the token encoder's SHA-256 alone; name its file in "
             "'token_encoder', or let the server send the token: vla_server --token-encoder, and no 'embeddings' for vla_node"
         )
 
@@ -86,7 +86,10 @@ def token_of(message: Any, encoder: Any, token_size: int) -> np.ndarray:
     matrix = images.to_matrix(message, "vla/embedding")
     made_by = token_frame.encoder_of(message.header.frame_id)
     if made_by is None or not token_size:
-        return encoder.run(matrix)
+        try:
+            return encoder.run(matrix)
+        except ValueError as error:
+            raise ValueError(f"'vla/embedding': {error}") from error
     if made_by != encoder.sha256:
         raise ValueError(
             f"'vla/embedding' holds a token of the encoder with SHA-256 {made_by[:12] or 'unknown'}..., this robot's is {encoder.sha256[:12]}...; "

@@ -82,7 +82,8 @@ def test_what_the_vla_says_never_breaks_a_limit_or_the_pipeline(models, tmp_path
             velocity = within_limits(position, command, velocity, pipeline.controller.filter.limits, 0.02)
             position = command
     assert len(refused) > MESSAGES // 4 and all(refused)
-    assert all(topic in text for text in refused)
+    unnamed = {text for text in refused if topic not in text}
+    assert not unnamed
     assert not files
 
 

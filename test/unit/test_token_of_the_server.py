@@ -75,7 +75,7 @@ def test_a_token_that_is_not_finite_is_refused(pipeline, said):
 
 def test_what_does_not_say_that_it_is_a_token_is_none(pipeline, said):
     assert not pipeline.encode(message(np.ones((1, TOKEN))))
-    assert said == [f"the VLA's embeddings are (1, {TOKEN}); the token encoder was made for ({ROWS}, {WIDTH})"]
+    assert said == [f"'vla/embedding': the VLA's embeddings are (1, {TOKEN}); the token encoder was made for ({ROWS}, {WIDTH})"]
 
 
 def test_a_vla_of_one_row_as_wide_as_the_token_is_encoded(tmp_path):
@@ -120,7 +120,7 @@ def test_a_robot_without_the_encoders_file_has_the_same_identity_and_takes_token
     assert mine[0] == mine[1] == learner
     assert there.encode(message(np.ones((1, TOKEN)), sha256))
     assert not there.encode(message(np.ones((ROWS, WIDTH))))
-    assert "holds embeddings (3, 5), and this machine has the token encoder's SHA-256 alone" in said[0]
+    assert "embeddings (3, 5) came, and this machine has the token encoder's SHA-256 alone" in said[0]
 
 
 def test_without_both_fingerprints_the_file_is_needed(models):
