@@ -18,14 +18,18 @@ ENVIRONMENT = {"ROS_DOMAIN_ID": str(DOMAIN), "ROS_AUTOMATIC_DISCOVERY_RANGE": "L
 
 
 def quick_learner(folder: Path) -> Path:
-    """The simulated robot's parameter file with a learner that sends its first weights after one episode."""
+    """The simulated robot's parameter file with a learner that sends its first learned weights after one episode."""
     # As text: PyYAML would write the action name 'y' without quotes, which ROS's parser reads as true.
-    quick = {"run_directory": folder / "learner", "warmup_episodes": 1}
+    quick = {
+        "run_directory": folder / "learner",
+        "base_episodes": 1,
+        "warmup_episodes": 1,
+        "pretrain_updates": "20\n    push_updates: 20",
+    }
     content = config_file("sim").read_text()
     for name, value in quick.items():
         content, count = re.subn(rf"( {name}): .*", rf"\1: {value}", content)
         assert count == 1, name
-    content = content.replace(" warmup_episodes: 1", " warmup_episodes: 1\n    pretrain_updates: 20\n    push_updates: 20")
     path = folder / "quick.yaml"
     path.write_text(content)
     return path
@@ -56,12 +60,16 @@ class Listener:
         """Spin until the condition holds; fail with ``what`` after ``timeout`` seconds, which a passing test never needs."""
         deadline = time.monotonic() + timeout
         while not condition():
-            assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s; came: {self.counts()}"
+            assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s; came: {self.counts()}; said: {self._said()}"
             self._executor.spin_once(timeout_sec=0.1)
 
     def counts(self) -> dict[str, int]:
         """Number of messages by topic."""
         return {topic: len(messages) for topic, messages in self.messages.items()}
+
+    def _said(self) -> dict[str, str]:
+        """The newest sentence of each node on `/diagnostics`, for failures."""
+        return {status.name: status.message for array in self.messages.get("/diagnostics", []) for status in array.status}
 
     def reporting(self, topic: str = "/diagnostics") -> set[str]:
         """Full names of the nodes that have reported on `/diagnostics`."""
