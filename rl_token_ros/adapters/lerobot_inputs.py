@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from rl_token_ros.adapters.cameras import NOBODY, assign, table
 from rl_token_ros.adapters.lerobot_checkpoint import STATE, Checkpoint
 from rl_token_ros.settings.parameters import ParameterError
 
-NOBODY = "none"  # stands for a camera that the robot does not have
 TASKS = ("task", "prompt")
 STATES = (STATE, "proprio")
 
@@ -31,25 +31,8 @@ class Inputs:
 
     def __init__(self, checkpoint: Checkpoint, overrides: Iterable[str] = ()) -> None:
         self.checkpoint = checkpoint
-        given: dict[str, str] = {}
-        for text in overrides:
-            camera, equals, feature = text.partition("=")
-            if not (camera and equals and feature):
-                raise ParameterError(f"--camera '{text}': write CAMERA=FEATURE, as in base=observation.images.top")
-            if feature not in checkpoint.cameras:
-                raise ParameterError(f"--camera '{text}': the checkpoint takes {', '.join(checkpoint.cameras) or 'no pictures'}")
-            if feature in given:
-                raise ParameterError(f"--camera names {feature} twice; write one camera for it")
-            if camera == NOBODY and feature not in checkpoint.optional:
-                raise ParameterError(f"--camera '{text}': a policy of type {checkpoint.family} needs every picture that it learned with")
-            given[feature] = camera
-        self.cameras = {feature: given.get(feature, _camera(feature)) for feature in checkpoint.cameras}
-        self.cameras = {feature: camera for feature, camera in self.cameras.items() if camera != NOBODY}
-        twice = [camera for camera in self.cameras.values() if list(self.cameras.values()).count(camera) > 1]
-        if twice:
-            raise ParameterError(f"camera '{twice[0]}' would be {' and '.join(f for f, c in self.cameras.items() if c == twice[0])}; see --camera")
-        if checkpoint.cameras and not self.cameras:
-            raise ParameterError("--camera leaves the policy without any picture")
+        defaults = {feature: _camera(feature) for feature in checkpoint.cameras}
+        self.cameras = assign(defaults, overrides, checkpoint.optional, checkpoint.family)
 
     def table(self) -> str:
         """What is taken as what, a line each."""
@@ -61,8 +44,7 @@ class Inputs:
         if self.checkpoint.state:
             rows.append((STATE, " or ".join(reversed(STATES)), f"[{self.checkpoint.state}]"))
         rows.append(("task", " or ".join(TASKS), "text" if self.checkpoint.family != "act" else "not used"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        return "\n".join("  ".join(f"{part:{width}}" for part, width in zip(row, widths)).rstrip() for row in rows)
+        return table(rows)
 
     def blank(self) -> dict[str, Any]:
         """A request of black pictures and zeros, to try the policy with."""
@@ -112,8 +94,12 @@ class Inputs:
         return state
 
 
-def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
+def parse_scale(text: str, state: int, actions: int) -> np.ndarray:
     """Factors from the robot's units to the policy's, float32 [A], in ``57.29578`` (for all) or ``57.29578,..`` (for each value).
+
+    Args:
+        text: as it was written.
+        state, actions: values of the state (0: none is taken) and of an action.
 
     Raises:
         ParameterError: no such numbers, or not as many as state and actions have values.
@@ -124,10 +110,8 @@ def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
         factors = np.zeros(1, np.float32)
     if not np.isfinite(factors).all() or not factors.all():
         raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a policy that counts in degrees")
-    if len(factors) > 1 and not (len(factors) == checkpoint.actions and checkpoint.state in (0, checkpoint.actions)):
-        raise ParameterError(
-            f"--scale has {len(factors)} numbers; the state has {checkpoint.state} values, an action {checkpoint.actions}: write one"
-        )
+    if len(factors) > 1 and not (len(factors) == actions and state in (0, actions)):
+        raise ParameterError(f"--scale has {len(factors)} numbers; the state has {state} values, an action {actions}: write one")
     return factors
 
 
