@@ -35,19 +35,22 @@ class OpenPiPolicy:
         make: gives openpi's `Policy`.
         inputs: what it takes.
         scale: factors from the robot's units to the policy's, of the state and of an action.
+
+    Attributes:
+        shapes: [H, A] of its actions and [M, D] of its embeddings, which never change.
     """
 
     def __init__(self, make: Callable[[], Any], inputs: Inputs, scale: np.ndarray) -> None:
         self._inputs, self._scale = inputs, scale
         self._prefix = Prefix()
-        self._shapes: tuple[Any, ...] = ()
+        self.shapes: tuple[Any, ...] = ()
         # The server has a thread for each client, but CUDA graphs of torch.compile run in the thread alone that made them (pytorch issue 123177).
         self._thread = ThreadPoolExecutor(1, "openpi")
         self._policy = self._thread.submit(make).result()
         self.metadata: dict[str, Any] = dict(self._policy.metadata)
         self._listen()
         answer = self.infer(inputs.blank())  # so that it is compiled, and what does not fit ends the start, not the first query
-        self._shapes = (answer["actions"].shape, answer["embeddings"].shape)
+        self.shapes = (answer["actions"].shape, answer["embeddings"].shape)
 
     def infer(self, obs: dict[str, Any]) -> dict[str, np.ndarray]:
         """``actions`` float32 [H, A], ``embeddings`` float32 [M, D], of which rows that hold padding are zero, and ``embeddings_mask`` bool [M].
@@ -59,8 +62,8 @@ class OpenPiPolicy:
         actions, embeddings, mask = self._thread.submit(self._pass, seen).result()
         if actions.ndim != 2 or len(self._scale) not in (1, actions.shape[1]):
             raise ValueError(f"the policy gives a chunk of shape {list(actions.shape)}; --scale has {len(self._scale)} numbers for each step")
-        if self._shapes and self._shapes != (actions.shape, embeddings.shape):
-            raise ValueError(f"the policy gives {actions.shape} and embeddings {embeddings.shape} now; at its start {self._shapes}")
+        if self.shapes and self.shapes != (actions.shape, embeddings.shape):
+            raise ValueError(f"the policy gives {actions.shape} and embeddings {embeddings.shape} now; at its start {self.shapes}")
         return {"actions": actions / self._scale, "embeddings": embeddings, "embeddings_mask": mask}
 
     def reset(self) -> None:

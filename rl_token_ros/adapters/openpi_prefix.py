@@ -39,7 +39,7 @@ class Prefix:
             raise ValueError(OTHER_VERSION)
         hidden, mask = self._hidden[0], self._mask[0]
         if hasattr(hidden, "cpu"):  # of torch, which numpy takes neither from a GPU nor as bfloat16
-            hidden, mask = hidden.float().cpu(), mask.cpu()
+            hidden, mask = hidden.float().cpu().numpy(), mask.cpu().numpy()
         embeddings, rows = np.array(hidden, np.float32), np.array(mask, bool)
         embeddings[~rows] = 0.0
         return embeddings, rows

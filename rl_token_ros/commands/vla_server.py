@@ -70,7 +70,8 @@ def policy_of(options: argparse.Namespace) -> Policy:
     if options.openpi:
         from rl_token_ros.adapters import openpi
 
-        return openpi.load(*options.openpi, options.camera, options.input, options.fps, options.dataset, options.scale, options.device)
+        config, checkpoint = options.openpi
+        return openpi.load(config, checkpoint, options.camera, options.input, options.fps, options.dataset, options.scale, options.device)
     return load(options.policy)
 
 
@@ -108,10 +109,8 @@ def run(options: argparse.Namespace) -> None:
     for name, value in policy.metadata.items():
         print(f"{name}: {value}")
     host, port = server.socket.getsockname()[:2]
-    print(
-        f"serving {options.policy or options.lerobot or ' '.join(options.openpi)} on {'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}",
-        flush=True,
-    )
+    what = options.policy or options.lerobot or " ".join(options.openpi)
+    print(f"serving {what} on {'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     ended.wait()
     server.shutdown()
     serving.join()
