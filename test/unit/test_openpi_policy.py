@@ -119,8 +119,7 @@ def test_m_is_the_same_for_every_task_and_what_is_masked_is_zero(served):
         mask = answer["embeddings_mask"]
         assert mask[:512].all() and not mask[512:768].any(), "the third picture, which LIBERO has not"
         assert not answer["embeddings"][~mask].any() and np.abs(answer["embeddings"][mask]).max(axis=1).min() > 0.0
-    if not served.config.model.pi05:  # whose words are the state, too
-        assert 0 < one["embeddings_mask"].sum() < other["embeddings_mask"].sum()
+    assert 512 < one["embeddings_mask"].sum() < other["embeddings_mask"].sum() < 512 + openpi_policies.WORDS
 
 
 def test_pictures_and_state_are_seen(served):
@@ -170,19 +169,46 @@ def test_our_client_is_served(served, preset, names):
         thread.join(30.0)
 
 
-def test_rate_and_names_come_from_the_data_set(home, served, tmp_path):
-    if served.config.model.pi05:
-        pytest.skip("nothing differs")
-    (tmp_path / "meta").mkdir()
-    names = list("abcdefg")
-    feature = {"names": names, "shape": [len(names)]}
-    (tmp_path / "meta" / "info.json").write_text(json.dumps({"fps": 20, "features": {"actions": feature}}))
-    found = openpi.load("openpi_policies:PI0", str(served.folder), dataset=tmp_path).metadata
-    assert found["chunk_dt"] == 0.05 and found["action_names"] == names
-    feature["shape"] = [6]
-    (tmp_path / "meta" / "info.json").write_text(json.dumps({"fps": 20, "features": {"actions": feature}}))
+@pytest.fixture(scope="module")
+def quick(home):
+    """The checkpoint that is loaded fastest: it does not compile."""
+    openpi_policies.save(home / "quick", openpi_policies.PI05, pytorch=True)
+    return home / "quick"
+
+
+def data_set(folder: Path, actions: int) -> Path:
+    (folder / "meta").mkdir(parents=True)
+    feature = {"names": list("abcdefg")[:actions], "shape": [actions]}
+    (folder / "meta" / "info.json").write_text(json.dumps({"fps": 20, "features": {"actions": feature}}))
+    return folder
+
+
+def test_rate_and_names_come_from_the_data_set(home, quick):
+    data_set(home / "lerobot" / "me" / "peg", 7)  # where LeRobot keeps what the config names
+    found = openpi.load("openpi_policies:PI05", str(quick)).metadata
+    assert found["chunk_dt"] == 0.05 and found["action_names"] == list("abcdefg")
+
+
+def test_a_data_set_of_other_actions_is_refused(quick, tmp_path):
     with pytest.raises(ParameterError, match="the data set has 6 values in an action, the policy gives 7"):
-        openpi.load("openpi_policies:PI0", str(served.folder), dataset=tmp_path)
+        openpi.load("openpi_policies:PI05", str(quick), dataset=data_set(tmp_path, 6))
+
+
+def test_statistics_of_other_actions_than_the_policy_gives_are_refused(home):
+    """LiberoOutputs gives seven values, whatever was learned: the last would be noise."""
+    openpi_policies.save(home / "six", openpi_policies.PI05, pytorch=True, actions=6)
+    with pytest.raises(ParameterError, match="statistics are of 6 values in an action, the policy gives 7"):
+        openpi.load("openpi_policies:PI05", str(home / "six"), rate=10.0)
+
+
+def test_a_policy_in_degrees_serves_a_robot_in_rad(quick):
+    asked = openpi_policies.request(8)
+    answers = []
+    for scale, state in (("1", asked["proprio"]), ("57.29578", asked["proprio"] / np.float32(57.29578))):
+        policy = openpi.load("openpi_policies:PI05", str(quick), rate=10.0, scale=scale)
+        torch.manual_seed(2)
+        answers.append(policy.infer(asked | {"proprio": state}))
+    np.testing.assert_allclose(answers[1]["actions"] * 57.29578, answers[0]["actions"], rtol=1e-3, atol=1e-3)
 
 
 @pytest.fixture
@@ -229,11 +255,3 @@ def test_a_config_whose_observation_is_not_known_says_so(folder, monkeypatch):
     monkeypatch.setattr(openpi_policies, "OWN", own, raising=False)
     with pytest.raises(ParameterError, match="reads its observation by UR5Inputs; known are AlohaInputs"):
         openpi.load("openpi_policies:OWN", str(folder), rate=10.0)
-
-
-@pytest.mark.parametrize("pytorch", [False, True])
-def test_statistics_of_other_actions_than_the_policy_gives_are_refused(home, tmp_path, pytorch):
-    """LiberoOutputs gives seven values, whatever was learned: the last would be noise."""
-    openpi_policies.save(tmp_path / "six", openpi_policies.PI0, pytorch=pytorch, actions=6)
-    with pytest.raises(ParameterError, match="statistics are of 6 values in an action, the policy gives 7"):
-        openpi.load("openpi_policies:PI0", str(tmp_path / "six"), rate=10.0)
