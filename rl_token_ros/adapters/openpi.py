@@ -155,9 +155,9 @@ def load(
 
     policy = _said(f"openpi cannot serve '{checkpoint.folder}' with the config '{name}'", lambda: OpenPiPolicy(make, inputs, factors))
     (actions, size), shape = policy.shapes
-    for source, count in (("the checkpoint's statistics are", sizes.actions), ("the data set has", known.actions)):
+    for source, count in (("the checkpoint's statistics know", sizes.actions), ("the data set has", known.actions)):
         if count and count != size:
-            raise ParameterError(f"{source} of {count} values in an action, the policy gives {size}; its config's output transform decides that")
+            raise ParameterError(f"{source} {count} values in an action, the policy gives {size}; its config's output transform decides that")
     policy.metadata |= {
         "policy": f"openpi {family}",
         "config": name,

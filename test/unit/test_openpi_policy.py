@@ -183,8 +183,9 @@ def data_set(folder: Path, actions: int) -> Path:
     return folder
 
 
-def test_rate_and_names_come_from_the_data_set(home, quick):
-    data_set(home / "lerobot" / "me" / "peg", 7)  # where LeRobot keeps what the config names
+def test_rate_and_names_come_from_the_data_set(quick, tmp_path, monkeypatch):
+    data_set(tmp_path / "me" / "peg", 7)  # where LeRobot keeps what the config names
+    monkeypatch.setenv("HF_LEROBOT_HOME", str(tmp_path))
     found = openpi.load("openpi_policies:PI05", str(quick)).metadata
     assert found["chunk_dt"] == 0.05 and found["action_names"] == list("abcdefg")
 
@@ -197,7 +198,7 @@ def test_a_data_set_of_other_actions_is_refused(quick, tmp_path):
 def test_statistics_of_other_actions_than_the_policy_gives_are_refused(home):
     """LiberoOutputs gives seven values, whatever was learned: the last would be noise."""
     openpi_policies.save(home / "six", openpi_policies.PI05, pytorch=True, actions=6)
-    with pytest.raises(ParameterError, match="statistics are of 6 values in an action, the policy gives 7"):
+    with pytest.raises(ParameterError, match="statistics know 6 values in an action, the policy gives 7"):
         openpi.load("openpi_policies:PI05", str(home / "six"), rate=10.0)
 
 
