@@ -60,7 +60,7 @@ def test_another_version_is_named_not_an_old_answer_taken():
         prefix.take()
 
 
-@pytest.fixture(params=["eager", "compiled"])
+@pytest.fixture(params=["eager", pytest.param("compiled", marks=pytest.mark.slow)])
 def torch_model(request):
     """Calls `paligemma_with_expert.forward` as openpi's PI0Pytorch does, compiled as it compiles itself, with a break of the graph in its loop."""
     torch = pytest.importorskip("torch")
