@@ -191,6 +191,17 @@ class Vla(Robot):
         return self.action_scale or (preset.scale(self.answer_names) if preset else [1.0] * len(self.answer_names))
 
     @property
+    def pace_warning(self) -> str:
+        """The sentence about a chunk_dt that is not the data set's, or nothing."""
+        preset = ACTION_PRESETS.get(self.action_preset)
+        if preset is None or abs(self.chunk_dt / preset.dt - 1.0) < 0.01:
+            return ""
+        return (
+            f"parameter 'chunk_dt' is {self.chunk_dt:g} s, actions of {self.action_preset} are {preset.dt:.3g} s apart: the tool moves "
+            f"{preset.dt / self.chunk_dt:.3g} times as fast as in the data set"
+        )
+
+    @property
     def measured_groups(self) -> list[str]:
         """Groups of measurements that an observation holds: vla_proprioception, and what turns about the tool's axes need."""
         needed = ["ee_orientation"] if self.rotation_frame == "tool" else []

@@ -59,7 +59,8 @@ class OpenPiBackend:
         self.settings = settings
         self._keys = KeyMap(settings, proprio_size)
         self.client = connect(settings)
-        self.warning = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
+        in_the_clear = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
+        self.warning = "; ".join(filter(None, [in_the_clear, settings.pace_warning]))
         self._actions = PolicyActions(settings)
         self._statistics = None
         if settings.statistics_file:

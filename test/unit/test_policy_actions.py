@@ -138,6 +138,12 @@ def test_the_conventions_of_data_sets(preset, raw, metres, turned):
     assert action[6] == np.float32(raw[6])
 
 
+def test_another_pace_than_the_data_sets_is_said():
+    told = settings(action_preset="bridge", chunk_dt=0.1).pace_warning
+    assert told == "parameter 'chunk_dt' is 0.1 s, actions of bridge are 0.2 s apart: the tool moves 2 times as fast as in the data set"
+    assert settings(action_preset="droid_velocity", chunk_dt=0.0667).pace_warning == settings().pace_warning == ""
+
+
 def test_what_is_written_beside_a_preset_wins_and_fewer_names_take_fewer_numbers():
     made = PolicyActions(settings(action_preset="libero", action_scale=[1.0] * 6 + [0.04]))
     np.testing.assert_allclose(made.read(np.array([LIBERO], np.float32))[0], [*LIBERO[:6], 0.04], atol=1e-6)
