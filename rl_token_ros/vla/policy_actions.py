@@ -61,8 +61,8 @@ class PolicyActions:
             return ""
         count = len(self._names)
         return (
-            f"the VLA server gives actions of {width} values, action_names and gripper_names are {count} ({', '.join(self._names)}); say with "
-            f"'action_columns' which to take, as in 0:{count}, or name all {width} in 'policy_names'"
+            f"the VLA server gives actions of {width} values, action_names and gripper_names are {count}; say with 'action_columns' which to take, "
+            f"as in 0:{count}, or name all {width} in 'policy_names', {', '.join(self._names)} among them"
         )
 
     def read(self, answer: np.ndarray, orientation: np.ndarray | None = None) -> np.ndarray:

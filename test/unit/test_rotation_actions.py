@@ -239,6 +239,16 @@ def test_the_residual_turns_in_the_tangent_space_within_its_own_bound(action_typ
     np.testing.assert_allclose(residual / tool.settings.step_residual_scale, 0.5, atol=2e-3)
 
 
+def test_the_lead_over_half_a_turn_is_the_shortest_way():
+    tool = Turning((0.0, math.pi - 0.01, 0.0), residual=0.0)
+    tool.controller.enable(tool.now)
+    tool.controller.set_critical(True, tool.now)
+    tool.controller.filter.command = np.array([*HOME, 0.0, -math.pi + 0.01, 0.0])
+    tool.tick(1)
+    tool.controller.episode.end(1)
+    np.testing.assert_allclose(tool.controller.episode.take()[0][0]["proprio"][0][3:9], [0.0, 0.0, 0.0, 0.0, 0.02, 0.0], atol=1e-6)
+
+
 def test_the_learner_sees_the_residual_and_windows_without_a_jump(random):
     made = settings(action_type="absolute")
     row = Controller(made, ResidualActor(TOKEN, 12, CHUNK, 6, layers=2)).row_dtype

@@ -38,6 +38,7 @@ PERIOD, START = 20_000_000, 1_700_000_000_123_456_789
 SPEED, ACCELERATION = 3.0, 40.0  # rad/s, rad/s^2
 STEP = 0.75 * SPEED * 0.02  # rad per control step
 FAST = {"velocity_limit": [0.1] * 3 + [SPEED] * 3, "acceleration_limit": [2.0] * 3 + [ACCELERATION] * 3, "lead_limit": [0.01] * 3 + [0.2] * 3}
+ASIDE = np.array([0.5, -0.4, 0.3])  # rad
 ARCHITECTURE = Architecture(TOKEN, 12, CHUNK, 6, 8, 2)
 
 
@@ -51,7 +52,7 @@ class Tool:
         self.random, self.axis = np.random.default_rng(0), axis
         self.now, self.place = START, HOME.copy()
         self.ahead = start  # rad that the VLA has turned it by
-        self.orientation = rotations.times(rotations.exp((start * axis).tolist()), ASKEW)
+        self.orientation = rotations.times(rotations.exp(self._turned(start).tolist()), ASKEW)
         self.seen, self.commanded, self.sources, self.rows = [], [], [], []
         self.pulling = False
         self.bag = BagWriter(folder)
@@ -64,6 +65,10 @@ class Tool:
     def _write(self, ours: str, message, kind: str = "") -> None:
         kind = kind or TYPES[ours]
         self.bag.write(f"/{ours}", kind, self.now + int(self.random.integers(0, 3_000_000)), bytes(STORE.serialize_cdr(message, kind)))
+
+    def _turned(self, angles: np.ndarray | float) -> np.ndarray:
+        """Rotation vectors of the tool turned that far about its axis, from where it began: turned about another one."""
+        return rotations.moved(np.broadcast_to(ASIDE, np.shape(angles * self.axis)), angles * self.axis)
 
     def learn(self, version: int) -> None:
         """Weights that give any residual."""
@@ -109,7 +114,7 @@ class Tool:
         else:
             self.ahead += STEP
             ahead = self.ahead + STEP * np.arange(HORIZON)
-            actions = np.hstack([still + HOME, rotations.moved(ahead[:, None] * self.axis, np.zeros(3))])
+            actions = np.hstack([still + HOME, self._turned(ahead[:, None])])
         message = reference(self.now, actions, tuple(NAMES))
         self._write("vla/reference", message)
         self.pipeline.propose(message, self.now)
