@@ -65,13 +65,13 @@ class RotationFilter:
 
         slower = self._slower(velocity)
         balls = [(POSITION, now, limits.angle), (LEAD, times(now, inverse(seen)), limits.lead)]
+        balls = [ball for ball in balls if ball[2] < math.pi]
         # What it is beyond already, as when the arm was pushed away, it returns to as fast as the other limits allow.
-        kept = [ball for ball in balls if ball[2] < math.pi and self._stays(*ball[1:], slower, TOLERANCE)]
-        returns = len(kept) < sum(radius < math.pi for _, _, radius in balls)
+        kept = [ball for ball in balls if self._stays(*ball[1:], slower, TOLERANCE)]
 
         way = log(times(goal, inverse(now)))
         wanted = scaled(way, 1.0 / self._period)
-        if stop_at_target or returns:
+        if stop_at_target or len(kept) < len(balls):
             wanted = _shortened(wanted, self._braking_speed(norm(way)))
         allowed = _shortened(wanted, limits.velocity)
         change = _minus(allowed, velocity)
