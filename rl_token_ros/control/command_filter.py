@@ -19,7 +19,7 @@ class PoseFilter:
     Args:
         limits: each float64 [A]; position_min and position_max of rx, ry, rz are not looked at.
         rotation: where they begin.
-        angle: `rotation_limit`, rad.
+        angle: `rotation_limit`, rad; pi: none.
         period: time between two commands, s.
     """
 
@@ -97,4 +97,4 @@ def make_filter(settings: Control) -> CommandFilter:
     if (at := settings.rotation_at) is None:
         return SafetyFilter(Limits(low, high, *others), period)
     low, high = (np.insert(values, at, [end] * 3) for values, end in ((low, -math.pi), (high, math.pi)))
-    return PoseFilter(Limits(low, high, *others), at, settings.rotation_limit, period)
+    return PoseFilter(Limits(low, high, *others), at, settings.cone, period)

@@ -11,6 +11,7 @@ from rl_token_ros.settings.proprioception_groups import ROTATION, YAW
 from rl_token_ros.settings.robot import CARTESIAN, Robot, one_angle, per_action
 
 POSE_INTERFACES = ("pose", "twist")
+ANY_ROTATION = 3.14  # rad, from which on rotation_limit limits nothing: nobody means the last thousandth before pi
 YAW_LIMIT = 2.8  # rad: yaw is measured from -pi to pi, and what lies beside a limit must not be the other end
 
 
@@ -112,11 +113,11 @@ class Control(Robot):
     workspace_max: list[float] = parameter([], "Upper corner of that box.", unit="m")
     rotation_limit: float = parameter(
         math.pi,
-        "Largest angle by which rx, ry, rz may turn the tool away from tool_orientation, about whichever axis; pi, the default: any. Where the "
+        "Largest angle by which rx, ry, rz may turn the tool away from tool_orientation, about whichever axis; 3.14 or more: any. Where the "
         "shortest way to a target leaves it, the command rests at the limit.",
         unit="rad",
         low=0.001,
-        high=math.pi,
+        high=4.0,
     )
     state_timeout: float = parameter(0.2, "Largest age of joint_states, ee_pose and wrench; older ones stop the arm.", unit="s", low=0.001, high=10.0)
     chunk_timeout: float = parameter(1.0, "Largest age of a VLA chunk's observation; older chunks are not executed.", unit="s", low=0.01, high=60.0)
@@ -196,7 +197,7 @@ class Control(Robot):
     def _check_rotation_limits(self) -> None:
         if self.rotation_at is None:
             per_action(self, "position_min", "position_max")
-            if self.rotation_limit != math.pi:
+            if self.rotation_limit < ANY_ROTATION:
                 raise ParameterError(f"parameter 'rotation_limit' is {self.rotation_limit:g}, but action_names has no rx, ry, rz; leave it out")
             return
         for name in ("position_min", "position_max"):
@@ -225,6 +226,11 @@ class Control(Robot):
                     f"parameter '{name}' of yaw is {value:g}; write {-YAW_LIMIT:g} to {YAW_LIMIT:g} rad: yaw jumps at pi. "
                     "For another range give a tool_orientation in the middle of it"
                 )
+
+    @property
+    def cone(self) -> float:
+        """rotation_limit, pi where it limits nothing; rad."""
+        return self.rotation_limit if self.rotation_limit < ANY_ROTATION else math.pi
 
     @property
     def boxed_names(self) -> list[str]:

@@ -52,7 +52,7 @@ def settings(**changes) -> Control:
         ({"action_names": ["x", "y", "z", "rz", "ry", "rx"]}, "write rx, ry, rz one after the other"),
         ({"action_names": ["x", "y", "z", "rx", "ry", "roll"]}, "write joint names, or some of x, y, z, yaw for the tool, or x, y, z, rx, ry, rz"),
         ({"command_interface": "forward"}, "write pose or twist for x, y, z and yaw or rx, ry, rz"),
-        ({"rotation_limit": 3.2}, "'rotation_limit' is 3.2; write a finite number from 0.001 to 3.14159 rad"),
+        ({"rotation_limit": 0.0}, "'rotation_limit' is 0; write a finite number from 0.001 to 4 rad"),
         ({"residual_scale": [0.001] * 3}, "'residual_scale' has 3 numbers; write 6"),
     ],
 )  # fmt: skip
@@ -66,6 +66,11 @@ def test_what_would_be_ambiguous_is_refused_with_what_to_write(change, says):
 def test_a_limit_of_rotations_that_are_no_actions_is_refused():
     with pytest.raises(parameters.ParameterError, match="'rotation_limit' is 1, but action_names has no rx, ry, rz; leave it out"):
         small_robot.settings(rotation_limit=1.0)
+
+
+@pytest.mark.parametrize("limit, cone", [(0.5, 0.5), (3.1, 3.1), (3.14, math.pi), (3.14159, math.pi), (3.2, math.pi)])
+def test_whoever_writes_about_pi_means_any(limit, cone):
+    assert settings(rotation_limit=limit).cone == cone and settings().cone == math.pi
 
 
 def test_names_units_and_limits():
