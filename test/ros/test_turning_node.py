@@ -33,7 +33,7 @@ class TurningArm(Node):
         self.place, self.orientation = small_robot.HOME.copy(), ASKEW
         self.heard: list[tuple[float, np.ndarray]] = []  # time in s, and the rotation matrix or the angular velocity
         self.turned = np.zeros(3)
-        self._speed = np.zeros(3)
+        self._speed, self._sensed_ns = np.zeros(3), 0
         self._pose = self.create_publisher(PoseStamped, "ee_pose", 10)
         self._wrench = self.create_publisher(WrenchStamped, "wrench", 10)
         self._camera = self.create_publisher(Image, "camera/base/image_raw", 2)
@@ -60,8 +60,10 @@ class TurningArm(Node):
         self.orientation = orientation
 
     def _sense(self) -> None:
-        self._turn(rotations.times(rotations.exp((0.01 * self._speed).tolist()), self.orientation))
-        stamp = self.get_clock().now().to_msg()
+        now = self.get_clock().now()
+        seconds, self._sensed_ns = min((now.nanoseconds - self._sensed_ns) * 1e-9, 0.5), now.nanoseconds
+        self._turn(rotations.times(rotations.exp((seconds * self._speed).tolist()), self.orientation))
+        stamp = now.to_msg()
         pose, wrench = PoseStamped(), WrenchStamped()
         pose.header.stamp = wrench.header.stamp = stamp
         p, q = pose.pose.position, pose.pose.orientation
