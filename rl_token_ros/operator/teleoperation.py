@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rl_token_ros.robot import action_space
 from rl_token_ros.settings.operator import Operator
 
 SECOND = 1_000_000_000
@@ -33,6 +34,7 @@ class Teleoperation:
         self._leads = settings.leader_names or self._names
         self._scale = np.array(settings.leader_scale or [1.0] * len(self._names))
         self._speed = np.array(settings.speeds)
+        self._space = action_space.of_positions(settings)
         self._command: np.ndarray | None = None  # the newest one of control_node [A]
         self._leader: tuple[int, np.ndarray] | None = None  # time of arrival, position [A + G]
         self._deflections: dict[str, tuple[int, np.ndarray]] = {}
@@ -132,9 +134,9 @@ class Teleoperation:
         size = self.settings.action_size
         where = leader.copy()
         if self.settings.leader_follow == "relative":
-            where[:size] += command_then - leader_then[:size]
+            where[:size] = self._space.carried(where[:size], leader_then[:size], command_then)
         if self.settings.action_type == "delta":
-            where[:size] = (where[:size] - command) * (self.settings.chunk_dt / self.settings.follow_seconds)
+            where[:size] = self._space.difference(where[:size], command) * (self.settings.chunk_dt / self.settings.follow_seconds)
         return where
 
     def _jog(self, now_ns: int, command: np.ndarray) -> np.ndarray:
@@ -147,7 +149,7 @@ class Teleoperation:
         if self.settings.action_type == "delta":
             return velocity * self.settings.chunk_dt
         ahead = self._speed * WINDUP_SECONDS
-        self._target = np.clip(self._target + velocity * max(seconds, 0.0), command - ahead, command + ahead)
+        self._target = self._space.near(self._space.moved(self._target, velocity * max(seconds, 0.0)), command, ahead)
         return self._target.copy()
 
     def _fresh(self, heard_ns: int, now_ns: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rl_token_ros.settings.parameters import ParameterError, parameter
-from rl_token_ros.settings.proprioception_groups import YAW
+from rl_token_ros.settings.proprioception_groups import ROTATION, YAW
 from rl_token_ros.settings.robot import CARTESIAN, Robot, per_action
 
 # What an operator can ask for: of control_node, and of this node itself (the last two).
@@ -36,7 +36,9 @@ class Operator(Robot):
         "controller: A, B, X, Y judge, LB takes over, RB stops.",
     )  # fmt: skip
     twist_axes: list[str] = parameter(
-        [], 'Parts of `twist` that move the arm, each "ACTION: [-]linear.x"; empty: linear x, y, z for the actions of these names.'
+        [],
+        'Parts of `twist` that move the arm, each "ACTION: [-]linear.x"; empty: linear x, y, z for the actions of these names, and angular ones for '
+        "yaw or rx, ry, rz.",
     )
     twist_full: float = parameter(1.0, "Number in `twist` that is full deflection.", low=1e-6, high=1e6)
     twist_takes_over: bool = parameter(True, "A deflected SpaceMouse takes over by itself, and hands back when it is let go.")
@@ -106,6 +108,7 @@ class Operator(Robot):
         elif not entries:
             entries = [f"{action}: linear.{action}" for action in self.action_names if action in CARTESIAN]
             entries += [f"{YAW}: angular.z"] if self.turns else []
+            entries += [f"{name}: angular.{name[1]}" for name in ROTATION if self.rotation_at is not None]
         found = []
         for entry in entries:
             action, _, axis = (part.strip() for part in entry.partition(":"))

@@ -18,6 +18,7 @@ GROUPS = {
 FIXED_SIZES = {"ee_position": 3, "ee_orientation": 4, "wrench_force": 3, "wrench_torque": 3}
 AXES = ("x", "y", "z")
 YAW = "yaw"  # as an action: of the tool about z of the base frame, from `tool_orientation`, unless a joint has that name
+ROTATION = ("rx", "ry", "rz")  # likewise: the rotation vector from `tool_orientation` to the tool's orientation, in axes of the base frame
 
 
 def size(groups: list[str], joints: int, actions: int) -> int:
@@ -34,7 +35,7 @@ def size(groups: list[str], joints: int, actions: int) -> int:
 
 def moves_tool(action_names: list[str], joint_names: list[str]) -> bool:
     """Whether actions move the tool rather than joints. A joint called yaw is that joint."""
-    return set(action_names) <= set(AXES) | ({YAW} - set(joint_names))
+    return set(action_names) <= set(AXES) | ({YAW, *ROTATION} - set(joint_names))
 
 
 def measured_group(cartesian: bool) -> str:

@@ -95,7 +95,7 @@ class ClosedLoop:
         self.pipeline = Pipeline(control, _raise, stand_in, policy, simulated=True)
         self.controller = self.pipeline.controller
         self.synchroniser = Synchroniser(vla)
-        takers = ((self.pipeline.measure, self.controller.needed), (self.synchroniser.measure, vla.vla_proprioception))
+        takers = ((self.pipeline.measure, self.controller.needed), (self.synchroniser.measure, vla.measured_groups))
         self._takers = {topic: [take for take, groups in takers if topic in measurements.topics(groups)] for topic in measurements.TYPES}
         self.ticks: list[bytes] = []
         self._log: list[bytes] = []
