@@ -20,7 +20,7 @@ HELP = (
     "e enable      d disable     SPACE stop    r reset stop",
     "c critical phase on/off     s success     f failure     x discard",
     "t take over / hand back     arrows, page up/down move   1-9 which actions",
-    "b rollback weights          q quit",
+    "g hand moves arm / corrects VLA      b rollback weights          q quit",
 )
 
 
@@ -80,6 +80,7 @@ class Screen:
     message: str = ""
     control: dict[str, str] = field(default_factory=dict)
     held_by: list[str] = field(default_factory=list)
+    corrects: bool = False  # whether a hand adds to what the VLA does
     jogs: str = ""  # the actions that the arrow keys move
     row: Tick | None = None
     heard_ns: int = 0
@@ -175,7 +176,8 @@ class Screen:
     def _actor(self, row: Tick) -> str:
         source = Source(row.source)
         if source == Source.HUMAN:
-            return f"HUMAN ({', '.join(self.held_by)})" if self.held_by else "HUMAN (another's hand)"
+            hand = f"HUMAN ({', '.join(self.held_by)})" if self.held_by else "HUMAN (another's hand)"
+            return f"VLA, corrected by {hand}" if self.held_by and self.corrects else hand
         if source == Source.ACTOR:
             share = f", {100 * row.share:.0f} % of the residual" if row.share < 1.0 else ""
             return f"actor, weights {row.weights_version}{share}"
