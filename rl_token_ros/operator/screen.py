@@ -15,6 +15,7 @@ SECOND = 1_000_000_000
 SILENT_SECONDS = 1.0  # without a tick: control_node is not heard
 TOLD = 4  # newest lines for the human
 RECENT = 20  # episodes of the success rate
+CORRECTED, JUDGED, GOOD = 5, 5, 0.8  # episodes that a hand corrects; those after which it is suggested, if fewer than this share succeeded
 STALE = 1.5  # a chunk this much older than chunks were when they were replaced: its remaining steps are being executed
 HELP = (
     "e enable      d disable     SPACE stop    r reset stop",
@@ -87,6 +88,7 @@ class Screen:
     endings: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
     last_ending: int = 0
     told: deque[str] = field(default_factory=lambda: deque(maxlen=TOLD))
+    corrected: set[int] = field(default_factory=set)  # episodes that this program's hand has corrected
     _replaced: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))  # ages of chunks when a newer one came, ns
 
     # --- what is heard ------------------------------------------------------------------------------------------------
@@ -97,6 +99,8 @@ class Screen:
             self._replaced.append(row.now_ns - self.row.chunk_ns)
         if row.event == Event.TICK or self.row is None:
             self.row = row
+        if row.critical and row.source == Source.HUMAN and self.held_by and self.corrects:
+            self.corrected.add(row.episode)
         self.heard_ns = now_ns
 
     def ended(self, code: int) -> None:
@@ -141,7 +145,23 @@ class Screen:
             state = [f"  arm       NOT HEARD: no ticks from {target}; does it run?"]
         else:
             state = self._state(self.row)
-        return [*state, "", *told, *[""] * (TOLD - len(told)), *[f"  {line}" for line in HELP], f"  arrows and page keys move: {self.jogs}"]
+        return [
+            *state,
+            *self._advice(),
+            "",
+            *told,
+            *[""] * (TOLD - len(told)),
+            *[f"  {line}" for line in HELP],
+            f"  arrows and page keys move: {self.jogs}",
+        ]
+
+    def _advice(self) -> list[str]:
+        """A line about the hand, while a few corrections would help most."""
+        wins = sum(code == Ended.SUCCESS for code in self.endings)
+        if self.mode != "actor" or len(self.corrected) >= CORRECTED or len(self.endings) < JUDGED or wins >= GOOD * len(self.endings):
+            return []
+        so_far = f"; {len(self.corrected)} so far" if self.corrected else ""
+        return [f"  advice    correct {CORRECTED} episodes (g, then t and the arrows): worth ten minutes of practice{so_far}"]
 
     def _state(self, row: Tick) -> list[str]:
         control = self.control
