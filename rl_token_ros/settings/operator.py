@@ -10,7 +10,7 @@ from rl_token_ros.settings.robot import CARTESIAN, Robot, per_action
 
 # What an operator can ask for: of control_node, and of this node itself (the last two).
 REQUESTS = (
-    "enable", "disable", "stop", "reset_stop", "critical_phase", "success", "failure", "discard", "rollback", "take_over", "quit",
+    "enable", "disable", "stop", "reset_stop", "critical_phase", "success", "failure", "discard", "rollback", "take_over", "correct", "quit",
 )  # fmt: skip
 TWIST_AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 SPEEDS = {"m": 0.03, "rad": 0.2}  # per second, of a hand's device at full deflection
@@ -56,6 +56,19 @@ class Operator(Robot):
     )
     follow_seconds: float = parameter(
         0.1, "With action_type delta: time in which the command catches up with the leader.", unit="s", low=0.02, high=5.0
+    )
+    hand_moves: str = parameter(
+        "arm",
+        "arm: who takes over moves the arm in the VLA's place; residual: corrects the VLA, at most by residual_scale, all of which can be learned. "
+        "The request `correct` switches between them.",
+        choices=("arm", "residual"),
+    )
+    leader_full: float = parameter(
+        0.1,
+        "With hand_moves residual: how far a leader's joint has to be moved from where it was at the take-over for the whole of residual_scale.",
+        unit="m or rad",
+        low=1e-4,
+        high=10.0,
     )
     device_timeout: float = parameter(
         0.3, "Silence of the device that moves the arm after which the human's hand counts as gone.", unit="s", low=0.02, high=5.0
