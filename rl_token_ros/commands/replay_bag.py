@@ -293,7 +293,7 @@ class _Run:
                     break
             else:
                 absent.append(self._names.missing(f"camera/{camera}/image_raw", IMAGE))
-        absent += [self._names.missing(topic) for topic in measurements.topics(vla.vla_proprioception) if topic not in self._topics]
+        absent += [self._names.missing(topic) for topic in measurements.topics(vla.measured_groups) if topic not in self._topics]
         if absent:
             absent.insert(0, self._names.missing("vla/reference") + "; or, to ask a VLA about the bag's pictures:")
             return None

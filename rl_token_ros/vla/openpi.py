@@ -8,6 +8,7 @@ where the server's metadata names the encoder that made it.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ import numpy as np
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.horizon import refusal
-from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 from rl_token_ros.vla.connection import PolicyClient, api_key
-from rl_token_ros.vla.keys import KeyMap, parse_columns
+from rl_token_ros.vla.keys import KeyMap
 from rl_token_ros.vla.normalisation import Statistics
+from rl_token_ros.vla.policy_actions import PolicyActions
 
 NO_EMBEDDINGS = (
     "the VLA server answers without 'embeddings', of which the RL token is made. In place of openpi's serve_policy.py run "
@@ -55,21 +56,12 @@ class OpenPiBackend:
         self.settings = settings
         self._keys = KeyMap(settings, proprio_size)
         self.client = connect(settings)
-        self.warning = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
-        columns = parse_columns(
-            settings.action_columns, 10_000 if settings.action_columns else len(settings.chunk_names), "action_columns", "an action"
-        )
-        if len(columns) != len(settings.chunk_names):
-            raise ParameterError(
-                f"parameter 'action_columns' takes {len(columns)} values; write {len(settings.chunk_names)}, one for each of "
-                f"[{', '.join(settings.chunk_names)}]"
-            )
-        self._columns = columns
-        self._scale = np.array(settings.action_scale or [1.0] * len(columns), np.float32)
+        in_the_clear = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
+        self.warning = "; ".join(filter(None, [in_the_clear, settings.pace_warning]))
+        self._actions = PolicyActions(settings)
         self._statistics = None
         if settings.statistics_file:
-            width = int(columns.max()) + 1
-            self._statistics = Statistics(resolve_path(settings.statistics_file), settings.statistics_mode, proprio_size, width)
+            self._statistics = Statistics(resolve_path(settings.statistics_file), settings.statistics_mode, proprio_size, self._actions.width)
         encoder = resolve_path(settings.token_encoder) if settings.token_encoder else None
         self._encoder_sha256 = settings.encoder_sha256 or (fingerprint(encoder) if encoder and encoder.is_file() else "")
         self._session = uuid.uuid4().hex
@@ -82,8 +74,7 @@ class OpenPiBackend:
             self._reset_due = False
             _refuse_error(self.client.ask({"endpoint": "reset", "session_id": self._session}))
         if self._statistics is not None:
-            proprio = self._statistics.normalise(observation.proprio)
-            observation = Observation(observation.stamp_ns, observation.images, proprio, observation.task)
+            observation = replace(observation, proprio=self._statistics.normalise(observation.proprio))
         request = self._keys.request(observation)
         if self.settings.embeddings and "encoder_sha256" in self.client.greet():  # another server would take it for a part of the observation
             request["embeddings"] = self.settings.embeddings
@@ -95,7 +86,7 @@ class OpenPiBackend:
             self.client.give_up("the VLA server ended the connection after an error")
             raise BackendError(f"the VLA server failed: {reply.strip().splitlines()[-1] if reply.strip() else 'no reason given'}\n{reply}")
         _refuse_error(reply)
-        return self._answer(reply)
+        return self._answer(reply, observation.orientation)
 
     def reset(self) -> None:
         """An episode has ended: a policy with a memory forgets it before the next query (dialect endpoint)."""
@@ -136,7 +127,7 @@ class OpenPiBackend:
             )
         return ""
 
-    def _answer(self, reply: Any) -> Answer:
+    def _answer(self, reply: Any, orientation: np.ndarray | None = None) -> Answer:
         if isinstance(reply, np.ndarray):  # dialect endpoint: the actions alone
             reply = {"actions": reply}
         if not isinstance(reply, dict) or "actions" not in reply:
@@ -144,15 +135,11 @@ class OpenPiBackend:
             raise BackendError(f"the VLA server's reply has no 'actions'; it has {found}")
         settings = self.settings
         actions = _matrix(reply["actions"], "actions")
-        width = int(self._columns.max()) + 1
-        if actions.shape[1] < width or (not settings.action_columns and actions.shape[1] != width):
-            raise BackendError(
-                f"the VLA server gives actions of {actions.shape[1]} values, action_names and gripper_names are {len(self._columns)}; say with "
-                f"'action_columns' which to take, as in 0:{len(self._columns)}"
-            )
+        if why := self._actions.refusal(actions.shape[1]):
+            raise BackendError(why)
         if self._statistics is not None:
-            actions = self._statistics.restore(actions[:, :width])
-        actions = actions[: settings.horizon or None, self._columns] * self._scale
+            actions = self._statistics.restore(actions[:, : self._actions.width])
+        actions = self._actions.read(actions[: settings.horizon or None], orientation)
         if why := refusal(settings, len(actions)):
             raise BackendError(why)
         if not np.isfinite(actions).all():
