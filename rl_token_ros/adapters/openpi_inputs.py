@@ -56,7 +56,7 @@ class Inputs:
             )
         sources = {name: parse_source(text, "--input") for name, text in (dict(map(split_entry, KNOWN.get(kind, ()))) | given).items()}
         pictures = {name: source for name, source in sources.items() if source.camera}
-        self.cameras = assign({name: source.camera for name, source in pictures.items()}, cameras, OPTIONAL.get(kind, ()), kind or names[0])
+        self.cameras = assign({name: source.camera for name, source in pictures.items()}, cameras, OPTIONAL.get(kind, ()), kind or "of your own")
         self._pictures = pictures
         self._columns = {name: _columns(source, state) for name, source in sources.items() if source.columns is not None}
         self._words = [name for name, source in sources.items() if source == Source()]

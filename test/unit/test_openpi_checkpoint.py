@@ -137,6 +137,7 @@ def test_a_transform_of_your_own_is_described_and_one_that_is_known_corrected():
     entries = ["base_rgb: camera/front", "joints: proprio[0:6]", "gripper: proprio[6]", "prompt: task"]
     seen = Inputs(["UR5Inputs"], 7, entries=entries).read({"image_front": droid()["image_base"], "proprio": np.arange(7.0), "task": "x"}, ONE)
     assert set(seen) == {"base_rgb", "joints", "gripper", "prompt"} and seen["gripper"].tolist() == [6.0]
+    assert Inputs([], 7, entries=entries).read(Inputs([], 7, entries=entries).blank(), ONE).keys() == seen.keys()
     six = Inputs(["LiberoInputs"], 8, entries=["observation/state: proprio[0:6]"])
     assert six.read(droid(proprio=np.zeros(6)), ONE)["observation/state"].shape == (6,)
     assert Inputs(["LiberoInputs"], 9).read(droid(proprio=np.zeros(9)), ONE)["observation/state"].shape == (9,), "as the statistics say"
