@@ -92,6 +92,12 @@ def prefix(policy, asked) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(hidden[0], np.float32), np.asarray(mask[0])
 
 
+def assert_same(ours: np.ndarray, theirs: np.ndarray) -> None:
+    """But for the roundings of bfloat16, which two ways of compiling make elsewhere."""
+    difference, spread = np.abs(ours - theirs), theirs.std()
+    assert difference.max() < 0.1 * spread and difference.mean() < 0.02 * spread, (difference.max(), difference.mean(), spread)
+
+
 def test_a_chunk_is_what_openpi_gives_for_the_same_noise(served):
     for seed in (1, 2):
         ours, theirs = served.both(openpi_policies.request(seed))
@@ -106,8 +112,7 @@ def test_embeddings_are_those_of_a_separate_pass_over_the_prefix(served):
     ours, _ = served.both(asked)
     hidden, mask = prefix(served.theirs, asked)
     np.testing.assert_array_equal(ours["embeddings_mask"], mask)
-    # bfloat16 of two compilations: one rounding of 8 bits apart here and there
-    np.testing.assert_allclose(ours["embeddings"][mask], hidden[mask], rtol=0.05, atol=0.05)
+    assert_same(ours["embeddings"][mask], hidden[mask])
     assert ours["embeddings"].dtype == np.float32 and not ours["embeddings"][~mask].any()
 
 
@@ -162,7 +167,7 @@ def test_our_client_is_served(served, preset, names):
         served.theirs.infer(openpi_policies.own_names(asked))  # as many chunks as ours
         hidden, mask = prefix(served.theirs, asked)
         assert answer.actions.shape == (openpi_policies.HORIZON, len(joints)) and np.isfinite(answer.actions).all()
-        np.testing.assert_allclose(answer.embeddings[mask], hidden[mask], rtol=0.05, atol=0.05)
+        assert_same(answer.embeddings[mask], hidden[mask])
     finally:
         client.close()
         server.shutdown()
