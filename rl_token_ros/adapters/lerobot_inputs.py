@@ -31,23 +31,11 @@ class Inputs:
 
     def __init__(self, checkpoint: Checkpoint, overrides: Iterable[str] = ()) -> None:
         self.checkpoint = checkpoint
-        given: dict[str, str] = {}
-        for text in overrides:
-            camera, equals, feature = text.partition("=")
-            if not (camera and equals and feature):
-                raise ParameterError(f"--camera '{text}': write CAMERA=FEATURE, as in base=observation.images.top")
-            if feature not in checkpoint.cameras:
-                raise ParameterError(f"--camera '{text}': the checkpoint takes {', '.join(checkpoint.cameras) or 'no pictures'}")
-            if feature in given:
-                raise ParameterError(f"--camera names {feature} twice; write one camera for it")
+        cameras = camera_names(checkpoint.cameras, overrides, "the checkpoint takes")
+        for feature, camera in cameras.items():
             if camera == NOBODY and feature not in checkpoint.optional:
-                raise ParameterError(f"--camera '{text}': a policy of type {checkpoint.family} needs every picture that it learned with")
-            given[feature] = camera
-        self.cameras = {feature: given.get(feature, _camera(feature)) for feature in checkpoint.cameras}
-        self.cameras = {feature: camera for feature, camera in self.cameras.items() if camera != NOBODY}
-        twice = [camera for camera in self.cameras.values() if list(self.cameras.values()).count(camera) > 1]
-        if twice:
-            raise ParameterError(f"camera '{twice[0]}' would be {' and '.join(f for f, c in self.cameras.items() if c == twice[0])}; see --camera")
+                raise ParameterError(f"--camera '{NOBODY}={feature}': a policy of type {checkpoint.family} needs every picture that it learned with")
+        self.cameras = {feature: camera for feature, camera in cameras.items() if camera != NOBODY}
         if checkpoint.cameras and not self.cameras:
             raise ParameterError("--camera leaves the policy without any picture")
 
@@ -110,6 +98,35 @@ class Inputs:
                 f'"{STATE}: proprio[0:{self.checkpoint.state}]" in observation_keys'
             )
         return state
+
+
+def camera_names(features: Iterable[str], overrides: Iterable[str], owner: str) -> dict[str, str]:
+    """The robot's name of the camera behind each feature, NOBODY where there is none.
+
+    Args:
+        features: of pictures, in LeRobot's names.
+        overrides: see :class:`Inputs`.
+        owner: whose features they are, for errors: "the checkpoint takes".
+
+    Raises:
+        ParameterError: an override that cannot be read, of an unknown feature, or two cameras for one, or one for two.
+    """
+    known, given = list(features), dict[str, str]()
+    for text in overrides:
+        camera, equals, feature = text.partition("=")
+        if not (camera and equals and feature):
+            raise ParameterError(f"--camera '{text}': write CAMERA=FEATURE, as in base=observation.images.top")
+        if feature not in known:
+            raise ParameterError(f"--camera '{text}': {owner} {', '.join(known) or 'no pictures'}")
+        if feature in given:
+            raise ParameterError(f"--camera names {feature} twice; write one camera for it")
+        given[feature] = camera
+    cameras = {feature: given.get(feature, _camera(feature)) for feature in known}
+    for camera in cameras.values():
+        same = [feature for feature, other in cameras.items() if other == camera]
+        if camera != NOBODY and len(same) > 1:
+            raise ParameterError(f"camera '{camera}' would be {' and '.join(same)}; see --camera")
+    return cameras
 
 
 def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
