@@ -55,11 +55,14 @@ def test_what_was_asked_for_is_found_again(path, said):
         seen = finish(shard, ask(shard, range(40)))
         assert shard.left_out == 8  # of forty, a fifth is without a picture or not finite
     assert seen.vla_sha256 == VLA and said == []
-    again = asked_shard.finished(path, SOURCE, said.append)
+    again = asked_shard.finished(path, SOURCE, VLA, said.append)
     assert again is not None and len(again.held) == 32
     np.testing.assert_array_equal(again.embeddings[np.arange(32)][:, 0, 0], [key for key in range(40) if key % 10 < 8])
-    assert asked_shard.finished(path, {**SOURCE, "more": 1}, said.append) is None
+    assert asked_shard.finished(path, {**SOURCE, "more": 1}, VLA, said.append) is None
     assert asked_shard.path_in(path.parent, "run", {"of": "another"}) != path
+    assert asked_shard.finished(path, SOURCE, None, said.append) is not None  # nobody answers, and nobody needs to
+    with pytest.raises(ShardError, match="is of a VLA with SHA-256 'aaaaaaaaaaaa', the one that answers has 'bbbbbbbbbbbb'"):
+        asked_shard.finished(path, SOURCE, "b" * 64, said.append)
 
 
 @pytest.mark.parametrize("cut", ["between", "line", "matrix", "head", "both"])
@@ -78,7 +81,7 @@ def test_it_goes_on_where_it_was_cut_off(path, said, cut):
         finish(shard, ask(shard, range(30), asked))
     first = {"between": 20, "line": 19, "matrix": 12, "head": 0, "both": 12}[cut]  # 8, 9 and 18 are in the journal alone
     assert asked == list(range(first, 30))
-    again = asked_shard.finished(path, SOURCE, said.append)
+    again = asked_shard.finished(path, SOURCE, VLA, said.append)
     assert again is not None
     np.testing.assert_array_equal(again.embeddings[np.arange(24)][:, 0, 0], [key for key in range(30) if key % 10 < 8])
     if first:
@@ -90,12 +93,12 @@ def test_a_finished_shard_that_is_cut_off_is_made_whole(path, said):
     with AskedShard(path, VLA, said.append) as shard:
         finish(shard, ask(shard, range(20)))
     path.write_bytes(path.read_bytes()[:-1])
-    assert asked_shard.finished(path, SOURCE, said.append) is None
+    assert asked_shard.finished(path, SOURCE, VLA, said.append) is None
     assert said == [f"'{path}' is cut off: 479 of 480 bytes; what is missing is asked for again"]
     asked: list[int] = []
     with AskedShard(path, VLA, said.append) as shard:
         finish(shard, ask(shard, range(20), asked))
-    assert asked == [17, 18, 19] and asked_shard.finished(path, SOURCE, said.append) is not None
+    assert asked == [17, 18, 19] and asked_shard.finished(path, SOURCE, VLA, said.append) is not None
 
 
 def test_another_vla_another_shape_and_other_observations_are_refused(path, said):

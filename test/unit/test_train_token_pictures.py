@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import threading
 from pathlib import Path
 
@@ -11,18 +9,16 @@ import numpy as np
 import policy_servers
 import pytest
 import small_robot
-import yaml
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("rosbags")
 
-from small_robot import HOME, IMAGE, TOKEN
-from test_bag_pipeline import STORE, M, embedding, header, pose
+import picture_bag
+from picture_bag import FRAME, START, colour, place
+from small_robot import TOKEN
 
-from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.commands import train_token
-from rl_token_ros.interfaces.topics import SETTINGS, TYPES
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.rl_token.encoder import TokenEncoder
 from rl_token_ros.rl_token.shards import ShardError, ShardWriter
@@ -32,7 +28,7 @@ from rl_token_ros.vla.backend import Observation
 from rl_token_ros.vla.onnx import OnnxBackend
 from rl_token_ros.vla.server import OnnxPolicy, PolicyServer
 
-START, FRAME, COUNT = 1_700_000_000_000_000_000, 33_333_333, 240
+pytestmark = pytest.mark.slow
 
 
 class Running:
@@ -60,47 +56,13 @@ def vla(tmp_path_factory):
 @pytest.fixture
 def config(vla, tmp_path):
     """Writes the robot's parameter file."""
-
-    def write(**changes) -> Path:
-        own = {"vla_proprioception": ["ee_position"], "backend": "onnx", "query_rate": 10.0, **changes}
-        values = small_robot.shared(vla_model=str(vla), token_encoder="none.onnx", **own)
-        path = tmp_path / "robot.yaml"
-        path.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
-        return path
-
-    return write
-
-
-def picture(ns: int, colour: np.ndarray, encoding: str = "rgb8"):
-    data = np.broadcast_to(colour.astype(np.uint8), (IMAGE, IMAGE, 3)).tobytes()
-    return M["sensor_msgs/msg/Image"](header(ns), IMAGE, IMAGE, encoding, 0, 3 * IMAGE, np.frombuffer(data, np.uint8))
+    return lambda **changes: picture_bag.write_config(tmp_path / "robot.yaml", vla, **changes)
 
 
 @pytest.fixture
 def bag(tmp_path):
-    """Writes a bag of eight seconds: pictures at 30 Hz, poses at 60 Hz, whose colours and places move."""
-
-    def make(name: str = "bag", leave_out: str = "", embeddings: bool = False, broken: int = -1) -> Path:
-        random = np.random.default_rng(1)
-        with BagWriter(tmp_path / name) as writer:
-
-            def write(ours: str, ns: int, message, kind: str = "") -> None:
-                if ours != leave_out:
-                    writer.write(f"/{ours}", kind or TYPES[ours], ns, bytes(STORE.serialize_cdr(message, kind or TYPES[ours])))
-
-            told = {"number": 0, "vla_sha256": "d" * 64, "parameters": dataclasses.asdict(small_robot.settings())}
-            write(SETTINGS, START, M["std_msgs/msg/String"](json.dumps(told)))
-            for i in range(COUNT):
-                ns = START + i * FRAME
-                for half in (0, FRAME // 2):
-                    write("ee_pose", ns + half, pose(ns + half, HOME + 0.05 * np.sin((ns + half - START) * 1e-9 * np.array([1.0, 1.7, 2.3]))))
-                colour = 128 + 100 * np.sin(i * np.array([0.05, 0.08, 0.13]))
-                write("camera/base/image_raw", ns, picture(ns, colour, "jpeg" if i == broken else "rgb8"), "sensor_msgs/msg/Image")
-                if embeddings:
-                    write("vla/embedding", ns, embedding(ns, random.normal(size=(small_robot.ROWS, small_robot.WIDTH))))
-        return tmp_path / name
-
-    return make
+    """Writes a bag with pictures."""
+    return lambda name="bag", **how: picture_bag.write_bag(tmp_path / name, **how)
 
 
 @pytest.fixture
@@ -136,9 +98,7 @@ def test_a_vla_of_this_machine_is_asked_about_the_pictures_of_a_bag(bag, train, 
     assert len(stamps) == len(found) and max(np.diff(stamps)) < 110_000_000
     for i in (0, 40, 78):
         frame, seconds = round((stamps[i] - START) / FRAME), (stamps[i] - START) * 1e-9
-        colour = np.broadcast_to((128 + 100 * np.sin(frame * np.array([0.05, 0.08, 0.13]))).astype(np.uint8), (IMAGE, IMAGE, 3))
-        place = HOME + 0.05 * np.sin(seconds * np.array([1.0, 1.7, 2.3]))
-        wanted = backend.query(Observation(0, {"base": colour}, place.astype(np.float32), "")).embeddings
+        wanted = backend.query(Observation(0, {"base": colour(frame)}, place(seconds).astype(np.float32), "")).embeddings
         np.testing.assert_allclose(found[i], wanted, rtol=2e-3, atol=0.1)
     assert "ee_position" in said and "wrench_force" not in said  # what was measured is probed
 
@@ -150,7 +110,7 @@ def test_it_is_asked_once(bag, train, config, tmp_path):
     status, said = train(made, "--config", config(backend="openpi", server="ws://127.0.0.1:9"))  # nobody is there
     assert status == 2 and "nothing listens there" in said  # it would be asked with pictures of another size
     status, said = train(made, "--config", config())
-    assert status == 0 and "was asked about before: 80 observations" in said and "ask the VLA" not in said
+    assert status == 0 and "asked about before: 80 observations" in said and "ask the VLA" not in said
     (path,) = (tmp_path / "embeddings").glob("*.f16")
     path.write_bytes(path.read_bytes()[:1000])
     status, said = train(made, "--config", config())
@@ -171,6 +131,8 @@ def test_a_server_is_asked_for_embeddings_also_where_it_makes_tokens(bag, train,
     assert status == 0, said
     (path,) = (tmp_path / "of_server").glob("*.f16")
     np.testing.assert_array_equal(np.fromfile(path, np.float16), before.ravel())
+    status, said = train(made, "--config", file, "--server", server.url, "--cache", tmp_path / "of_server")  # which is gone
+    assert status == 0 and "asked about before: 80 observations" in said
 
 
 def test_a_training_goes_on_where_its_asking_was_cut_off(bag, train, config, vla, tmp_path):
