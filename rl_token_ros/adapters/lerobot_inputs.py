@@ -31,23 +31,11 @@ class Inputs:
 
     def __init__(self, checkpoint: Checkpoint, overrides: Iterable[str] = ()) -> None:
         self.checkpoint = checkpoint
-        given: dict[str, str] = {}
-        for text in overrides:
-            camera, equals, feature = text.partition("=")
-            if not (camera and equals and feature):
-                raise ParameterError(f"--camera '{text}': write CAMERA=FEATURE, as in base=observation.images.top")
-            if feature not in checkpoint.cameras:
-                raise ParameterError(f"--camera '{text}': the checkpoint takes {', '.join(checkpoint.cameras) or 'no pictures'}")
-            if feature in given:
-                raise ParameterError(f"--camera names {feature} twice; write one camera for it")
+        cameras = camera_names(checkpoint.cameras, overrides, "the checkpoint takes")
+        for feature, camera in cameras.items():
             if camera == NOBODY and feature not in checkpoint.optional:
-                raise ParameterError(f"--camera '{text}': a policy of type {checkpoint.family} needs every picture that it learned with")
-            given[feature] = camera
-        self.cameras = {feature: given.get(feature, _camera(feature)) for feature in checkpoint.cameras}
-        self.cameras = {feature: camera for feature, camera in self.cameras.items() if camera != NOBODY}
-        twice = [camera for camera in self.cameras.values() if list(self.cameras.values()).count(camera) > 1]
-        if twice:
-            raise ParameterError(f"camera '{twice[0]}' would be {' and '.join(f for f, c in self.cameras.items() if c == twice[0])}; see --camera")
+                raise ParameterError(f"--camera '{NOBODY}={feature}': a policy of type {checkpoint.family} needs every picture that it learned with")
+        self.cameras = {feature: camera for feature, camera in cameras.items() if camera != NOBODY}
         if checkpoint.cameras and not self.cameras:
             raise ParameterError("--camera leaves the policy without any picture")
 
@@ -112,11 +100,54 @@ class Inputs:
         return state
 
 
+def camera_names(features: Iterable[str], overrides: Iterable[str], owner: str) -> dict[str, str]:
+    """The robot's name of the camera behind each feature, NOBODY where there is none.
+
+    Args:
+        features: of pictures, in LeRobot's names.
+        overrides: see :class:`Inputs`.
+        owner: whose features they are, for errors: "the checkpoint takes".
+
+    Raises:
+        ParameterError: an override that cannot be read, of an unknown feature, or two cameras for one, or one for two.
+    """
+    known, given = list(features), dict[str, str]()
+    for text in overrides:
+        camera, equals, feature = text.partition("=")
+        if not (camera and equals and feature):
+            raise ParameterError(f"--camera '{text}': write CAMERA=FEATURE, as in base=observation.images.top")
+        if feature not in known:
+            raise ParameterError(f"--camera '{text}': {owner} {', '.join(known) or 'no pictures'}")
+        if feature in given:
+            raise ParameterError(f"--camera names {feature} twice; write one camera for it")
+        given[feature] = camera
+    cameras = {feature: given.get(feature, _camera(feature)) for feature in known}
+    for camera in cameras.values():
+        same = [feature for feature, other in cameras.items() if other == camera]
+        if camera != NOBODY and len(same) > 1:
+            raise ParameterError(f"camera '{camera}' would be {' and '.join(same)}; see --camera")
+    return cameras
+
+
 def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
     """Factors from the robot's units to the policy's, float32 [A], in ``57.29578`` (for all) or ``57.29578,..`` (for each value).
 
     Raises:
         ParameterError: no such numbers, or not as many as state and actions have values.
+    """
+    factors = parse_factors(text)
+    if len(factors) > 1 and not (len(factors) == checkpoint.actions and checkpoint.state in (0, checkpoint.actions)):
+        raise ParameterError(
+            f"--scale has {len(factors)} numbers; the state has {checkpoint.state} values, an action {checkpoint.actions}: write one"
+        )
+    return factors
+
+
+def parse_factors(text: str) -> np.ndarray:
+    """Factors float32 [n] of ``57.29578`` or ``57.29578,1``.
+
+    Raises:
+        ParameterError: no such numbers, or zero.
     """
     try:
         factors = np.array([float(part) for part in text.split(",")], np.float32)
@@ -124,10 +155,6 @@ def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
         factors = np.zeros(1, np.float32)
     if not np.isfinite(factors).all() or not factors.all():
         raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a policy that counts in degrees")
-    if len(factors) > 1 and not (len(factors) == checkpoint.actions and checkpoint.state in (0, checkpoint.actions)):
-        raise ParameterError(
-            f"--scale has {len(factors)} numbers; the state has {checkpoint.state} values, an action {checkpoint.actions}: write one"
-        )
     return factors
 
 
