@@ -31,7 +31,7 @@ VERBS = {
     "record": ("rl_token_ros.nodes.record_node", "writes a run's topics into a bag (MCAP), whole also after a crash"),
     "replay_bag": ("rl_token_ros.commands.replay_bag", "runs a bag through the pipeline: the same commands? what would other weights have done?"),
     "report": ("rl_token_ros.commands.report", "one HTML page of a run: is practice working?"),
-    "train_token": ("rl_token_ros.commands.train_token", "trains the token's encoder from the embeddings in bags"),
+    "train_token": ("rl_token_ros.commands.train_token", "trains the token's encoder from bags and LeRobot data sets"),
 }
 
 

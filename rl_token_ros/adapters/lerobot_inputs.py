@@ -31,7 +31,7 @@ class Inputs:
 
     def __init__(self, checkpoint: Checkpoint, overrides: Iterable[str] = ()) -> None:
         self.checkpoint = checkpoint
-        defaults = {feature: _camera(feature) for feature in checkpoint.cameras}
+        defaults = {feature: camera_name(feature) for feature in checkpoint.cameras}
         self.cameras = assign(defaults, overrides, checkpoint.optional, checkpoint.family)
 
     def table(self) -> str:
@@ -104,18 +104,28 @@ def parse_scale(text: str, state: int, actions: int) -> np.ndarray:
     Raises:
         ParameterError: no such numbers, or not as many as state and actions have values.
     """
+    factors = parse_factors(text)
+    if len(factors) > 1 and not (len(factors) == actions and state in (0, actions)):
+        raise ParameterError(f"--scale has {len(factors)} numbers; the state has {state} values, an action {actions}: write one")
+    return factors
+
+
+def parse_factors(text: str) -> np.ndarray:
+    """Factors float32 [n] of ``57.29578`` or ``57.29578,1``.
+
+    Raises:
+        ParameterError: no such numbers, or zero.
+    """
     try:
         factors = np.array([float(part) for part in text.split(",")], np.float32)
     except ValueError:
         factors = np.zeros(1, np.float32)
     if not np.isfinite(factors).all() or not factors.all():
         raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a policy that counts in degrees")
-    if len(factors) > 1 and not (len(factors) == actions and state in (0, actions)):
-        raise ParameterError(f"--scale has {len(factors)} numbers; the state has {state} values, an action {actions}: write one")
     return factors
 
 
-def _camera(feature: str) -> str:
+def camera_name(feature: str) -> str:
     """The robot's name of a camera: what follows ``observation.images.``; no camera behind an empty one."""
     camera = feature.removeprefix("observation.images.").removeprefix("observation.")
     return NOBODY if camera.startswith("empty_camera") else camera

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from rl_token_ros.control.pipeline import Pipeline
-from rl_token_ros.interfaces import images, measurements
-from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.interfaces.images import ImageError
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Backend, BackendError
 from rl_token_ros.vla.in_process import InProcessVla
-from rl_token_ros.vla.observation import Synchroniser
+from rl_token_ros.vla.message_observations import MessageObservations, decode
 
 
 class VlaOnPictures:
@@ -29,8 +26,8 @@ class VlaOnPictures:
     def __init__(self, settings: Vla, backend: Backend, latency: float, refused: Callable[[Exception], None]) -> None:
         self.queries = 0
         self._refused = refused
-        self._synchroniser = Synchroniser(settings)
         self._vla = InProcessVla(settings, backend, latency)
+        self._observations = MessageObservations(settings, self._vla.scheduler.due)
 
     def take(self, ours: str, message: Any, now_ns: int, pipelines: list[Pipeline]) -> None:
         """One message of the bag, and what has become due with its time of reception."""
@@ -41,32 +38,11 @@ class VlaOnPictures:
                 if embedding is not None:
                     pipeline.encode(embedding)
         try:
-            if ours.startswith("camera/"):
-                self._synchroniser.set_image(ours.split("/")[1], stamp_to_ns(message.header.stamp) or now_ns, (ours, message))
-                self._look(now_ns)
-            elif ours in measurements.TYPES:
-                self._synchroniser.measure(ours, message, now_ns)
-                if self._synchroniser.waiting:
-                    self._look(now_ns)
-            elif ours == "task":
-                self._synchroniser.task = message.data
-        except ValueError as error:
-            self._refused(error)
-
-    def _look(self, now_ns: int) -> None:
-        if not self._vla.scheduler.due(now_ns):
-            return
-        observation, _ = self._synchroniser.observation(now_ns)
-        if observation is None:
-            return
-        try:
-            self._vla.ask(observation.decoded(_decode), now_ns)
-        except (BackendError, images.ImageError) as error:
+            observation = self._observations.take(ours, message, now_ns)
+            if observation is None:
+                return
+            self._vla.ask(decode(observation), now_ns)
+        except (BackendError, ImageError, ValueError) as error:
             self._refused(error)
             return
         self.queries += 1
-
-
-def _decode(camera: str, picture: tuple[str, Any]) -> np.ndarray:
-    topic, message = picture
-    return (images.decompress if topic.endswith("/compressed") else images.to_rgb)(message, topic)
