@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rl_token_ros.bags import message_types
+from rl_token_ros.bags import message_types, picture_topics
 from rl_token_ros.bags.command_reader import CommandReader
+from rl_token_ros.bags.in_order import in_order
 from rl_token_ros.bags.playback import PlaybackError, select
 from rl_token_ros.bags.reader import Bag, BagError, Topic, open_bag
 from rl_token_ros.bags.run_settings import NoSettings, control_of, first_settings
@@ -24,13 +25,13 @@ from rl_token_ros.control import tick_record
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Layout, layout_of
 from rl_token_ros.interfaces import measurements, replay_table, token_frame
-from rl_token_ros.interfaces.topics import COMMAND_TYPES, COMPRESSED, IMAGE, SETTINGS, TICKS
+from rl_token_ros.interfaces.topics import COMMAND_TYPES, SETTINGS, TICKS
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.compare import Transitions, Wire
 from rl_token_ros.resimulation.figures import Figures
 from rl_token_ros.resimulation.resimulator import Other, Resimulator, Step
 from rl_token_ros.resimulation.vla_on_pictures import VlaOnPictures
-from rl_token_ros.resimulation.without_ticks import ResimulatorWithoutTicks, in_order
+from rl_token_ros.resimulation.without_ticks import ResimulatorWithoutTicks
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.files import config_file
@@ -286,14 +287,9 @@ class _Run:
             absent.append(self._names.missing("vla/reference") + "; to ask a VLA about the bag's pictures name the parameter file with --config")
             return None
         vla = node_settings.load("vla_node", config_file(self._options.config))
-        for camera in vla.cameras:
-            for ours, kind in ((f"camera/{camera}/image_raw", IMAGE), (f"camera/{camera}/image_raw/compressed", COMPRESSED)):
-                if (topic := self._names.find(ours, kind)) is not None:
-                    self._topics[ours] = topic
-                    break
-            else:
-                absent.append(self._names.missing(f"camera/{camera}/image_raw", IMAGE))
-        absent += [self._names.missing(topic) for topic in measurements.topics(vla.vla_proprioception) if topic not in self._topics]
+        found, missing = picture_topics.find(self._names, vla)
+        self._topics |= found
+        absent += missing
         if absent:
             absent.insert(0, self._names.missing("vla/reference") + "; or, to ask a VLA about the bag's pictures:")
             return None

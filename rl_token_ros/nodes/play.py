@@ -14,12 +14,12 @@ from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
+from rl_token_ros.bags.in_order import in_order
 from rl_token_ros.bags.playback import Selection
 from rl_token_ros.bags.reader import Bag, Topic
 from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.nodes.running import on_signal
-from rl_token_ros.resimulation.without_ticks import in_order
 from rl_token_ros.system.progress import Progress
 
 MEGABYTE = 1_000_000

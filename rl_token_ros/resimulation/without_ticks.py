@@ -7,7 +7,6 @@ command before it; otherwise there is one at `control_rate`. Which inputs a cont
 from __future__ import annotations
 
 import dataclasses
-import heapq
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,19 +23,7 @@ from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.inputs import hand_over
 from rl_token_ros.resimulation.resimulator import Step
 
-SORT_NS = 1_000_000_000  # over which messages are put into the order of their reception
 UNKNOWN = "which inputs it used is not in the bag"
-
-
-def in_order(records: Iterator[Record]) -> Iterator[Record]:
-    """Records in the order of their time of reception, as far as none comes a second late or more."""
-    waiting: list[tuple[int, int, Record]] = []
-    for number, record in enumerate(records):
-        heapq.heappush(waiting, (record.stamp_ns, number, record))
-        while waiting and record.stamp_ns - waiting[0][0] > SORT_NS:
-            yield heapq.heappop(waiting)[2]
-    while waiting:
-        yield heapq.heappop(waiting)[2]
 
 
 class ResimulatorWithoutTicks:

@@ -1,0 +1,200 @@
+"""`rl_token import --lerobot DATASET --config robot.yaml OUT_BAG`: demonstrations of a LeRobot data set as a bag for `seed_bags` of learner_node.
+
+Each episode is lived again by control_node's own pipeline with the demonstrator as the human: token and reference are the VLA's answers to its
+pictures, asked in process or at the server of the robot's file. The data set's rate is brought to `control_rate` by time. Runs where LeRobot is
+installed; needs the extras `bags` and `vla`, no ROS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from rl_token_ros.adapters import lerobot_dataset
+from rl_token_ros.adapters.lerobot_dataset import Dataset
+from rl_token_ros.adapters.lerobot_demonstrations import Demonstrations, Mapping
+from rl_token_ros.bags.row_writer import replay_cdr, text_cdr
+from rl_token_ros.bags.seeds import Seed
+from rl_token_ros.bags.writer import BagWriter, qos
+from rl_token_ros.control.condition import unrecorded
+from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.topics import SETTINGS, TABLE_ROWS, TEXT
+from rl_token_ros.learning.identity import find_identity
+from rl_token_ros.resimulation.demonstrations import Demonstration, Demonstrator, Figures, NotLived
+from rl_token_ros.rl_token import encoder
+from rl_token_ros.settings import node_settings
+from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.files import config_file
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.settings.proprioception_groups import GROUPS, measured_group
+from rl_token_ros.system.progress import Progress
+from rl_token_ros.vla.backend import BackendError
+from rl_token_ros.vla.make_backend import make_backend
+
+EXIT_BAD_INPUT = 2
+ENDINGS = {"success": Ended.SUCCESS, "failure": Ended.FAILURE}
+PATIENCE = 3  # demonstrations in a row about which the VLA does not answer
+ROWS = 50  # in a message
+
+
+def main() -> int:
+    """0 when a bag was written, 2 for a data set of which none can be made."""
+    options = _parse()
+    try:
+        _import(options)
+        return 0
+    except (ParameterError, BackendError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="rl_token import", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lerobot", metavar="DATASET", required=True, help="folder of the data set, or its name on the Hugging Face Hub")
+    parser.add_argument("--config", required=True, help="the robot's parameter file")
+    parser.add_argument("out", type=Path, metavar="OUT_BAG", help="the bag, which does not exist yet")
+    parser.add_argument("--state", nargs="+", default=[], metavar="GROUP", help="what observation.state holds, in order (default: by its names)")
+    parser.add_argument("--camera", action="append", default=[], metavar="CAMERA=FEATURE", help="as base=observation.images.top; may be repeated")
+    parser.add_argument("--action-columns", default="", metavar="COLUMNS", help="of the action, as in 0:6,13 (default: by name, else all)")
+    parser.add_argument(
+        "--scale", default="1", metavar="F[,F..]", help="the data set's units per robot's, of joints and actions; degrees: 57.29578 (1)"
+    )
+    parser.add_argument("--ended", choices=ENDINGS, default="success", help="how episodes ended where the data set does not say (success)")
+    parser.add_argument("--task", default="", help="language instruction in place of the data set's")
+    parser.add_argument("--vla-latency", type=float, default=0.05, help="how late the VLA's answers come on the robot, s (0.05)")
+    options = parser.parse_args()
+    if strange := [group for group in options.state if not GROUPS.get(group)]:
+        parser.error(f"--state {strange[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
+    if options.vla_latency < 0.0:
+        parser.error("--vla-latency must not be negative")
+    return options
+
+
+def _scale(text: str) -> list[float]:
+    try:
+        factors = [float(part) for part in text.split(",")]
+    except ValueError:
+        factors = [0.0]
+    if not all(np.isfinite(factors)) or not all(factors):
+        raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a data set that counts in degrees")
+    return factors
+
+
+def _import(options: argparse.Namespace) -> None:
+    if options.out.exists():
+        raise ParameterError(f"'{options.out}' is there already; name a bag that is not")
+    path = config_file(options.config)
+    control, vla, learner = (node_settings.load(node, path) for node in ("control_node", "vla_node", "learner_node"))
+    made_for = encoder.load(control)
+    vla = dataclasses.replace(vla, vla_sha256=vla.vla_sha256 or made_for.vla_sha256)  # so that a server says at once that it serves another
+    identity = find_identity(learner)
+    dataset = lerobot_dataset.load(options.lerobot)
+    mapping = Mapping(options.state, options.camera, options.action_columns, _scale(options.scale), int(ENDINGS[options.ended]))
+    needed = [measured_group(control.cartesian), *(group for group in control.proprioception if GROUPS[group])]
+    needed += ["ee_orientation"] * control.turns + ["ee_position"] * bool(control.workspace_min)
+    found = Demonstrations(dataset, control, needed, vla.vla_proprioception, vla.cameras, mapping)
+    for note in found.notes:
+        print(f"note: {note}")
+    if not found.says_ending:
+        print(f"note: the data set does not say how its episodes ended; all are taken for {options.ended}: --ended says otherwise")
+    backend = make_backend(vla)
+    try:
+        demonstrator = Demonstrator(control, vla, backend, options.vla_latency)
+        endings, left_out = _write(options, dataset, found, demonstrator)
+    finally:
+        backend.close()
+    for why, count in left_out.most_common():
+        print(f"note: {count} episodes left out: {why}")
+    if not endings:
+        shutil.rmtree(options.out)
+        raise ParameterError(f"no row could be made of '{options.lerobot}'; " + ("the reasons are above" if left_out else "it has no episodes"))
+    _tell(options, demonstrator.figures, control, endings, dataset.rate)
+    seed = Seed(str(options.out), learner, demonstrator.pipeline.controller.row_dtype, identity)
+    assert sum(len(rows) for rows, _ in seed) == demonstrator.figures.steps
+    print(f"  read again as seed_bags: {seed.steps} steps")
+
+
+def _write(options: argparse.Namespace, dataset: Dataset, found: Demonstrations, demonstrator: Demonstrator) -> tuple[Counter[str], Counter[str]]:
+    """Live all episodes into the bag; how many ended how, and those left out by reason."""
+    endings, left_out = Counter[str](), Counter[str]()
+    episodes = list(found.episodes())
+    progress = Progress("demonstrations", len(episodes))
+    silent = 0
+    with BagWriter(options.out) as bag:
+        bag.add_topic(f"/{SETTINGS}", TEXT, qos(latched=True, depth=1))
+        bag.add_topic("/replay", TABLE_ROWS, qos(depth=1000))
+        for done, (_, frames, ended) in enumerate(episodes):
+            try:
+                rows = demonstrator.live(_demonstration(dataset, found, frames, ended, options.task))
+                silent = 0
+            except NotLived as error:
+                left_out[str(error)] += 1
+                continue
+            except BackendError as error:
+                left_out[str(error)] += 1
+                silent += 1
+                if silent == PATIENCE:
+                    left_out[f"after {PATIENCE} in a row about which the VLA did not answer"] += len(episodes) - done - 1
+                    break
+                continue
+            finally:
+                progress(done + 1)
+            if not len(rows):
+                left_out["none of its steps could be recorded"] += 1
+                continue
+            if not endings:
+                bag.write(f"/{SETTINGS}", TEXT, _ns(rows[0]), text_cdr(demonstrator.pipeline.settings_text()))
+            for at in range(0, len(rows), ROWS):
+                part = rows[at : at + ROWS]
+                bag.write("/replay", TABLE_ROWS, _ns(part[-1]), replay_cdr(part))
+            endings[Ended(ended).label] += 1
+    return endings, left_out
+
+
+def _ns(row: np.void) -> int:
+    return int(row["stamp_sec"]) * 1_000_000_000 + int(row["stamp_nanosec"])
+
+
+def _demonstration(dataset: Dataset, found: Demonstrations, frames: np.ndarray, ended: int, task: str) -> Demonstration:
+    seconds = dataset.seconds[frames] - dataset.seconds[frames[0]]
+    if (np.diff(seconds) <= 0.0).any():
+        raise NotLived("its timestamps do not rise")
+    told = task or dataset.look(int(frames[0]), [])[1]
+
+    def look(frame: int) -> dict[str, np.ndarray]:
+        pictures, _ = dataset.look(int(frames[frame]), found.cameras)
+        return {camera: pictures[feature] for feature, camera in found.cameras.items()}
+
+    groups = {group: values[frames] for group, values in found.groups.items()}
+    numbers = [found.action[frames], *groups.values()]
+    if not all(np.isfinite(values).all() for values in numbers):
+        raise NotLived("its numbers are not all finite")
+    command = None if found.command is None else found.command[frames]
+    return Demonstration(seconds, 1.0 / dataset.rate, groups, numbers[0], command, found.critical[frames], ended, look, told)
+
+
+def _tell(options: argparse.Namespace, figures: Figures, control: Control, endings: Counter[str], rate: float) -> None:
+    told = ", ".join(f"{label} {count}" for label, count in endings.most_common())
+    print(
+        f"wrote {options.out}: {sum(endings.values())} episodes ({told}), {figures.steps} steps at {control.control_rate:g} Hz of {rate:g} frames per second"
+    )
+    print(f"  the VLA was asked {figures.queries} times")
+    share = 100.0 * figures.beyond_any / figures.steps
+    each = ", ".join(
+        f"{name} {100.0 * count / figures.steps:.0f} % (at most {far:.1f} times)"
+        for name, count, far in zip(control.action_names, figures.beyond.tolist(), figures.farthest.tolist())
+    )
+    print(f"  {share:.0f} % of the actions are further from the VLA's than 'residual_scale' lets a residual go: {each}")
+    print(f"  the safety filter changed {figures.clipped} of the actions: 'velocity_limit', 'acceleration_limit', 'lead_limit', 'position_min', ..")
+    if lost := unrecorded(figures.skipped, figures.steps, least=1):
+        print(f"note: {lost}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
