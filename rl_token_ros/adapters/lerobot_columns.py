@@ -20,6 +20,7 @@ REWARD, DONE = "next.reward", "next.done"
 ENDED = "next.ended"  # code of `episode_ended` in the last frame, else 0
 SOURCE, CRITICAL = "source", "critical"  # who commanded (`replay`), and whether the critical phase had begun
 STAMP = "stamp_ns"  # of the observation in the bag
+SINGLE = {REWARD: "float32", DONE: "bool", SUCCESS: "bool", ENDED: "int64", SOURCE: "int64", CRITICAL: "bool", STAMP: "int64"}
 _SUFFIX = {"joint_position": "pos", "joint_velocity": "vel", "joint_effort": "effort"}
 _PARTS = {
     "ee_position": ("ee.x", "ee.y", "ee.z"),
@@ -51,17 +52,7 @@ def features(robot: Robot, state: Sequence[str], others: Sequence[str], sizes: M
     found |= {f"{MEASURED}{group}": _of("float32", (size([group], len(joints), 0),), group_names(group, joints)) for group in others}
     found[ACTION] = _of("float32", (len(robot.chunk_names),), robot.chunk_names)
     found[COMMAND] = _of("float32", (robot.action_size,), robot.action_names)
-    for name, dtype in (
-        (REWARD, "float32"),
-        (DONE, "bool"),
-        (SUCCESS, "bool"),
-        (ENDED, "int64"),
-        (SOURCE, "int64"),
-        (CRITICAL, "bool"),
-        (STAMP, "int64"),
-    ):
-        found[name] = _of(dtype, (1,), None)
-    return found
+    return found | {name: _of(dtype, (1,), None) for name, dtype in SINGLE.items()}
 
 
 def _of(dtype: str, shape: tuple[int, ...], names: Sequence[str] | None) -> dict[str, Any]:

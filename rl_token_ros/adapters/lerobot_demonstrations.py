@@ -158,7 +158,7 @@ class Demonstrations:
                 found[group] = dataset.state[:, [names.index(name) for name in by_name[group]]]
         if missing := [group for group in wanted if group not in found]:
             raise ParameterError(
-                f"the data set '{dataset.name}' has no {', '.join(missing)}, which this robot's 'vla_proprioception', 'proprioception' or actions need; "
+                f"the data set '{dataset.name}' has no {', '.join(missing)}, needed for 'vla_proprioception', 'proprioception' or the actions; "
                 f"{STATE} holds {', '.join(names) or 'nothing'}: say which groups those are with --state, or leave the group out of the robot's file"
             )
         return {group: np.asarray(values, np.float64) for group, values in found.items()}

@@ -1,7 +1,7 @@
 """Frames at a steady rate, as data sets have them: each one observation, what was commanded from then to the next, and how the episode went.
 
-Nothing is aligned here: observations are those that vla_node would have made (:class:`MessageObservations`), each is one frame, and where cameras jitter
-or drop a picture the nearest is taken.
+Nothing is aligned here: observations are those that vla_node would have made (:class:`MessageObservations`). Each is one frame; where cameras
+jitter or drop a picture, the nearest is taken.
 """
 
 from __future__ import annotations

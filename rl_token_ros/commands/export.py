@@ -58,7 +58,7 @@ def _parse() -> argparse.Namespace:
         "--outcomes",
         default="success,failure,time_limit",
         metavar="NAME[,NAME..]",
-        help=f"which episodes, of {', '.join(OUTCOMES)} (all but the last)",
+        help=f"episodes to take, of {', '.join(OUTCOMES)} (all but the last)",
     )
     parser.add_argument("--images", action="store_true", help="keep pictures as PNG: nothing is lost, at many times the size of a video")
     parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")

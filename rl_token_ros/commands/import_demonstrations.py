@@ -62,9 +62,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--state", nargs="+", default=[], metavar="GROUP", help="what observation.state holds, in order (default: by its names)")
     parser.add_argument("--camera", action="append", default=[], metavar="CAMERA=FEATURE", help="as base=observation.images.top; may be repeated")
     parser.add_argument("--action-columns", default="", metavar="COLUMNS", help="of the action, as in 0:6,13 (default: by name, else all)")
-    parser.add_argument(
-        "--scale", default="1", metavar="F[,F..]", help="the data set's units per robot's, of joints and actions; degrees: 57.29578 (1)"
-    )
+    parser.add_argument("--scale", default="1", metavar="F[,F..]", help="the data set's units per robot's, of joints and actions, as 57.29578 (1)")
     parser.add_argument("--ended", choices=ENDINGS, default="success", help="how episodes ended where the data set does not say (success)")
     parser.add_argument("--task", default="", help="language instruction in place of the data set's")
     parser.add_argument("--vla-latency", type=float, default=0.05, help="how late the VLA's answers come on the robot, s (0.05)")

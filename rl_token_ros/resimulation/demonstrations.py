@@ -1,8 +1,8 @@
-"""Rows of `replay` from demonstrations that this package never saw: each is lived again, its measurements and pictures in, the demonstrator as the human.
+"""Rows of `replay` from demonstrations that no control_node saw: each is lived again, with its measurements and pictures and its human.
 
-What control_node decides is decided by control_node's own pipeline: the token and the reference are the newest answer of the VLA, asked as vla_node
-asks, the action is what the safety filter lets through of the demonstrator's. Before every step the arm is where the demonstrator had commanded
-it, so that each step is judged by itself.
+What control_node decides is decided by control_node's own pipeline: token and reference are those of the VLA's newest answer, asked as vla_node
+asks, the action is what the safety filter lets through of the demonstrator's. Before every step the command is where the demonstrator had it,
+so that each step is judged by itself.
 """
 
 from __future__ import annotations
