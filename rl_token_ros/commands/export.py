@@ -12,10 +12,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from rl_token_ros.adapters import lerobot_columns as columns
 from rl_token_ros.adapters import lerobot_dataset
 from rl_token_ros.adapters.lerobot_writer import DatasetWriter
-from rl_token_ros.bags.frames import Frame, LeftOut
+from rl_token_ros.bags.dataset_sink import DatasetSink
 from rl_token_ros.bags.message_types import TypeUnknown
 from rl_token_ros.bags.reader import BagError
 from rl_token_ros.bags.recorded_run import NotARun, RecordedRun
@@ -25,8 +24,7 @@ from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.parameters import ParameterError
-from rl_token_ros.settings.proprioception_groups import GROUPS, places
-from rl_token_ros.vla.message_observations import decode
+from rl_token_ros.settings.proprioception_groups import GROUPS
 
 EXIT_BAD_INPUT = 2
 OUTCOMES = {Ended(code).label.replace(" ", "_"): int(code) for code in (Ended.SUCCESS, Ended.FAILURE, Ended.TIME_LIMIT, Ended.ABORTED)}
@@ -79,7 +77,7 @@ def _export(options: argparse.Namespace) -> None:
     runs = [RecordedRun(path, config, options.state, options.remap) for path in options.bags]
     _refuse_unlike(runs)
     rate = options.fps or max(round(runs[0].camera_rate), 1)
-    sink = _Sink(options, runs[0], rate)
+    sink = DatasetSink(runs[0], not options.images, options.task, lambda features: DatasetWriter(options.out, rate, features))
     keep = {OUTCOMES[name] for name in options.outcomes.split(",")}
     for run in runs:
         sink.begin()
@@ -114,7 +112,7 @@ def _refuse_unlike(runs: list[RecordedRun]) -> None:
             )
 
 
-def _tell(run: RecordedRun, sink: _Sink, rate: int, counts: Counter[str], left_out: Counter[str]) -> None:
+def _tell(run: RecordedRun, sink: DatasetSink, rate: int, counts: Counter[str], left_out: Counter[str]) -> None:
     endings = ", ".join(f"{Ended(code).label} {count}" for code, count in sorted(sink.endings.items()))
     print(f"{run.bag.path}: {sum(sink.endings.values())} of {len(run.run.episodes)} episodes ({endings or 'none'}), {counts['frames']} frames")
     notes = [f"{count} episodes left out: {why}" for why, count in left_out.most_common()]
@@ -131,75 +129,6 @@ def _tell(run: RecordedRun, sink: _Sink, rate: int, counts: Counter[str], left_o
         notes.append("the task is not known; write --task TEXT, or --config FILE whose vla_node has it")
     for text in [*notes, *run.bag.problems]:
         print(f"note: {text}")
-
-
-class _Sink:
-    """Frames into the data set, which begins with the first."""
-
-    def __init__(self, options: argparse.Namespace, first: RecordedRun, rate: int) -> None:
-        control, self._first = first.control, first
-        self._task, self._out, self._rate = options.task, options.out, rate
-        self._others = [group for group in first.vla.vla_proprioception if group not in first.state]
-        self._features = columns.features(control, first.state, self._others, first.sizes, not options.images)
-        self._writer: DatasetWriter | None = None
-        self._places = places(first.vla.vla_proprioception, len(control.joint_names))
-        self._count = self._ended = 0
-        self.frames: list[int] = []  # of each episode saved
-        self.endings: Counter[int] = Counter()  # of those of the current bag
-        self.without_task = False
-
-    def begin(self) -> None:
-        """What comes is of another bag."""
-        self.endings = Counter()
-        self.without_task = False
-
-    def add(self, frame: Frame) -> None:
-        """The next frame."""
-        seen = decode(frame.observation)
-        for camera, (height, width) in self._first.sizes.items():
-            if seen.images[camera].shape[:2] != (height, width):
-                raise LeftOut(f"a picture of camera {camera} in it is not {height} x {width} as the first")
-        if self._writer is None:
-            self._writer = DatasetWriter(self._out, self._rate, self._features)
-        values = {f"{columns.PICTURE}{camera}": picture for camera, picture in seen.images.items()}
-        values |= {f"{columns.MEASURED}{group}": seen.proprio[self._places[group]] for group in self._others}
-        values |= {
-            columns.STATE: seen.proprio[: self._places[self._first.state[-1]].stop],
-            columns.ACTION: frame.action,
-            columns.COMMAND: frame.command,
-            columns.REWARD: frame.reward,
-            columns.DONE: frame.ended != Ended.NO,
-            columns.SUCCESS: frame.ended == Ended.SUCCESS,
-            columns.ENDED: frame.ended,
-            columns.SOURCE: frame.source,
-            columns.CRITICAL: frame.critical,
-            columns.STAMP: seen.stamp_ns,
-        }
-        task = seen.task or self._task
-        self.without_task |= not task
-        self._writer.add(values, task)
-        self._count += 1
-        self._ended = frame.ended
-
-    def save(self) -> None:
-        """The episode is whole."""
-        assert self._writer is not None
-        self._writer.save()
-        self.frames.append(self._count)
-        self.endings[self._ended] += 1
-        self._count = 0
-
-    def drop(self) -> None:
-        """It is not."""
-        if self._writer is not None:
-            self._writer.drop()
-        self._count = 0
-
-    def close(self) -> bool:
-        """Whether there is a data set."""
-        if self._writer is not None:
-            self._writer.close()
-        return bool(self.frames)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,8 @@ def _import(options: argparse.Namespace) -> None:
         shutil.rmtree(options.out)
         raise ParameterError(f"no row could be made of '{options.lerobot}'; " + ("the reasons are above" if left_out else "it has no episodes"))
     _tell(options, demonstrator.figures, control, endings, dataset.rate)
+    if lost := unrecorded(demonstrator.pipeline.controller.episode.skipped, demonstrator.figures.steps, least=1):
+        print(f"note: {lost}")
     seed = Seed(str(options.out), learner, demonstrator.pipeline.controller.row_dtype, identity)
     assert sum(len(rows) for rows, _ in seed) == demonstrator.figures.steps
     print(f"  read again as seed_bags: {seed.steps} steps")
@@ -179,10 +181,8 @@ def _demonstration(dataset: Dataset, found: Demonstrations, frames: np.ndarray, 
 
 def _tell(options: argparse.Namespace, figures: Figures, control: Control, endings: Counter[str], rate: float) -> None:
     told = ", ".join(f"{label} {count}" for label, count in endings.most_common())
-    print(
-        f"wrote {options.out}: {sum(endings.values())} episodes ({told}), {figures.steps} steps at {control.control_rate:g} Hz of {rate:g} frames per second"
-    )
-    print(f"  the VLA was asked {figures.queries} times")
+    print(f"wrote {options.out}: {sum(endings.values())} episodes ({told}), {figures.steps} steps")
+    print(f"  {rate:g} frames per second became {control.control_rate:g} steps; the VLA was asked {figures.queries} times")
     share = 100.0 * figures.beyond_any / figures.steps
     each = ", ".join(
         f"{name} {100.0 * count / figures.steps:.0f} % (at most {far:.1f} times)"
@@ -190,8 +190,6 @@ def _tell(options: argparse.Namespace, figures: Figures, control: Control, endin
     )
     print(f"  {share:.0f} % of the actions are further from the VLA's than 'residual_scale' lets a residual go: {each}")
     print(f"  the safety filter changed {figures.clipped} of the actions: 'velocity_limit', 'acceleration_limit', 'lead_limit', 'position_min', ..")
-    if lost := unrecorded(figures.skipped, figures.steps, least=1):
-        print(f"note: {lost}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ so that each step is judged by itself.
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace as Message
 
@@ -75,7 +74,6 @@ class Figures:
         beyond: of these, rows whose action is further from the reference than the residual's bound, [A], and in any dimension ``beyond_any``.
         farthest: the largest such distance, in bounds, [A].
         clipped: of them, rows in which the filter changed the action.
-        skipped: steps of the critical phase that are no rows, by reason as of `Episode.skipped`.
         queries: of the VLA.
     """
 
@@ -84,7 +82,6 @@ class Figures:
     farthest: np.ndarray
     beyond_any: int = 0
     clipped: int = 0
-    skipped: Counter[str] = dataclasses.field(default_factory=Counter)
     queries: int = 0
 
 
@@ -123,18 +120,18 @@ class Demonstrator:
         except StateError as error:
             raise NotLived(str(error)) from None
         finally:
-            # Whatever became of it, the next begins with an arm at rest of which nothing is known.
-            if pipeline.controller.stopped:
-                pipeline.step(Event.RESET_STOP, self._now)
-            pipeline.step(Event.DISABLE, self._now)
-            pipeline.follow(*_at_rest(pipeline.sent[0]))
-            pipeline.controller.state.forget()
-            pipeline.controller.proposals.forget()
-            self._backend.reset()
-            self._now += PAUSE_NS
-            skipped, pipeline.controller.episode.skipped = pipeline.controller.episode.skipped, Counter()
-        self._count(rows, skipped)
+            self._leave()
+        self._count(rows)
         return rows
+
+    def _leave(self) -> None:
+        """Whatever became of it, the next begins with an arm at rest, long after."""
+        pipeline = self.pipeline
+        pipeline.step(Event.RESET_STOP, self._now)
+        while pipeline.step(Event.TICK, self._now).command is not None:
+            self._now += pipeline.controller.period_ns
+        self._backend.reset()
+        self._now += PAUSE_NS
 
     def _live(self, demonstration: Demonstration, begin_ns: int) -> np.ndarray:
         pipeline, control = self.pipeline, self._control
@@ -143,6 +140,7 @@ class Demonstrator:
         length = float(demonstration.seconds[-1]) + demonstration.period
         steps = max(int(length * SECOND_NS / period_ns + 1e-6), 1)
         path = _Path(demonstration, control, period_ns * 1e-9)
+        pipeline.step(Event.TICK, begin_ns - period_ns)  # not enabled: time has passed since the one before
         rows: list[np.ndarray] = []
         stepped: np.ndarray | None = None
         for step in range(steps):
@@ -182,9 +180,8 @@ class Demonstrator:
         for error in self._errors:
             raise error if isinstance(error, BackendError) else NotLived(str(error))
 
-    def _count(self, rows: np.ndarray, skipped: Counter[str]) -> None:
+    def _count(self, rows: np.ndarray) -> None:
         figures, size = self.figures, self._control.action_size
-        figures.skipped += skipped
         figures.steps += len(rows)
         if not len(rows):
             return
@@ -306,7 +303,3 @@ class _Player:
 
 def _header(stamp_ns: int) -> Message:
     return Message(stamp=ns_to_stamp(stamp_ns))
-
-
-def _at_rest(position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return position, np.zeros_like(position)
