@@ -48,6 +48,7 @@ class LeRobotPolicy:
             "action_names": list(known.action_names),
             "embeddings": list(shape),
             "cameras": list(inputs.cameras.values()),
+            "scale": [float(factor) for factor in scale],  # the policy's units per robot's
         }
 
     def infer(self, obs: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,7 +74,7 @@ class Dataset:
         try:
             frame = self._theirs[int(index)]
         except Exception as error:  # of many kinds, those of its readers of parquet and of videos
-            raise ParameterError(f"LeRobot cannot read frame {index} of the data set '{self.name}': {type(error).__name__}: {error}") from error
+            raise ParameterError(f"LeRobot cannot read frame {index} of the data set '{self.name}': {_reason(error)}") from error
         found = {feature: np.asarray(frame[feature]) for feature in (self.cameras if features is None else features)}  # float [3, h, w], 0 to 1
         pictures = {feature: np.rint(255.0 * each.transpose(1, 2, 0)).astype(np.uint8) for feature, each in found.items()}
         return pictures, str(frame.get("task", ""))
@@ -119,8 +120,8 @@ class Dataset:
         lacking = [key for key in wanted if not {"mean", "std"} <= set(known.get(key) or ())]
         if lacking:
             raise ParameterError(
-                f"the data set '{self.name}' has no statistics of {', '.join(lacking)} (meta/stats.json); record it with LeRobot to its end, "
-                "or have LeRobot compute them"
+                f"the data set '{self.name}' has no statistics of {', '.join(lacking)} (meta/stats.json), which LeRobot writes with each episode; "
+                "copy it whole, or record it again"
             )
 
 
@@ -147,11 +148,20 @@ def load(what: str) -> Dataset:
         _refuse_version(folder, str(CODEBASE_VERSION))
     try:
         # A folder's name is none on the Hub: where files are missing LeRobot would else look for them there, and write them into the folder.
-        theirs = LeRobotDataset(str(folder.resolve()), root=folder) if local else LeRobotDataset(what)
+        theirs = LeRobotDataset(str(folder.resolve()) if local else what, root=folder if local else None, video_backend=_decoder())
     except Exception as error:  # of many kinds: its own, those of the Hub and of its readers
-        hint = f"; of version 2: python -m {CONVERT} --repo-id={what}" if type(error).__name__ == "BackwardCompatibilityError" else ""
-        raise ParameterError(f"LeRobot cannot read the data set '{what}': {type(error).__name__}: {_first_line(error)}{hint}") from error
+        hint = f"; convert it: python -m {CONVERT} --repo-id={what}" if type(error).__name__ == "BackwardCompatibilityError" else ""
+        raise ParameterError(f"LeRobot cannot read the data set '{what}': {_reason(error)}{hint}") from error
     return Dataset(theirs, what)
+
+
+def _decoder() -> str | None:
+    """Of videos. LeRobot takes torchcodec where it is installed, also where that cannot be loaded for want of FFmpeg's libraries."""
+    try:
+        importlib.import_module("torchcodec")
+        return None
+    except Exception:  # a RuntimeError, not an ImportError
+        return "pyav"
 
 
 def _refuse_version(folder: Path, reads: str) -> None:
@@ -165,11 +175,17 @@ def _refuse_version(folder: Path, reads: str) -> None:
     if theirs == "2" and ours == "3":
         raise ParameterError(
             f"the data set '{folder}' is of version {found}, LeRobot here reads {reads}; convert it with LeRobot's own\n"
-            f"  python -m {CONVERT} --repo-id={folder.name} --root={folder} --push-to-hub=false\n"
+            f"  python -m {CONVERT} --repo-id={folder.resolve().name} --root={folder.resolve().parent} --push-to-hub=false\n"
             f"which keeps the old one beside it, or use LeRobot 0.3, which reads {found}"
         )
     raise ParameterError(f"the data set '{folder}' is of version {found}, LeRobot here reads {reads}; install a LeRobot that reads {found}")
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+def _reason(error: BaseException) -> str:
+    """A line. What a file misses stands behind LeRobot's attempt to have it from the Hub."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, FileNotFoundError):
+        cause = cause.__context__
+    error = cause or error
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+    return f"{type(error).__name__}: {line}"

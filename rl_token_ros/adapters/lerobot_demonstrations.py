@@ -136,12 +136,12 @@ class Demonstrations:
         return action[:, taken]
 
     def _groups(self, wanted: list[str], state: list[str]) -> dict[str, np.ndarray]:
-        """Measurements: each a feature of its own, or a part of observation.state, by its names, or as ``--state`` says."""
+        """Measurements: each a feature of its own, or a part of observation.state, by its names, or as ``--state-groups`` says."""
         dataset, joints = self._dataset, self._robot.joint_names
         names = list(dataset.state_names)
         given = list(self._mapping.state)
         if given and (expected := size(given, len(joints), 0)) != len(names):
-            raise ParameterError(f"--state {' '.join(given)} are {expected} values, observation.state of '{dataset.name}' has {len(names)}")
+            raise ParameterError(f"--state-groups {' '.join(given)} are {expected} values, observation.state of '{dataset.name}' has {len(names)}")
         by_name = {group: wants for group in GROUPS if GROUPS[group] and (wants := columns.group_names(group, joints)) and set(wants) <= set(names)}
         guessed = state if not given and not set(by_name) & set(state) and size(state, len(joints), 0) == len(names) else []
         if guessed:
@@ -159,6 +159,6 @@ class Demonstrations:
         if missing := [group for group in wanted if group not in found]:
             raise ParameterError(
                 f"the data set '{dataset.name}' has no {', '.join(missing)}, needed for 'vla_proprioception', 'proprioception' or the actions; "
-                f"{STATE} holds {', '.join(names) or 'nothing'}: say which groups those are with --state, or leave the group out of the robot's file"
+                f"{STATE} holds {', '.join(names) or 'nothing'}: say what that is with --state-groups, or leave the group out of the robot's file"
             )
         return {group: np.asarray(values, np.float64) for group, values in found.items()}

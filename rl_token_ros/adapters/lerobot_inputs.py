@@ -135,16 +135,26 @@ def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
     Raises:
         ParameterError: no such numbers, or not as many as state and actions have values.
     """
+    factors = parse_factors(text)
+    if len(factors) > 1 and not (len(factors) == checkpoint.actions and checkpoint.state in (0, checkpoint.actions)):
+        raise ParameterError(
+            f"--scale has {len(factors)} numbers; the state has {checkpoint.state} values, an action {checkpoint.actions}: write one"
+        )
+    return factors
+
+
+def parse_factors(text: str) -> np.ndarray:
+    """Factors float32 [n] of ``57.29578`` or ``57.29578,1``.
+
+    Raises:
+        ParameterError: no such numbers, or zero.
+    """
     try:
         factors = np.array([float(part) for part in text.split(",")], np.float32)
     except ValueError:
         factors = np.zeros(1, np.float32)
     if not np.isfinite(factors).all() or not factors.all():
         raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a policy that counts in degrees")
-    if len(factors) > 1 and not (len(factors) == checkpoint.actions and checkpoint.state in (0, checkpoint.actions)):
-        raise ParameterError(
-            f"--scale has {len(factors)} numbers; the state has {checkpoint.state} values, an action {checkpoint.actions}: write one"
-        )
     return factors
 
 

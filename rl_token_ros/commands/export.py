@@ -49,7 +49,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the data set, which does not exist yet")
     parser.add_argument("--config", help="the robot's parameter file: its vla_node says what the state is, the task, and how pictures are matched")
     parser.add_argument("--fps", type=int, default=0, help="frames per second (default: the rate of the fastest camera, so that each picture is one)")
-    parser.add_argument("--state", nargs="+", default=[], metavar="GROUP", help="what observation.state is (default: vla_proprioception of --config)")
+    parser.add_argument(
+        "--state-groups", nargs="+", default=[], metavar="GROUP", help="of observation.state (default: vla_proprioception of --config)"
+    )
     parser.add_argument("--task", default="", help="what was to be done, for bags without 'task'")
     parser.add_argument("--before", type=float, default=0.0, help="seconds of each episode before its critical phase (0)")
     parser.add_argument(
@@ -61,8 +63,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--images", action="store_true", help="keep pictures as PNG: nothing is lost, at many times the size of a video")
     parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")
     options = parser.parse_args()
-    if strange := [group for group in options.state if not GROUPS.get(group)]:
-        parser.error(f"--state {strange[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
+    if strange := [group for group in options.state_groups if not GROUPS.get(group)]:
+        parser.error(f"--state-groups {strange[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
     if strange := [name for name in options.outcomes.split(",") if name not in OUTCOMES]:
         parser.error(f"--outcomes {strange[0]}: write some of {', '.join(OUTCOMES)}")
     if options.before < 0.0 or options.fps < 0:
@@ -74,7 +76,7 @@ def _export(options: argparse.Namespace) -> None:
     if options.out.exists():
         raise ParameterError(f"'{options.out}' is there already; name a folder that is not")
     config = node_settings.load("vla_node", config_file(options.config)) if options.config else None
-    runs = [RecordedRun(path, config, options.state, options.remap) for path in options.bags]
+    runs = [RecordedRun(path, config, options.state_groups, options.remap) for path in options.bags]
     _refuse_unlike(runs)
     rate = options.fps or max(round(runs[0].camera_rate), 1)
     sink = DatasetSink(runs[0], not options.images, options.task, lambda features: DatasetWriter(options.out, rate, features))

@@ -59,7 +59,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--lerobot", metavar="DATASET", required=True, help="folder of the data set, or its name on the Hugging Face Hub")
     parser.add_argument("--config", required=True, help="the robot's parameter file")
     parser.add_argument("out", type=Path, metavar="OUT_BAG", help="the bag, which does not exist yet")
-    parser.add_argument("--state", nargs="+", default=[], metavar="GROUP", help="what observation.state holds, in order (default: by its names)")
+    parser.add_argument("--state-groups", nargs="+", default=[], metavar="GROUP", help="of observation.state, in order (default: by its names)")
     parser.add_argument("--camera", action="append", default=[], metavar="CAMERA=FEATURE", help="as base=observation.images.top; may be repeated")
     parser.add_argument("--action-columns", default="", metavar="COLUMNS", help="of the action, as in 0:6,13 (default: by name, else all)")
     parser.add_argument("--scale", default="1", metavar="F[,F..]", help="the data set's units per robot's, of joints and actions, as 57.29578 (1)")
@@ -67,8 +67,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--task", default="", help="language instruction in place of the data set's")
     parser.add_argument("--vla-latency", type=float, default=0.05, help="how late the VLA's answers come on the robot, s (0.05)")
     options = parser.parse_args()
-    if strange := [group for group in options.state if not GROUPS.get(group)]:
-        parser.error(f"--state {strange[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
+    if strange := [group for group in options.state_groups if not GROUPS.get(group)]:
+        parser.error(f"--state-groups {strange[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
     if options.vla_latency < 0.0:
         parser.error("--vla-latency must not be negative")
     return options
@@ -93,7 +93,7 @@ def _import(options: argparse.Namespace) -> None:
     vla = dataclasses.replace(vla, vla_sha256=vla.vla_sha256 or made_for.vla_sha256)  # so that a server says at once that it serves another
     identity = find_identity(learner)
     dataset = lerobot_dataset.load(options.lerobot)
-    mapping = Mapping(options.state, options.camera, options.action_columns, _scale(options.scale), int(ENDINGS[options.ended]))
+    mapping = Mapping(options.state_groups, options.camera, options.action_columns, _scale(options.scale), int(ENDINGS[options.ended]))
     needed = [measured_group(control.cartesian), *(group for group in control.proprioception if GROUPS[group])]
     needed += ["ee_orientation"] * control.turns + ["ee_position"] * bool(control.workspace_min)
     found = Demonstrations(dataset, control, needed, vla.vla_proprioception, vla.cameras, mapping)

@@ -1,14 +1,16 @@
-"""`rl_token train_token BAG...`: trains the token's encoder and decoder from `vla/embedding` in bags, and writes the ONNX encoder.
+"""`rl_token train_token BAG...`: trains the token's encoder and decoder on a VLA's embeddings, and writes the ONNX encoder.
 
-Embeddings are copied once, as float16, into files from which batches are read: any amount of data is trained on within --memory, and a
-second training needs no bag. Says what the token is worth on observations held out, a fifth of every episode, and of what is in no episode the
-last fifth: how much of the embeddings' variance can be made from it again, and how well measurements of that moment, and the outcome of the
-episode, can be read from it. Needs torch, no ROS.
+Embeddings are those of `vla/embedding` in bags; or the VLA is asked for them about the pictures of bags (--config FILE) and of LeRobot data sets
+(--lerobot PATH_OR_ID --server ADDRESS). They are put once, as float16, into files from which batches are read: any amount of data is trained on
+within --memory, and asking that was cut off goes on where it ended. Says what the token is worth on observations held out, a fifth of every
+episode, and of what is in no episode the last fifth: how much of the embeddings' variance can be made from it again, and how well measurements
+of that moment, and the outcome of the episode, can be read from it. Needs torch, no ROS.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from pathlib import Path
@@ -16,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rl_token_ros.bags import token_observations
 from rl_token_ros.bags.message_types import TypeUnknown
 from rl_token_ros.bags.reader import BagError
 from rl_token_ros.bags.topic_names import RemapError
+from rl_token_ros.commands import token_data
 from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.rl_token import probe
@@ -30,7 +32,8 @@ from rl_token_ros.rl_token.shards import Part, ShardError
 from rl_token_ros.rl_token.training import CannotResume, Settings, Trainer, export, not_reconstructed, spread, tokens_of
 from rl_token_ros.rl_token.warm_start import TooWide
 from rl_token_ros.settings.parameters import ParameterError
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.system import memory
+from rl_token_ros.vla.backend import BackendError
 
 EXIT_BAD_INPUT = 2
 MEGABYTE = 1_000_000
@@ -41,7 +44,11 @@ def main() -> int:
     options = _parse()
     cache = options.cache or options.output.parent / "embeddings"
     try:
-        _train(token_observations.read(options.bags, options.probe or [], cache, options.remap, _note), options)
+        begun = memory.resident()
+        seen = token_data.read(options, cache, _note)
+        gc.collect()
+        held = max(memory.resident() - begun, 0) if options.lerobot else 0  # by LeRobot and what it imports
+        _train(seen, options, options.memory * GIGABYTE - held)
         return 0
     except (
         BagError,
@@ -53,6 +60,7 @@ def main() -> int:
         ShardError,
         TooLittleMemory,
         CannotResume,
+        BackendError,
         OSError,
     ) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -61,10 +69,10 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="rl_token train_token", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bags", type=Path, nargs="+", help="rosbag2 folders or files with 'vla/embedding'; the base alone should act in most")
+    token_data.add_options(parser)
     parser.add_argument("--output", type=Path, default=Path("runs/token/token.onnx"), help="the encoder (default runs/token/token.onnx)")
     parser.add_argument("--vla", type=Path, help="the VLA's file, where its fingerprint is not in the bags")
-    parser.add_argument("--size", type=int, default=0, help="width of the token, Dz (default: token_size of the bags, or 128)")
+    parser.add_argument("--size", type=int, default=0, help="width of the token, Dz (default: token_size of the robot, or 128)")
     parser.add_argument(
         "--rows",
         type=int,
@@ -76,20 +84,14 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=3e-4, help="learning rate")
     parser.add_argument("--dropout", type=float, default=0.9, help="share of the embeddings kept from the decoder (default 0.9)")
-    parser.add_argument(
-        "--probe", nargs="+", metavar="GROUP", help=f"measurements to read from the token (default: those of 'proprioception'): {', '.join(GROUPS)}"
-    )
     parser.add_argument("--cache", type=Path, help="folder for the copies of the embeddings (default: embeddings beside the output)")
-    parser.add_argument("--memory", type=float, default=4.0, help="GB that the process may take, whatever the bags hold (default 4)")
+    parser.add_argument("--memory", type=float, default=4.0, help="GB that the process may take, however much there is to train on (default 4)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default auto: CUDA where there is one)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the processor (default: as many as it has)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint of a training that was cut off")
-    parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    unknown = [group for group in options.probe or [] if GROUPS.get(group) is None]
-    if unknown:
-        parser.error(f"--probe {unknown[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
+    token_data.check(parser, options)
     return options
 
 
@@ -105,11 +107,11 @@ def _vla(seen: Observations, file: Path | None) -> str:
         raise NothingToLearn(f"--vla: there is no file '{file}'")
     found = fingerprint(file)
     if seen.vla_sha256 not in ("", found):
-        raise NothingToLearn(f"--vla: '{file}' is not the VLA of the bags (SHA-256 {found[:12]}..., not {seen.vla_sha256[:12]}...)")
+        raise NothingToLearn(f"--vla: '{file}' is not the VLA of the data (SHA-256 {found[:12]}..., not {seen.vla_sha256[:12]}...)")
     return found
 
 
-def _train(seen: Observations, options: argparse.Namespace) -> None:
+def _train(seen: Observations, options: argparse.Namespace, free: float) -> None:
     size, vla = seen.width(options.size), _vla(seen, options.vla)
     if not vla:
         _note("the VLA's fingerprint is not known, so control_node cannot check that the encoder fits; name its file with --vla")
@@ -122,7 +124,7 @@ def _train(seen: Observations, options: argparse.Namespace) -> None:
     checkpoint = options.output.with_suffix(".checkpoint")
     looked_at = tuple(options.rows) if options.rows else None
     settings = Settings(size, options.steps, options.batch, options.rate, options.dropout, looked_at, seed=options.seed)
-    trainer = Trainer(Part(seen.embeddings, np.flatnonzero(~seen.held)), settings, options.memory * GIGABYTE, device, checkpoint)
+    trainer = Trainer(Part(seen.embeddings, np.flatnonzero(~seen.held)), settings, free, device, checkpoint)
     if options.resume:
         trainer.resume()
     else:

@@ -113,10 +113,9 @@ class Demonstrator:
         Raises:
             NotLived: there are none.
         """
-        pipeline, begin_ns = self.pipeline, self._now
         self._errors.clear()
         try:
-            rows = self._live(demonstration, begin_ns)
+            rows = self._live(demonstration, self._now)
         except StateError as error:
             raise NotLived(str(error)) from None
         finally:

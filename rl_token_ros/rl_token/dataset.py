@@ -13,11 +13,11 @@ import numpy as np
 
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.rl_token.shards import LARGEST, Shards
+from rl_token_ros.rl_token.shards import Shards, fits
 from rl_token_ros.robot.history import StateHistory
 from rl_token_ros.robot.readings import Reader, StateError
-from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.robot import Robot
 
 LEAST = 50  # observations below which nothing is trained
 NEAR_NS = 50_000_000  # between an observation and the nearest measurement, for it to be probed with
@@ -64,14 +64,12 @@ class Observations:
         for name in ("vla_sha256", "token_size"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine and theirs and mine != theirs:
-                raise NothingToLearn(
-                    f"'{source}' was recorded with another {name} ({str(theirs)[:12]}, not {str(mine)[:12]}); one encoder is for one VLA"
-                )
+                raise NothingToLearn(f"'{source}' is of another {name} ({str(theirs)[:12]}, not {str(mine)[:12]}); one encoder is for one VLA")
             setattr(self, name, mine or theirs)
         before, count = len(self.held), len(other.held)
         shape, theirs_shape = self.embeddings.shape[1:], other.embeddings.shape[1:]
         if before and count and shape != theirs_shape:
-            raise NothingToLearn(f"'{source}' has embeddings {theirs_shape}, the bags before it {shape}")
+            raise NothingToLearn(f"'{source}' has embeddings {theirs_shape}, what was before it {shape}")
         for group in {*self.measured, *other.measured}:
             width = (other.measured if group in other.measured else self.measured)[group].shape[1]
             mine_values = self.measured.get(group, np.full((before, width), np.nan))
@@ -89,7 +87,7 @@ class Observations:
             NothingToLearn: too few observations to train on, or to fill a token of that width.
         """
         if (count := len(self.held)) < LEAST:
-            raise NothingToLearn(f"the bags hold {count} observations on 'vla/embedding'; at least {LEAST} are needed, and thousands are good")
+            raise NothingToLearn(f"the data hold {count} observations with embeddings; at least {LEAST} are needed, and thousands are good")
         _, rows, columns = self.embeddings.shape
         size, shown, values = asked or self.token_size or DEFAULT_SIZE, int((~self.held).sum()), rows * columns
         if size > (most := min(shown - 1, values)):
@@ -139,13 +137,13 @@ class Collector:
         self._shape: tuple[int, ...] | None = None
         self.left_out = 0
 
-    def settings(self, control: Control, vla_sha256: str) -> None:
+    def settings(self, robot: Robot, vla_sha256: str) -> None:
         """The parameters of the robot, which name its joints."""
-        self._seen.vla_sha256, self._seen.token_size = vla_sha256, control.token_size
+        self._seen.vla_sha256, self._seen.token_size = vla_sha256, robot.token_size
         if self._reader is None:
-            self._groups = self._groups or [group for group in control.proprioception if GROUPS[group]]
-            self._reader = Reader(control.joint_names, self._groups)
-            self._history = StateHistory(len(control.joint_names), ANSWERED_NS)
+            self._groups = self._groups or [group for group in robot.proprioception if GROUPS[group]]
+            self._reader = Reader(robot.joint_names, self._groups)
+            self._history = StateHistory(len(robot.joint_names), ANSWERED_NS)
 
     def wants(self, topic: str) -> bool:
         """Whether its messages are probed with, so that others need not be decoded."""
@@ -171,10 +169,14 @@ class Collector:
         self._shape = self._shape or matrix.shape
         if matrix.shape != self._shape:
             raise NothingToLearn(f"embeddings of {matrix.shape} follow such of {self._shape}; one encoder is for one shape")
-        if not max(matrix.max(), -matrix.min()) <= LARGEST:  # so that NaN is left out, too
+        if not fits(matrix):
             self.left_out += 1
             return
         self._keep(matrix)
+        self.observed(stamp_ns)
+
+    def observed(self, stamp_ns: int) -> None:
+        """An observation of that stamp, whose embeddings somebody keeps."""
         self._look_up()  # the one before: by now what was measured after it has come, too
         self._stamps.append(stamp_ns)
 

@@ -15,6 +15,11 @@ BYTES = 2  # of a value
 LARGEST = float(np.finfo(np.float16).max)
 
 
+def fits(matrix: np.ndarray) -> bool:
+    """Whether a shard can hold an observation: finite, and within what float16 holds."""
+    return bool(max(matrix.max(), -matrix.min()) <= LARGEST)  # NaN is not
+
+
 class ShardError(ValueError):
     """A shard that cannot be written or read; the message says what to do."""
 
@@ -45,16 +50,21 @@ class ShardWriter:
 
     As a context it removes the file when what it is written from ends in an error.
 
+    Args:
+        count: observations that the file has already, of that ``shape`` (M, D); what is behind them is cut off.
+
     Raises:
         ShardError: the disk is full, or the folder cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.count = path, 0
-        self._shape: tuple[int, ...] = (0, 0)
+    def __init__(self, path: Path, count: int = 0, shape: tuple[int, ...] | None = None) -> None:
+        self.path, self.count = path, count
+        self._shape: tuple[int, ...] = shape or (0, 0)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "wb", buffering=0)
+            self._file = open(path, "r+b" if count else "wb", buffering=0)
+            self._file.truncate(count * self._shape[0] * self._shape[1] * BYTES)
+            self._file.seek(0, os.SEEK_END)
         except OSError as error:
             raise self._failed(error) from None
 
@@ -62,7 +72,7 @@ class ShardWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._file.close()
+        self.close()
         if kind is not None:
             self.path.unlink(missing_ok=True)
 
@@ -77,6 +87,10 @@ class ShardWriter:
             raise self._failed(error) from None
         self._shape = half.shape
         self.count += 1
+
+    def close(self) -> None:
+        """Write no more."""
+        self._file.close()
 
     def finish(self) -> Shard:
         """What was written, once it is on the disk."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from rl_token_ros.rl_token import onnx_file, training_state
 from rl_token_ros.rl_token.budget import UNBOUNDED, Budget, observations_for, share
 from rl_token_ros.rl_token.network import DecoderNetwork, EncoderNetwork
 from rl_token_ros.rl_token.warm_start import Source, fit_whitening, pieces, warm_start, white_of
+from rl_token_ros.system.ahead import ahead
 from rl_token_ros.system.progress import Progress
 
 CHECKPOINT_STEPS = 100
@@ -129,7 +129,7 @@ class Trainer:
         progress = Progress("token", settings.steps - first)
         parts = -(-settings.batch // self.budget.piece)
         drawn = (np.random.default_rng([settings.seed, step]).integers(len(self._source), size=settings.batch) for step in range(first, end))
-        reading = _read_ahead(self._source, (part for batch in drawn for part in np.array_split(np.sort(batch), parts)))
+        reading = ahead(self._source[part] for batch in drawn for part in np.array_split(np.sort(batch), parts))
         for step in range(first, end):
             loss = self._step(step, itertools.islice(reading, parts))
             self._done = step + 1
@@ -140,7 +140,7 @@ class Trainer:
         if self._done == settings.steps:
             self._settle()
 
-    def _step(self, step: int, batch: Iterator[np.ndarray]) -> float:
+    def _step(self, step: int, batch: Iterable[Any]) -> float:
         """One gradient step on a batch that comes in pieces; its loss. What is drawn at random depends on the step alone."""
         torch.manual_seed(self._settings.seed * 1_000_003 + step)
         rows = len(self.encoder.mean)
@@ -183,19 +183,6 @@ class Trainer:
     @property
     def _networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "decoder": self.decoder}
-
-
-def _read_ahead(source: Source, requests: Iterator[np.ndarray]) -> Iterator[Any]:
-    """What is asked for, in that order, the next one being read while this one is worked with."""
-    with ThreadPoolExecutor(1) as pool:
-        ahead = None
-        for numbers in requests:
-            coming = pool.submit(source.__getitem__, numbers)
-            if ahead is not None:
-                yield ahead.result()
-            ahead = coming
-        if ahead is not None:
-            yield ahead.result()
 
 
 def spread(count: int, most: int) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Lets the process keep the memory it freed, for processes that take and free megabytes many times a second."""
+"""Memory of the process: how much it has, and that it keeps what it freed, where megabytes are taken and freed many times a second."""
 
 from __future__ import annotations
 
 import ctypes
+import os
+from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 LARGEST = 32 << 20  # bytes; the most that every glibc takes
@@ -20,3 +22,8 @@ def keep() -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST) and mallopt(M_TRIM_THRESHOLD, 8 * LARGEST))
+
+
+def resident() -> int:
+    """Bytes that the process has in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -12,10 +12,11 @@ class Progress:
     Args:
         what: the job, in a few words.
         total: units of work in all.
+        first: units that were done before this began.
     """
 
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total = what, max(total, 1)
+    def __init__(self, what: str, total: int, first: int = 0) -> None:
+        self._what, self._total, self._first = what, max(total, 1), first
         self._begun = self._printed = time.monotonic()
         self._terminal = sys.stderr.isatty()
 
@@ -26,7 +27,7 @@ class Progress:
             return
         self._printed = now
         spent = now - self._begun
-        left = spent / max(done, 1) * (self._total - done)
+        left = spent / max(done - self._first, 1) * (self._total - done)
         line = f"{self._what}: {done}/{self._total}, {spent:.0f} s, {left:.0f} s left {note}"
         sys.stderr.write(f"\r{line:<100}" + ("\n" if last else "") if terminal else line + "\n")
         sys.stderr.flush()

@@ -61,10 +61,20 @@ class BackendError(RuntimeError):
     """A query that failed; the message says why. The next one may succeed."""
 
 
+class Unreachable(BackendError):
+    """A query that nobody answered: no connection, none in time, or one that cannot be read."""
+
+
 class Backend(Protocol):
     """A frozen VLA. ``warning``: what the operator should know at the start, or nothing."""
 
     warning: str
+
+    def describe(self) -> dict[str, Any]:
+        """What the VLA says of itself, as its ``vla_sha256``; may take seconds; raises BackendError."""
+
+    def embed(self, observation: Observation) -> np.ndarray:
+        """Embeddings float32 [M, D] alone, whatever the actions are; raises BackendError."""
 
     def query(self, observation: Observation) -> Answer:
         """One query; may take seconds; raises BackendError."""

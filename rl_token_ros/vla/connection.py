@@ -23,7 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.vla import codec
-from rl_token_ros.vla.backend import BackendError
+from rl_token_ros.vla.backend import Unreachable
 
 FIRST_DELAY, LAST_DELAY = 0.1, 5.0  # s, between two attempts; doubles with every failure
 PING_INTERVAL = 10.0  # s; keeps routers and proxies from dropping a quiet connection
@@ -75,7 +75,7 @@ class PolicyClient:
         """The reply to a request, decoded; a text frame comes as str.
 
         Raises:
-            BackendError: no connection, no reply in time, or none that can be read. The connection is given up then: a late reply
+            Unreachable: no connection, no reply in time, or none that can be read. The connection is given up then: a late reply
                 must not be taken for the answer to a later request. Within the back-off after a failure this raises at once.
         """
         reply = self._tried(lambda: self._exchange(codec.pack(request)))
@@ -86,7 +86,7 @@ class PolicyClient:
         """The server's metadata, of the connection that there is, or of a new one.
 
         Raises:
-            BackendError: as of :meth:`ask`.
+            Unreachable: as of :meth:`ask`.
         """
         self._tried(self._connected)
         return self.metadata
@@ -94,12 +94,12 @@ class PolicyClient:
     def _tried(self, action: Callable[[], Result]) -> Result:
         wait = self._not_before - time.monotonic()
         if wait > 0:
-            raise BackendError(f"{self._failure}; next attempt in {wait:.1f} s")
+            raise Unreachable(f"{self._failure}; next attempt in {wait:.1f} s")
         try:
             return action()
         except (OSError, websockets.exceptions.WebSocketException, codec.WireError) as error:
             self.give_up(self._explain(error))
-            raise BackendError(self._failure) from None
+            raise Unreachable(self._failure) from None
 
     def give_up(self, reason: str) -> None:
         """Drop the connection; the next one is made after a back-off."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.horizon import refusal
 from rl_token_ros.settings.parameters import ParameterError
@@ -92,6 +93,16 @@ class OnnxBackend:
         if not (np.isfinite(actions).all() and np.isfinite(embeddings).all()):
             raise BackendError("the VLA's answer is not finite")
         return Answer(actions[0], embeddings[0])
+
+    def embed(self, observation: Observation) -> np.ndarray:
+        """The embeddings of :meth:`query`."""
+        embeddings = self.query(observation).embeddings
+        assert embeddings is not None
+        return embeddings
+
+    def describe(self) -> dict[str, Any]:
+        """Its fingerprint, and the names of its inputs."""
+        return {"vla_sha256": fingerprint(self.path), "inputs": list(self._inputs)}
 
     def reset(self) -> None:
         """A model without memory: nothing to forget."""

@@ -81,6 +81,27 @@ class OpenPiBackend:
 
     def query(self, observation: Observation) -> Answer:
         """One request; see :meth:`PolicyClient.ask` for what may go wrong and how long it takes."""
+        return self._answer(self._ask(observation, self.settings.embeddings))
+
+    def embed(self, observation: Observation) -> np.ndarray:
+        """Likewise; a server that makes tokens sends the embeddings in their place."""
+        reply = self._ask(observation, self.settings.embeddings or "float16")
+        if not isinstance(reply, dict) or "embeddings" not in reply:
+            raise BackendError(NO_EMBEDDINGS)
+        return _matrix(reply["embeddings"], "embeddings")
+
+    def describe(self) -> dict[str, Any]:
+        """The server's metadata."""
+        found = self.client.greet()
+        self._refuse_other_models()
+        return found
+
+    def _ask(self, observation: Observation, embeddings: str) -> Any:
+        """The reply, which is none of the server's errors.
+
+        Args:
+            embeddings: type in which they are wanted of a server that makes tokens; empty: the token.
+        """
         if self._reset_due and self.settings.dialect == "endpoint":
             self._reset_due = False
             _refuse_error(self.client.ask({"endpoint": "reset", "session_id": self._session}))
@@ -88,8 +109,8 @@ class OpenPiBackend:
             proprio = self._statistics.normalise(observation.proprio)
             observation = Observation(observation.stamp_ns, observation.images, proprio, observation.task)
         request = self._keys.request(observation)
-        if self.settings.embeddings and "encoder_sha256" in self.client.greet():  # another server would take it for a part of the observation
-            request["embeddings"] = self.settings.embeddings
+        if embeddings and "encoder_sha256" in self.client.greet():  # another server would take it for a part of the observation
+            request["embeddings"] = embeddings
         if self.settings.dialect == "endpoint":
             request |= {"endpoint": "infer", "session_id": self._session}
         reply = self.client.ask(request)
@@ -98,7 +119,7 @@ class OpenPiBackend:
             self.client.give_up("the VLA server ended the connection after an error")
             raise BackendError(f"the VLA server failed: {reply.strip().splitlines()[-1] if reply.strip() else 'no reason given'}\n{reply}")
         _refuse_error(reply)
-        return self._answer(reply)
+        return reply
 
     def reset(self) -> None:
         """An episode has ended: a policy with a memory forgets it before the next query (dialect endpoint)."""

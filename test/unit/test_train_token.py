@@ -100,7 +100,7 @@ def test_bags_of_one_vla_are_put_together_and_others_refused(bag, train, tmp_pat
     status, said = train(bag("one"), bag("two"), *out)
     assert status == 0 and f"{2 * COUNT} observations" in said, said
     status, said = train(bag("three"), bag("four", vla="b" * 64), *out)
-    assert status == 2 and "was recorded with another vla_sha256" in said
+    assert status == 2 and "is of another vla_sha256 (bbbbbbbbbbbb, not aaaaaaaaaaaa)" in said
 
 
 def test_a_bag_is_copied_once_and_a_copy_that_was_cut_off_is_refused(bag, train, tmp_path):
