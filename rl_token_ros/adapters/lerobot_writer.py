@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ class DatasetWriter:
     """
 
     def __init__(self, folder: Path, rate: int, features: dict[str, Any]) -> None:
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # one for each episode, of a second
         try:
             from lerobot.datasets.lerobot_dataset import LeRobotDataset
         except ImportError as error:
@@ -51,7 +54,9 @@ class DatasetWriter:
 
     def save(self) -> None:
         """The frames since the last are an episode."""
-        self._theirs.save_episode()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Converting input from bool")  # numpy's, of LeRobot's statistics
+            self._theirs.save_episode()
 
     def drop(self) -> None:
         """The frames since the last are forgotten."""

@@ -16,6 +16,7 @@ from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.interfaces.topics import TICKS
 
+BREAK_NS = 200_000_000  # without a command: the arm was disabled
 BATCH = 1000  # rows whose columns are cut out at once
 COLUMNS = ("seq", "event", "stamp_sec", "stamp_nanosec", "source", "command", "gripper", "critical", "episode", "begun_sec", "begun_nanosec")
 
@@ -49,6 +50,14 @@ class Commands:
         """The position [A] that was in force just before a time; None before the first."""
         at = int(np.searchsorted(self.now_ns, ns)) - 1
         return self.position[at] if at >= 0 else None
+
+    def since(self, ns: int) -> int:
+        """Time of the first of the unbroken row of commands in which that of a time is; the time itself where there are none."""
+        if (at := self.index(ns)) is None:
+            return ns
+        steps = np.diff(self.now_ns[: at + 1])
+        breaks = np.flatnonzero(steps > max(BREAK_NS, 3 * np.median(steps))) if len(steps) else steps
+        return int(self.now_ns[breaks[-1] + 1 if len(breaks) else 0])
 
     def index(self, ns: int) -> int | None:
         """The control step of a time: the first that is not before it; None after the last."""
@@ -132,7 +141,9 @@ def _episodes(rows: np.ndarray, time_limit_ns: int) -> tuple[list[Episode], Coun
     begun: int | None = None
     for at in changes.tolist():
         if running[at - 1] and begun is not None:
-            found.append(Episode(begun, int(now_ns[at]), _ended(int(rows["event"][at]), int(now_ns[at]) - begun >= time_limit_ns)))
+            event, now = int(rows["event"][at]), int(now_ns[at])
+            # A control step that ends an episode is none of it, one at the moment of a call that does is.
+            found.append(Episode(begun, now + (event != Event.TICK), _ended(event, now - begun >= time_limit_ns)))
         begun = int(begun_ns[at]) if running[at] else None
     if len(running) and running[-1]:
         left_out["its end is not in the bag"] += 1

@@ -59,14 +59,15 @@ class EpisodeFrames:
         settings: of its run.
         rate: frames per second.
         gap: largest distance of an observation from the time of its frame, s.
-        before: seconds to begin before the critical phase.
+        before: seconds to begin before the critical phase, as far as commands reach back without a break.
     """
 
     def __init__(self, episode: Episode, commands: Commands, settings: Control, rate: float, gap: float, before: float = 0.0) -> None:
         self.episode, self._commands, self._delta = episode, commands, settings.action_type == "delta"
         self._grippers = len(settings.gripper_names)
         self._period_ns, self._gap_ns = SECOND_NS / rate, gap * SECOND_NS
-        self.begin_ns = episode.begin_ns - round(before * SECOND_NS)
+        # A frame before the first command would have nothing to do; an old command is none.
+        self.begin_ns = max(episode.begin_ns - round(before * SECOND_NS), commands.since(episode.begin_ns) + round(self._period_ns))
         self._first_ns: int | None = None
         self._last: Observation | None = None  # not newer than the frame that is due
         self._seen: list[int] = []  # stamps
@@ -97,7 +98,7 @@ class EpisodeFrames:
         """
         while (due := self._due_ns()) is not None and observation.stamp_ns >= due:
             before = self._last
-            older = before is not None and due - before.stamp_ns < observation.stamp_ns - due
+            older = before is not None and due - before.stamp_ns <= observation.stamp_ns - due
             yield self._frame(due, before if older and before is not None else observation)
         self._last = observation
         self._seen.append(observation.stamp_ns)

@@ -2,68 +2,223 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
+import small_robot
+import small_run
 
-pytest.importorskip("mujoco")
 pytest.importorskip("rosbags")
 
-import recorded_loop
 from frames_in_memory import FramesInMemory
+from small_run import PERIOD, RATE, SmallRun
 
+from rl_token_ros.adapters import lerobot_columns as columns
 from rl_token_ros.adapters.lerobot_demonstrations import Demonstrations, Mapping
 from rl_token_ros.bags.dataset_sink import DatasetSink
-from rl_token_ros.bags.recorded_run import RecordedRun
+from rl_token_ros.bags.recorded_run import NotARun, RecordedRun
 from rl_token_ros.commands.import_demonstrations import _demonstration
+from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces.codes import Ended, Source
-from rl_token_ros.resimulation.demonstrations import Demonstrator
-from rl_token_ros.settings import node_settings
-from rl_token_ros.settings.files import config_file
+from rl_token_ros.resimulation.demonstrations import Demonstrator, NotLived
+from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.vla.backend import BackendError
 from rl_token_ros.vla.make_backend import make_backend
 
 KEEP = {int(Ended.SUCCESS), int(Ended.FAILURE), int(Ended.TIME_LIMIT)}
-CONTROL, VLA = (node_settings.load(node, config_file("sim"), **recorded_loop.QUICK[node]) for node in ("control_node", "vla_node"))
+NEEDED = ["ee_position", "wrench_force"]
+
+
+class Cut:
+    """A data set in memory, cut out of a bag."""
+
+    def __init__(self, bag, rate: float = RATE, before: float = 0.0, keep=KEEP, **named) -> None:
+        self.recorded = RecordedRun(bag, small_run.vla_settings(**named) if named else None)
+        made: list[FramesInMemory] = []
+
+        def make(features):
+            made.append(FramesInMemory(rate, features))
+            return made[0]
+
+        sink = DatasetSink(self.recorded, False, "by default", make)
+        self.counts, self.left_out = self.recorded.cut(sink, rate, keep, before)
+        self.whole = sink.close()
+        self.frames, self.lengths = made[0] if made else None, sink.frames
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A bag of the simulation, and the rows of `replay` in it."""
-    folder = tmp_path_factory.mktemp("run") / "bag"
-    with pytest.MonkeyPatch.context() as patch:
-        rows = recorded_loop.record(folder, 3, patch)
-    return folder, rows
+def named(tmp_path_factory):
+    return small_run.models(tmp_path_factory.mktemp("models"))
 
 
-def cut(bag: Path, rate: float) -> tuple[FramesInMemory, RecordedRun]:
-    made = []
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, named):
+    """A bag with a success, a failure, an episode that somebody discarded and one whose time was up, and the run."""
+    live = SmallRun(tmp_path_factory.mktemp("run") / "bag", named, episode_time_limit=1.5)
+    live.episode(50, Event.SUCCESS)
+    live.episode(41, Event.FAILURE)
+    live.episode(20, Event.DISCARD)
+    live.episode(80, Event.SUCCESS)  # too late
+    live.episode(10, None)
+    live.close()
+    return live
 
-    def make(features):
-        made.append(FramesInMemory(rate, features))
-        return made[0]
 
-    recorded = RecordedRun(bag, VLA)
-    sink = DatasetSink(recorded, False, "", make)
-    recorded.cut(sink, rate, KEEP)
-    assert sink.close()
-    return made[0], recorded
+@pytest.fixture(scope="module")
+def cut(run, named):
+    return Cut(run.bag.folder, **named)
 
 
-@pytest.mark.slow
-def test_rows_come_back(run):
-    bag, rows = run
-    frames, recorded = cut(bag, recorded_loop.CAMERA_RATE)
-    print(len(rows), len(frames), recorded.run.episodes, recorded.run.left_out, recorded.report)
-    found = Demonstrations(frames, CONTROL, ["ee_position", "wrench_force"], VLA.vla_proprioception, VLA.cameras, Mapping())
-    lived = Demonstrator(CONTROL, VLA, make_backend(VLA), 0.03)
-    again = [lived.live(_demonstration(frames, found, indices, ended, "")) for _, indices, ended in found.episodes()]
-    print([len(each) for each in again], lived.figures)
-    for number, each in zip(np.unique(rows["episode"]), again):
-        theirs = rows[rows["episode"] == number]
-        print(number, len(theirs), len(each), theirs["ended"][-1], each["ended"][-1])
-        n = min(len(theirs), len(each))
-        for name in ("action", "proprio", "token", "reference"):
-            d = np.abs(each[name][:n] - theirs[name][:n])
-            print(name, d.max(axis=0).round(6)[:6], np.abs(theirs[name]).max(axis=0).round(6)[:6], np.median(d))
-    assert all((each["source"] == Source.HUMAN).all() for each in again)
+def demonstrations(frames, named, **mapping) -> Demonstrations:
+    return Demonstrations(frames, small_robot.settings(**named), NEEDED, ["ee_position"], ["base"], Mapping(**mapping))
+
+
+def live_again(frames, run, named, backend=None, **changes):
+    """The rows of each demonstration, and who lived them."""
+    control, vla = small_robot.settings(**named, **changes), small_run.vla_settings(**named)
+    lived = Demonstrator(control, vla, backend or make_backend(vla), 0.03)
+    found = demonstrations(frames, named)
+    return [lived.live(_demonstration(frames, found, indices, ended, "")) for _, indices, ended in found.episodes()], lived
+
+
+def test_episodes_are_cut_out_as_they_ended(cut):
+    assert [int(frames[columns.ENDED]) for frames in cut.frames.frames if frames[columns.DONE]] == [Ended.SUCCESS, Ended.FAILURE, Ended.TIME_LIMIT]
+    assert cut.left_out == Counter({"it ended as aborted": 1, "its end is not in the bag": 1})
+    np.testing.assert_allclose(cut.lengths, [25, 20.5, 37.5], atol=1)  # of 50, 41 and 75 control steps
+    assert cut.counts == Counter(frames=sum(cut.lengths), repeated=0, unused=0)
+    rewards = np.array([frame[columns.REWARD] for frame in cut.frames.frames])
+    assert rewards.sum() == 1 and rewards[cut.lengths[0] - 1] == 1 and cut.frames.success.sum() == 1
+    assert {frame["task"] for frame in cut.frames.frames} == {"insert"}
+
+
+def test_a_frame_is_one_picture_the_state_of_its_moment_and_what_was_commanded_until_the_next(cut, run):
+    frames = cut.frames.frames
+    commands = cut.recorded.run.commands
+    for frame, after in itertools.pairwise(frames[:20]):
+        stamp = frame[columns.STAMP]
+        assert after[columns.STAMP] - stamp == round(1e9 / RATE)
+        ticks = (commands.now_ns >= stamp) & (commands.now_ns < after[columns.STAMP])
+        assert ticks.sum() == 2
+        np.testing.assert_allclose(frame[columns.COMMAND] + frame["action"], commands.position[ticks][-1], atol=1e-7)
+        np.testing.assert_allclose(after[columns.COMMAND], frame[columns.COMMAND] + frame["action"], atol=1e-7)
+        assert frame["observation.images.base"].shape == (8, 8, 3)
+    assert [frame[columns.SOURCE] for frame in frames[1:25]] == [Source.HUMAN] * 24
+    assert cut.frames.state_names == ("ee.x", "ee.y", "ee.z") and cut.frames.action_names == ("x", "y", "z")
+
+
+def test_rows_of_the_run_come_back(cut, run, named):
+    """Same states, tokens and references where the VLA's answer is the same one; actions that each frame spreads evenly over its control steps."""
+    again, lived = live_again(cut.frames, run, named)
+    assert [each["ended"][-1] for each in again] == [Ended.SUCCESS, Ended.FAILURE, Ended.TIME_LIMIT]
+    assert [each["reward"].sum() for each in again] == [1, 0, 0]
+    live = np.concatenate(run.rows)
+    known = {row["token"].tobytes() for row in live}
+    for number, each, first in zip((1, 2, 4), again, np.cumsum([0, *cut.lengths])):
+        theirs = live[live["episode"] == number]
+        # Frames begin with a picture, up to half a period from where the critical phase began.
+        begin = cut.frames.frames[first][columns.STAMP]
+        at = (theirs["stamp_sec"].astype(int) * 10**9 + theirs["stamp_nanosec"] - begin) // PERIOD
+        theirs, at = theirs[(at >= 0) & (at < len(each))], at[(at >= 0) & (at < len(each))]
+        mine, frames = each[at], at % small_run.CAMERA == 0
+        assert len(at) >= 37 and frames.sum() >= 18 and (each["source"] == Source.HUMAN).all() and (each["critical"] == 1).all()
+        assert all(row["token"].tobytes() in known for row in mine)  # the very answers of then
+        assert (mine["token"] == theirs["token"]).all(axis=1).mean() > 0.9
+        np.testing.assert_allclose(mine["reference"], theirs["reference"], atol=1e-7)
+        np.testing.assert_allclose(mine["proprio"][frames], theirs["proprio"][frames], rtol=1e-5, atol=2e-6)  # measured, lead and force
+        whole = at[:-1][frames[:-1] & (np.diff(at) == 1)]  # control steps of a frame of which both are rows
+        took = [sum(rows["action"][np.searchsorted(at, whole) + k] for k in (0, 1)) for rows in (mine, theirs)]
+        np.testing.assert_allclose(*took, atol=2e-6)
+    assert lived.figures.steps == sum(map(len, again)) and lived.figures.queries == sum(cut.lengths)
+
+
+def test_the_approach_is_taken_where_asked_for_and_is_no_critical_phase(run, named):
+    with_approach = Cut(run.bag.folder, before=0.08, **named).frames
+    critical = with_approach.column(columns.CRITICAL)[:27, 0].tolist()
+    assert critical[:2] == [False] * 2 and critical[3:] == [True] * 24
+    again, _ = live_again(with_approach, run, named)
+    assert 49 <= len(again[0]) <= 52
+
+
+def test_at_half_the_rate_no_motion_is_lost_and_observations_are_counted(run, named):
+    half = Cut(run.bag.folder, rate=RATE / 2, **named)
+    np.testing.assert_allclose(half.lengths, [13, 11, 19], atol=1)
+    assert abs(half.counts["unused"] - sum(half.lengths)) <= 3
+    first = half.frames.frames[0]
+    total = first[columns.COMMAND] + sum(frame["action"] for frame in half.frames.frames[: half.lengths[0]])
+    live = run.rows[49]
+    np.testing.assert_allclose(total, half.recorded.run.commands.before(half.recorded.run.episodes[0].end_ns), atol=1e-6)
+    assert live["ended"][0] == Ended.SUCCESS
+
+
+def test_twice_the_rate_repeats_pictures_and_says_so(run, named):
+    assert Cut(run.bag.folder, rate=2 * RATE, **named).counts["repeated"] > 80
+
+
+def test_an_episode_without_pictures_is_left_out(tmp_path, named):
+    live = SmallRun(tmp_path / "bag", named)
+    live.episode(50, Event.SUCCESS)
+    live.episode(60, Event.SUCCESS, camera=False, by_hand=False)
+    live.close()
+    cut = Cut(tmp_path / "bag", **named)
+    assert len(cut.lengths) == 1 and cut.left_out == Counter({"no observation within 0.5 s of a frame": 1})
+    assert cut.frames.dropped == 1
+
+
+def test_a_bag_without_pictures_or_commands_is_refused(tmp_path, named):
+    live = SmallRun(tmp_path / "bag", named)
+    for _ in range(5):
+        live.step(camera=False)
+    live.close()
+    with pytest.raises(NotARun, match="the bag has no 'camera/base/image_raw'.*\n.*record"):
+        RecordedRun(tmp_path / "bag", small_run.vla_settings(**named))
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"cameras": ["wrist=observation.images.base"]}, "no pictures of camera base; it has observation.images.base: write --camera base="),
+        ({"state": ["joint_position"]}, "--state-groups joint_position are 0 values"),
+        ({"state": ["ee_position", "wrench_force"]}, "--state-groups ee_position wrench_force are 6 values, observation.state of 'memory' has 3"),
+        ({"action_columns": "0:2"}, r"has 2 values \(x, y, z\), this robot's 3 \(x, y, z\); say which with --action-columns"),
+        ({"scale": [1.0, 2.0]}, "--scale has 2 numbers; write one, or 3"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_to_write(cut, named, change, says):
+    with pytest.raises(ParameterError, match=says):
+        demonstrations(cut.frames, named, **change)
+
+
+def test_a_measurement_that_is_not_in_the_data_set_is_named(cut, named):
+    with pytest.raises(ParameterError, match="has no wrench_torque, needed for .*--state-groups"):
+        Demonstrations(cut.frames, small_robot.settings(**named), [*NEEDED, "wrench_torque"], ["ee_position"], ["base"], Mapping())
+
+
+def test_actions_are_taken_by_name_in_any_order_and_units(cut, named):
+    plain = demonstrations(cut.frames, named)
+    turned = dataclasses.replace(small_robot.settings(**named), action_names=["z", "x", "y"])
+    mixed = Demonstrations(cut.frames, turned, NEEDED, ["ee_position"], ["base"], Mapping(scale=[2.0]))
+    np.testing.assert_allclose(mixed.action, plain.action[:, [2, 0, 1]] / 2.0)
+
+
+def test_what_the_vla_or_the_robot_refuses_ends_the_demonstration_with_the_reason(cut, run, named):
+    class Away:
+        warning = ""
+
+        def query(self, observation):
+            raise BackendError("nobody answers")
+
+        def reset(self): ...
+
+    with pytest.raises(BackendError, match="nobody answers"):
+        live_again(cut.frames, run, named, Away())
+    with pytest.raises(NotLived, match="outside position_min"):
+        live_again(cut.frames, run, named, position_min=[0.41, -0.1, 0.0])
+
+
+def test_actions_beyond_the_residual_and_beyond_the_limits_are_counted(cut, run, named):
+    _, lived = live_again(cut.frames, run, named, residual_scale=[1e-7] * 3, velocity_limit=[0.001] * 3)
+    figures = lived.figures
+    assert figures.beyond_any > 0.9 * figures.steps and (figures.farthest > 100).all() and figures.clipped > 0.9 * figures.steps
