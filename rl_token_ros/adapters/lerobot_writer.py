@@ -56,6 +56,7 @@ class DatasetWriter:
         """The frames since the last are an episode."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Converting input from bool")  # numpy's, of LeRobot's statistics
+            warnings.filterwarnings("ignore", "Cannot enable progress bars")
             self._theirs.save_episode()
 
     def drop(self) -> None:

@@ -189,7 +189,8 @@ def _tell(options: argparse.Namespace, figures: Figures, control: Control, endin
         for name, count, far in zip(control.action_names, figures.beyond.tolist(), figures.farthest.tolist())
     )
     print(f"  {share:.0f} % of the actions are further from the VLA's than 'residual_scale' lets a residual go: {each}")
-    print(f"  the safety filter changed {figures.clipped} of the actions: 'velocity_limit', 'acceleration_limit', 'lead_limit', 'position_min', ..")
+    most = ", ".join(f"{name} {most:.2g} {control.unit(name)}" for name, most in zip(control.action_names, figures.changed.tolist()))
+    print(f"  the robot's limits changed {figures.clipped} of the actions; the safety filter made {most} of difference at most")
 
 
 if __name__ == "__main__":

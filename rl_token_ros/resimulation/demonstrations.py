@@ -70,16 +70,18 @@ class Figures:
     """What became of demonstrations.
 
     Attributes:
+        beyond: rows whose action is further from the reference than the residual's bound, [A], and in any dimension ``beyond_any``.
+        farthest: the largest distance from the reference, in bounds, [A].
+        changed: the largest change that the filter made to an action, [A]; a position to be in is also braked for.
         steps: rows made.
-        beyond: of these, rows whose action is further from the reference than the residual's bound, [A], and in any dimension ``beyond_any``.
-        farthest: the largest such distance, in bounds, [A].
-        clipped: of them, rows in which the filter changed the action.
+        clipped: of them, those in which a limit changed the action.
         queries: of the VLA.
     """
 
-    steps: int
     beyond: np.ndarray
     farthest: np.ndarray
+    changed: np.ndarray
+    steps: int = 0
     beyond_any: int = 0
     clipped: int = 0
     queries: int = 0
@@ -103,8 +105,9 @@ class Demonstrator:
         self._errors: list[Exception] = []
         self.pipeline = ResumablePipeline(control, self._errors.append)
         self._control, self._vla, self._backend, self._latency = control, vla, backend, latency
-        self._scale = np.array(control.step_residual_scale)
-        self.figures = Figures(0, np.zeros(control.action_size, int), np.zeros(control.action_size))
+        self._scale, self._fastest = np.array(control.step_residual_scale), np.array(control.velocity_limit)
+        nothing = np.zeros(control.action_size)
+        self.figures = Figures(nothing.astype(int), nothing, nothing)
         self._now = FIRST_NS
 
     def live(self, demonstration: Demonstration) -> np.ndarray:
@@ -141,7 +144,7 @@ class Demonstrator:
         path = _Path(demonstration, control, period_ns * 1e-9)
         pipeline.step(Event.TICK, begin_ns - period_ns)  # not enabled: time has passed since the one before
         rows: list[np.ndarray] = []
-        stepped: np.ndarray | None = None
+        speed_before: np.ndarray | None = None
         for step in range(steps):
             now = self._now = begin_ns + step * period_ns
             player.until(now)
@@ -155,12 +158,14 @@ class Demonstrator:
                 pipeline.step(Event.CRITICAL, now)
             before, target = path.step(step, pipeline.controller.state.measured(control.action_names))
             moved = target - before
-            pipeline.follow(before, (moved if stepped is None else stepped) / path.seconds)
-            stepped = moved
+            speed = np.clip(moved / path.seconds, -self._fastest, self._fastest)
+            pipeline.follow(before, speed if speed_before is None else speed_before)
+            speed_before = speed
             action = moved / control.action_rate if control.action_type == "delta" else target
             pipeline.intervene(Message(header=_header(now), name=control.action_names, position=action), now)
             rows += pipeline.step(Event.TICK, now).rows
             self._raise()
+            self.figures.changed = np.maximum(self.figures.changed, np.abs(pipeline.sent[0] - target))
             if pipeline.controller.stopped:
                 raise NotLived(pipeline.controller.stop_reason)
         self.figures.queries += player.queries
@@ -200,22 +205,19 @@ class _Path:
     def __init__(self, demonstration: Demonstration, control: Control, seconds: float) -> None:
         self.seconds = seconds  # of a control step
         self._delta, self._relative = control.action_type == "delta", control.action_type == "delta" and demonstration.command is None
-        times, action = demonstration.seconds, np.asarray(demonstration.action, np.float64)
-        spans = np.diff([*times, times[-1] + demonstration.period])
-        self._times, self._speeds = times, action / spans[:, None]
-        if self._delta and demonstration.command is not None:
-            self._times = np.append(times, times[-1] + demonstration.period)
-            self._points = np.concatenate([demonstration.command, demonstration.command[-1:] + action[-1:]])
-        else:
-            self._points = action
+        self._times, self._points = demonstration.seconds, np.asarray(demonstration.action, np.float64)
+        if self._delta:
+            self._times = np.append(self._times, self._times[-1] + demonstration.period)
+            sums = np.concatenate([np.zeros((1, control.action_size)), np.cumsum(self._points, axis=0)])
+            command = demonstration.command
+            self._points = sums if command is None else np.concatenate([command, command[-1:] + self._points[-1:]])
 
     def step(self, number: int, measured: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions [A] before and after a control step, at which this one is measured."""
         now = number * self.seconds
-        if self._relative:
-            frame = max(int(np.searchsorted(self._times, now + 1e-9, side="right")) - 1, 0)
-            return measured, measured + self._speeds[frame] * self.seconds
-        return (self._at(now), self._at(now + self.seconds)) if self._delta else (self._at(now - self.seconds), self._at(now))
+        first = now if self._delta else now - self.seconds
+        before, after = self._at(first), self._at(first + self.seconds)
+        return (measured, measured + after - before) if self._relative else (before, after)
 
     def _at(self, seconds: float) -> np.ndarray:
         return np.array([np.interp(seconds, self._times, column) for column in self._points.T])
