@@ -14,10 +14,13 @@ from rl_token_ros.bags.row_writer import replay_cdr, text_cdr
 from rl_token_ros.bags.writer import BagWriter
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import Event
+from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.topics import IMAGE as IMAGE_TYPE
 from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES
 from rl_token_ros.resimulation.vla_on_pictures import VlaOnPictures
 from rl_token_ros.settings import parameters
+from rl_token_ros.settings.proprioception_groups import size
+from rl_token_ros.settings.robot import Robot
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.make_backend import make_backend
 
@@ -29,6 +32,11 @@ def models(folder: Path) -> dict[str, str]:
     """Parameters that name a VLA and its encoder."""
     vla = small_robot.write_vla(folder / "vla.onnx", vla_proprioception=["ee_position"])
     return {"vla_model": str(vla), "token_encoder": str(small_robot.write_encoder(folder / "encoder.onnx", vla))}
+
+
+def row_dtype(robot: Robot) -> np.dtype:
+    proprio = size(robot.proprioception, len(robot.joint_names), robot.action_size)
+    return replay_table.row_dtype(robot.token_size, proprio, robot.chunk_length, robot.action_size)
 
 
 def vla_settings(**changes: Any) -> Vla:

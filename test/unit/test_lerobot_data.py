@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("lerobot")
 pytest.importorskip("rosbags")
 
+import onnx
 import small_robot
 import small_run
 import yaml
@@ -117,20 +118,42 @@ def test_rows_come_back_as_a_seed(run, config, dataset, give, tmp_path):
     assert "of the actions are further from the VLA's than 'residual_scale' lets a residual go: x " in said
 
 
-def test_a_server_of_another_encoder_is_refused(dataset, named, give, tmp_path):
-    other = small_robot.write_encoder(tmp_path / "other.onnx", Path(named["vla_model"]), size=small_robot.ROWS * small_robot.WIDTH)
-    TokenEncoder(other)
-    other.write_bytes(other.read_bytes() + b"\x72\x01a")  # another file of the same network: doc_string
-    server = PolicyServer(load(named["vla_model"]), encoder=TokenEncoder(other)).listen("127.0.0.1", 0)
-    serving = threading.Thread(target=server.serve_forever)
-    serving.start()
-    try:
+@pytest.fixture
+def served(named, tmp_path):
+    """Serves the VLA with this encoder behind it; gives the parameter file of a robot that asks it."""
+    ends = []
+
+    def serve(encoder: Path) -> Path:
+        server = PolicyServer(load(named["vla_model"]), encoder=TokenEncoder(encoder)).listen("127.0.0.1", 0)
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        ends.append((server, serving))
         address = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
-        robot = write_config(tmp_path / "robot.yaml", named, backend="openpi", server=address, image_height=0, image_width=0)
-        status, said = give(import_demonstrations, "--lerobot", dataset, "--config", robot, tmp_path / "seed")
-    finally:
+        return write_config(tmp_path / "robot.yaml", named, backend="openpi", server=address, image_height=0, image_width=0)
+
+    yield serve
+    for server, serving in ends:
         server.shutdown()
         serving.join()
+
+
+def test_a_server_makes_the_tokens_that_are_made_here(dataset, named, config, served, give, tmp_path):
+    robot = served(Path(named["token_encoder"]))
+    for where, file in (("here", config), ("there", robot)):
+        status, said = give(import_demonstrations, "--lerobot", dataset, "--config", file, tmp_path / where)
+        assert status == 0, said
+    learner = node_settings.load("learner_node", config)
+    dtype, identity = small_run.row_dtype(learner), find_identity(learner)
+    here, there = (np.concatenate([rows for rows, _ in Seed(str(tmp_path / each), learner, dtype, identity)]) for each in ("here", "there"))
+    for name in ("token", "reference", "action", "proprio"):
+        np.testing.assert_allclose(there[name], here[name], atol=1e-5)
+
+
+def test_a_server_of_another_encoder_is_refused(dataset, named, served, give, tmp_path):
+    other = onnx.load(named["token_encoder"])
+    other.doc_string = "another file"
+    onnx.save(other, tmp_path / "other.onnx")
+    status, said = give(import_demonstrations, "--lerobot", dataset, "--config", served(tmp_path / "other.onnx"), tmp_path / "seed")
     assert status == 2 and "makes tokens with an encoder of SHA-256" in said and not (tmp_path / "seed").exists(), said
 
 
