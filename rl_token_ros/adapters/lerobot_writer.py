@@ -31,6 +31,7 @@ class DatasetWriter:
 
     def __init__(self, folder: Path, rate: int, features: dict[str, Any]) -> None:
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # one for each episode, of a second
+        warnings.filterwarnings("ignore", "Cannot enable progress bars")  # LeRobot tries, again and again
         try:
             from lerobot.datasets.lerobot_dataset import LeRobotDataset
         except ImportError as error:
@@ -56,7 +57,6 @@ class DatasetWriter:
         """The frames since the last are an episode."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Converting input from bool")  # numpy's, of LeRobot's statistics
-            warnings.filterwarnings("ignore", "Cannot enable progress bars")
             self._theirs.save_episode()
 
     def drop(self) -> None:

@@ -42,6 +42,8 @@ class Commands:
 
     def __init__(self, now_ns: np.ndarray, position: np.ndarray, gripper: np.ndarray, source: np.ndarray) -> None:
         self.now_ns, self.position, self.source = now_ns, position, source
+        steps = np.diff(now_ns)
+        self._breaks = np.flatnonzero(steps > max(BREAK_NS, 3 * np.median(steps))) if len(steps) else steps  # commands before one
         self._gripper = gripper
         told = np.isfinite(gripper).all(axis=1)
         self._grip = np.maximum.accumulate(np.where(told, np.arange(len(told)), -1)) if len(told) else np.zeros(0, int)
@@ -55,8 +57,7 @@ class Commands:
         """Time of the first of the unbroken row of commands in which that of a time is; the time itself where there are none."""
         if (at := self.index(ns)) is None:
             return ns
-        steps = np.diff(self.now_ns[: at + 1])
-        breaks = np.flatnonzero(steps > max(BREAK_NS, 3 * np.median(steps))) if len(steps) else steps
+        breaks = self._breaks[self._breaks < at]
         return int(self.now_ns[breaks[-1] + 1 if len(breaks) else 0])
 
     def index(self, ns: int) -> int | None:

@@ -90,6 +90,8 @@ class RecordedRun:
         others = [group for group in needed if GROUPS[group] and group not in self.state]
         self.absent = [group for group in others if GROUPS[group] not in there]
         groups = [*self.state, *(group for group in others if group not in self.absent)]
+        if not (config or control.cameras):
+            raise NotARun(f"'{path}' does not say which cameras the robot has; name its parameter file with --config")
         shared = {f.name: getattr(control, f.name) for f in dataclasses.fields(Robot)}
         self.vla = (
             dataclasses.replace(config, vla_proprioception=groups) if config else parameters.build(Vla, {**shared, "vla_proprioception": groups})
