@@ -48,8 +48,7 @@ def read(
     source = {"lerobot": dataset.name, "digest": _digest(dataset), "every": every, "shown": questions.shown}
     path = asked_shard.path_in(cache, Path(dataset.name).name, {name: each for name, each in source.items() if name != "lerobot"})
     about = {**source, "demonstrations": demonstrations}
-    if (seen := asked_shard.finished(path, about, note)) is not None:
-        note(f"'{dataset.name}' was asked about before: {len(seen.held)} observations in '{path}', of the VLA with SHA-256 '{seen.vla_sha256[:12]}'")
+    if (seen := asked_shard.finished(path, about, vla.vla_sha256, note)) is not None:
         return seen
     if dataset.success is None and demonstrations:
         note(f"'{dataset.name}' does not say how its {len(begins)} episodes ended: success is assumed, as of demonstrations (--outcome unknown: not)")

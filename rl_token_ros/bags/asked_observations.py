@@ -18,6 +18,7 @@ from rl_token_ros.rl_token import asked_shard
 from rl_token_ros.rl_token.asked_shard import AskedShard
 from rl_token_ros.rl_token.dataset import Collector, NothingToLearn, Observations
 from rl_token_ros.settings.vla import Vla
+from rl_token_ros.vla.backend import Unreachable
 from rl_token_ros.vla.message_observations import MessageObservations, decode
 from rl_token_ros.vla.patient import PatientVla
 from rl_token_ros.vla.query_scheduler import QueryScheduler
@@ -62,22 +63,26 @@ def asked(
     shown = {name: getattr(settings, name) for name in SHOWN}
     source = source_of(bag, probe=groups, remap=remaps, shown=shown)
     path = asked_shard.path_in(cache, bag.path.resolve().stem, {name: each for name, each in source.items() if name != "probe"})
-    if (seen := asked_shard.finished(path, source, note)) is not None:
-        note(f"'{bag.path}' was asked about before: {len(seen.held)} observations in '{path}', of the VLA with SHA-256 '{seen.vla_sha256[:12]}'")
+    try:
+        answers: PatientVla | Unreachable = vla()
+    except Unreachable as error:
+        answers = error
+    if (seen := asked_shard.finished(path, source, answers.vla_sha256 if isinstance(answers, PatientVla) else None, note)) is not None:
         return seen
-    asking = vla()
-    with AskedShard(path, asking.vla_sha256, note) as shard:
+    if isinstance(answers, Unreachable):
+        raise answers
+    with AskedShard(path, answers.vla_sha256, note) as shard:
         collector = Collector(groups, _nothing)
         if names.find(SETTINGS) is None:  # of another controller
             collector.settings(settings, "")
-        reader = _PictureReader(bag, collector, names, topics, settings, asking, shard)
+        reader = _PictureReader(bag, collector, names, topics, settings, answers, shard)
         reader.read(in_order(bag.read(reader.topics)), note)
         seen = collector.observations()
         shard.finish(seen, source)
     for text in (f"{count} times: {text}" for text, count in reader.refused.most_common(3)):
         note(text)
-    if asking.lost:
-        note(f"the VLA was lost {asking.lost} times, and came back")
+    if answers.lost:
+        note(f"the VLA was lost {answers.lost} times, and came back")
     if shard.left_out:
         note(f"'{bag.path}': {shard.left_out} observations are left out: a picture that cannot be decoded, or embeddings that float16 does not hold")
     return seen

@@ -26,13 +26,32 @@ def path_in(cache: Path, name: str, source: dict[str, Any]) -> Path:
     return cache / f"{name}-{hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()[:8]}.f16"
 
 
-def finished(path: Path, source: dict[str, Any], note: Callable[[str], None]) -> Observations | None:
-    """The observations of a shard that was asked for to its end; None: the rest is to be asked for."""
+def finished(path: Path, source: dict[str, Any], vla_sha256: str | None, note: Callable[[str], None]) -> Observations | None:
+    """The observations of a shard that was asked for to its end; None: the rest is to be asked for.
+
+    Args:
+        vla_sha256: fingerprint of the VLA that answers; None: none does.
+
+    Raises:
+        ShardError: it is of another VLA.
+    """
     try:
-        return shard_index.load(path, source)
+        seen = shard_index.load(path, source)
     except ShardError as error:  # the journal knows how far it goes
         note(f"{str(error).partition(';')[0]}; what is missing is asked for again")
         return None
+    if seen is not None:
+        _refuse_other(path, seen.vla_sha256, seen.vla_sha256 if vla_sha256 is None else vla_sha256)
+        note(f"asked about before: {len(seen.held)} observations in '{path}', of the VLA with SHA-256 '{seen.vla_sha256[:12]}'")
+    return seen
+
+
+def _refuse_other(path: Path, known: str, answers: str) -> None:
+    if known != answers:
+        raise ShardError(
+            f"'{path}' is of a VLA with SHA-256 '{known[:12]}', the one that answers has '{answers[:12]}'; serve that one, or name another --cache, "
+            "where all is asked for anew"
+        )
 
 
 class AskedShard:
@@ -163,11 +182,7 @@ class AskedShard:
             told = [(int(key), kept == b"1") for key, kept in (line.split() for line in lines[1:])]
         except (ValueError, KeyError, TypeError):
             raise ShardError(f"'{self.path.with_suffix('.asked')}' cannot be read; delete it, and all is asked for anew") from None
-        if of != self._vla:
-            raise ShardError(
-                f"'{self.path}' is of a VLA with SHA-256 '{of[:12]}', the one that answers has '{self._vla[:12]}'; serve that one, or name another "
-                "--cache, where all is asked for anew"
-            )
+        _refuse_other(self.path, of, self._vla)
         self._shape = shape
         size = shape[0] * shape[1] * BYTES
         whole = (self.path.stat().st_size if self.path.is_file() else 0) // size

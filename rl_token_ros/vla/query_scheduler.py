@@ -32,7 +32,7 @@ class QueryScheduler:
         """Whether a query may begin, by a clock of any origin; one that was set back does not keep it waiting."""
         if self.busy:
             return False
-        return self._due_ns is None or not -self._period_ns <= now_ns - self._due_ns < -self._early_ns
+        return self._due_ns is None or not -self._period_ns - self._early_ns <= now_ns - self._due_ns < -self._early_ns
 
     def soon(self, now_ns: int, within_ns: float) -> bool:
         """Whether the next query may begin within this time: the one under way takes as long as the shortest of the last ones."""

@@ -49,3 +49,16 @@ def test_a_clock_that_was_set_back_keeps_nothing_waiting():
     made.asked(START)
     made.answered()
     assert made.due(START - 1000 * MS)
+
+
+def test_a_query_that_began_a_little_early_is_not_followed_by_another_at_once():
+    """As of a VLA that answers within milliseconds, or of a bag, where an answer takes no time."""
+    made = scheduler()
+    for early in (0, 5, 9):
+        made.asked(START + (100 - early) * MS)
+        made.answered()
+        assert not made.due(START + (100 - early) * MS) and not made.due(START + 110 * MS)
+        assert made.due(START + 195 * MS)
+        made = scheduler()
+        made.asked(START)
+        made.answered()
