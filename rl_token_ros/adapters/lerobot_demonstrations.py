@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from rl_token_ros.adapters.lerobot_checkpoint import ACTION, STATE
 from rl_token_ros.adapters.lerobot_dataset import Dataset
 from rl_token_ros.adapters.lerobot_inputs import camera_names
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.demonstration import Demonstration
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.proprioception_groups import GROUPS, places, size
 from rl_token_ros.settings.robot import Robot
@@ -35,6 +36,10 @@ class Mapping:
     action_columns: str = ""
     scale: Sequence[float] = (1.0,)
     ended: int = int(Ended.SUCCESS)
+
+
+class Unusable(ValueError):
+    """An episode of which no demonstration can be made; the message says why."""
 
 
 class Demonstrations:
@@ -85,11 +90,36 @@ class Demonstrations:
         self.critical = np.ones(len(dataset), bool) if critical is None else critical[:, 0].astype(bool)
         self._ended = dataset.column(columns.ENDED)
 
-    def episodes(self) -> Iterator[tuple[int, np.ndarray, int]]:
-        """Number, frames (indices) and how it ended, of each."""
-        for number in np.unique(self._dataset.episode).tolist():
-            frames = np.flatnonzero(self._dataset.episode == number)
-            yield number, frames, self._ending(frames)
+    def episodes(self) -> list[np.ndarray]:
+        """The frames (indices) of each."""
+        numbers = self._dataset.episode
+        return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
+
+    def demonstration(self, frames: np.ndarray, task: str = "") -> Demonstration:
+        """One episode.
+
+        Args:
+            frames: of :meth:`episodes`.
+            task: in place of the data set's.
+
+        Raises:
+            Unusable: its timestamps do not rise, or it holds numbers that are not finite.
+        """
+        dataset = self._dataset
+        seconds = dataset.seconds[frames] - dataset.seconds[frames[0]]
+        if (np.diff(seconds) <= 0.0).any():
+            raise Unusable("its timestamps do not rise")
+        action, groups = self.action[frames], {group: values[frames] for group, values in self.groups.items()}
+        command = None if self.command is None else self.command[frames]
+        if not all(np.isfinite(values).all() for values in (action, *groups.values(), action if command is None else command)):
+            raise Unusable("its numbers are not all finite")
+
+        def look(frame: int) -> dict[str, np.ndarray]:
+            pictures, _ = dataset.look(int(frames[frame]), self.cameras)
+            return {camera: pictures[feature] for feature, camera in self.cameras.items()}
+
+        told = task or dataset.look(int(frames[0]), [])[1]
+        return Demonstration(seconds, 1.0 / dataset.rate, groups, action, command, self.critical[frames], self._ending(frames), look, told)
 
     @property
     def says_ending(self) -> bool:

@@ -17,16 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from rl_token_ros.adapters import lerobot_dataset
-from rl_token_ros.adapters.lerobot_dataset import Dataset
-from rl_token_ros.adapters.lerobot_demonstrations import Demonstrations, Mapping
-from rl_token_ros.bags.row_writer import replay_cdr, text_cdr
+from rl_token_ros.adapters.lerobot_demonstrations import Demonstrations, Mapping, Unusable
+from rl_token_ros.bags.row_writer import RowWriter
 from rl_token_ros.bags.seeds import Seed
-from rl_token_ros.bags.writer import BagWriter, qos
 from rl_token_ros.control.condition import unrecorded
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.interfaces.topics import SETTINGS, TABLE_ROWS, TEXT
 from rl_token_ros.learning.identity import find_identity
-from rl_token_ros.resimulation.demonstrations import Demonstration, Demonstrator, Figures, NotLived
+from rl_token_ros.resimulation.demonstrations import Demonstrator, Figures, NotLived
 from rl_token_ros.rl_token import encoder
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.control import Control
@@ -40,7 +37,6 @@ from rl_token_ros.vla.make_backend import make_backend
 EXIT_BAD_INPUT = 2
 ENDINGS = {"success": Ended.SUCCESS, "failure": Ended.FAILURE}
 PATIENCE = 3  # demonstrations in a row about which the VLA does not answer
-ROWS = 50  # in a message
 
 
 def main() -> int:
@@ -104,7 +100,8 @@ def _import(options: argparse.Namespace) -> None:
     backend = make_backend(vla)
     try:
         demonstrator = Demonstrator(control, vla, backend, options.vla_latency)
-        endings, left_out = _write(options, dataset, found, demonstrator)
+        with RowWriter(options.out, demonstrator.pipeline.settings_text()) as bag:
+            endings, left_out = write(bag, found, demonstrator, options.task)
     finally:
         backend.close()
     for why, count in left_out.most_common():
@@ -116,67 +113,35 @@ def _import(options: argparse.Namespace) -> None:
     if lost := unrecorded(demonstrator.pipeline.controller.episode.skipped, demonstrator.figures.steps, least=1):
         print(f"note: {lost}")
     seed = Seed(str(options.out), learner, demonstrator.pipeline.controller.row_dtype, identity)
-    assert sum(len(rows) for rows, _ in seed) == demonstrator.figures.steps
-    print(f"  read again as seed_bags: {seed.steps} steps")
+    print(f"  read again as seed_bags: {sum(len(rows) for rows, _ in seed)} steps")
 
 
-def _write(options: argparse.Namespace, dataset: Dataset, found: Demonstrations, demonstrator: Demonstrator) -> tuple[Counter[str], Counter[str]]:
-    """Live all episodes into the bag; how many ended how, and those left out by reason."""
+def write(bag: RowWriter, found: Demonstrations, demonstrator: Demonstrator, task: str) -> tuple[Counter[str], Counter[str]]:
+    """Live all episodes into a bag; how many ended how, and those left out by reason."""
     endings, left_out = Counter[str](), Counter[str]()
-    episodes = list(found.episodes())
+    episodes = found.episodes()
     progress = Progress("demonstrations", len(episodes))
     silent = 0
-    with BagWriter(options.out) as bag:
-        bag.add_topic(f"/{SETTINGS}", TEXT, qos(latched=True, depth=1))
-        bag.add_topic("/replay", TABLE_ROWS, qos(depth=1000))
-        for done, (_, frames, ended) in enumerate(episodes):
-            try:
-                rows = demonstrator.live(_demonstration(dataset, found, frames, ended, options.task))
-                silent = 0
-            except NotLived as error:
-                left_out[str(error)] += 1
-                continue
-            except BackendError as error:
-                left_out[str(error)] += 1
-                silent += 1
-                if silent == PATIENCE:
-                    left_out[f"after {PATIENCE} in a row about which the VLA did not answer"] += len(episodes) - done - 1
-                    break
-                continue
-            finally:
-                progress(done + 1)
-            if not len(rows):
+    for done, frames in enumerate(episodes):
+        try:
+            shown = found.demonstration(frames, task)
+            rows = demonstrator.live(shown)
+            silent = 0
+            if len(rows):
+                bag.write(rows)
+                endings[Ended(shown.ended).label] += 1
+            else:
                 left_out["none of its steps could be recorded"] += 1
-                continue
-            if not endings:
-                bag.write(f"/{SETTINGS}", TEXT, _ns(rows[0]), text_cdr(demonstrator.pipeline.settings_text()))
-            for at in range(0, len(rows), ROWS):
-                part = rows[at : at + ROWS]
-                bag.write("/replay", TABLE_ROWS, _ns(part[-1]), replay_cdr(part))
-            endings[Ended(ended).label] += 1
+        except (Unusable, NotLived) as error:
+            left_out[str(error)] += 1
+        except BackendError as error:
+            left_out[str(error)] += 1
+            silent += 1
+            if silent == PATIENCE and done + 1 < len(episodes):
+                left_out[f"it came after {PATIENCE} in a row about which the VLA did not answer"] += len(episodes) - done - 1
+                break
+        progress(done + 1)
     return endings, left_out
-
-
-def _ns(row: np.void) -> int:
-    return int(row["stamp_sec"]) * 1_000_000_000 + int(row["stamp_nanosec"])
-
-
-def _demonstration(dataset: Dataset, found: Demonstrations, frames: np.ndarray, ended: int, task: str) -> Demonstration:
-    seconds = dataset.seconds[frames] - dataset.seconds[frames[0]]
-    if (np.diff(seconds) <= 0.0).any():
-        raise NotLived("its timestamps do not rise")
-    told = task or dataset.look(int(frames[0]), [])[1]
-
-    def look(frame: int) -> dict[str, np.ndarray]:
-        pictures, _ = dataset.look(int(frames[frame]), found.cameras)
-        return {camera: pictures[feature] for feature, camera in found.cameras.items()}
-
-    groups = {group: values[frames] for group, values in found.groups.items()}
-    numbers = [found.action[frames], *groups.values()]
-    if not all(np.isfinite(values).all() for values in numbers):
-        raise NotLived("its numbers are not all finite")
-    command = None if found.command is None else found.command[frames]
-    return Demonstration(seconds, 1.0 / dataset.rate, groups, numbers[0], command, found.critical[frames], ended, look, told)
 
 
 def _tell(options: argparse.Namespace, figures: Figures, control: Control, endings: Counter[str], rate: float) -> None:

@@ -18,6 +18,7 @@ from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.demonstration import Demonstration
 from rl_token_ros.interfaces.stamps import ns_to_stamp
 from rl_token_ros.resimulation.vla_on_pictures import VlaOnPictures
 from rl_token_ros.robot.history import StateHistory
@@ -36,33 +37,6 @@ NO_TURN = [0.0, 0.0, 0.0, 1.0]
 
 class NotLived(Exception):
     """A demonstration of which no rows can be made; the message says why."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Demonstration:
-    """One episode, in the robot's names and units.
-
-    Attributes:
-        seconds: float64 [N], of its frames, from 0 on.
-        period: what the last frame lasts, s.
-        groups: float64 [N, n] of each group of measurements.
-        action: float64 [N, A]: the position commanded (absolute), or what was added to it until the next frame (delta).
-        command: float64 [N, A], the position commanded just before each frame; None: where actions are deltas, the measured one.
-        critical: bool [N].
-        ended: code of :class:`Ended`.
-        look: pictures of a frame, uint8 [h, w, 3] by camera.
-        task: language instruction.
-    """
-
-    seconds: np.ndarray
-    period: float
-    groups: dict[str, np.ndarray]
-    action: np.ndarray
-    command: np.ndarray | None
-    critical: np.ndarray
-    ended: int
-    look: Callable[[int], dict[str, np.ndarray]]
-    task: str
 
 
 @dataclasses.dataclass

@@ -20,10 +20,15 @@ from rl_token_ros.adapters import lerobot_columns as columns
 from rl_token_ros.adapters.lerobot_demonstrations import Demonstrations, Mapping
 from rl_token_ros.bags.dataset_sink import DatasetSink
 from rl_token_ros.bags.recorded_run import NotARun, RecordedRun
-from rl_token_ros.commands.import_demonstrations import _demonstration
+from rl_token_ros.bags.row_writer import RowWriter
+from rl_token_ros.bags.seeds import Seed
+from rl_token_ros.commands.import_demonstrations import write
 from rl_token_ros.control.tick_record import Event
 from rl_token_ros.interfaces.codes import Ended, Source
+from rl_token_ros.learning.identity import find_identity
 from rl_token_ros.resimulation.demonstrations import Demonstrator, NotLived
+from rl_token_ros.settings import parameters
+from rl_token_ros.settings.learner import Learner
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.vla.backend import BackendError
 from rl_token_ros.vla.make_backend import make_backend
@@ -81,7 +86,7 @@ def live_again(frames, run, named, backend=None, **changes):
     control, vla = small_robot.settings(**named, **changes), small_run.vla_settings(**named)
     lived = Demonstrator(control, vla, backend or make_backend(vla), 0.03)
     found = demonstrations(frames, named)
-    return [lived.live(_demonstration(frames, found, indices, ended, "")) for _, indices, ended in found.episodes()], lived
+    return [lived.live(found.demonstration(each)) for each in found.episodes()], lived
 
 
 def test_episodes_are_cut_out_as_they_ended(cut):
@@ -222,3 +227,47 @@ def test_actions_beyond_the_residual_and_beyond_the_limits_are_counted(cut, run,
     _, lived = live_again(cut.frames, run, named, residual_scale=[1e-7] * 3, velocity_limit=[0.001] * 3)
     figures = lived.figures
     assert figures.beyond_any > 0.9 * figures.steps and (figures.farthest > 100).all() and figures.clipped > 0.9 * figures.steps
+
+
+def test_a_seed_is_read_as_live_rows_are_and_by_nobody_else(cut, named, tmp_path):
+    control, vla = small_robot.settings(**named), small_run.vla_settings(**named)
+    lived = Demonstrator(control, vla, make_backend(vla), 0.03)
+    with RowWriter(tmp_path / "seed", lived.pipeline.settings_text()) as bag:
+        endings, left_out = write(bag, demonstrations(cut.frames, named), lived, "")
+    assert endings == Counter({"success": 1, "failure": 1, "time limit": 1}) and not left_out
+    learner = parameters.build(Learner, small_robot.shared(**named))
+    dtype = lived.pipeline.controller.row_dtype
+    rows = np.concatenate([rows for rows, _ in Seed(str(tmp_path / "seed"), learner, dtype, find_identity(learner))])
+    assert len(rows) == lived.figures.steps and rows["reward"].sum() == 1
+    for change in ({"control_rate": 100.0}, {"action_type": "absolute"}, {"residual_scale": [1.0] * 3}):
+        with pytest.raises(ParameterError, match=f"it was recorded with {next(iter(change))}"):
+            Seed(str(tmp_path / "seed"), dataclasses.replace(learner, **change), dtype, find_identity(learner))
+    with pytest.raises(ParameterError, match="it was recorded with another vla"):
+        Seed(str(tmp_path / "seed"), learner, dtype, dataclasses.replace(find_identity(learner), vla_sha256="f" * 64))
+
+
+def test_an_episode_that_is_broken_costs_no_other(cut, named, tmp_path):
+    """One with a number that is none, one about which the VLA does not answer; with three in a row of those the rest is not tried."""
+    control, vla = small_robot.settings(**named), small_run.vla_settings(**named)
+    found = demonstrations(cut.frames, named)
+    found.action[3] = np.nan
+
+    class Sometimes:
+        warning = ""
+        asked = 0
+
+        def __init__(self) -> None:
+            self.backend = make_backend(vla)
+
+        def query(self, observation):
+            self.asked += 1
+            if self.asked == 1:
+                raise BackendError("nobody answers")
+            return self.backend.query(observation)
+
+        def reset(self): ...
+
+    with RowWriter(tmp_path / "seed", "") as bag:
+        endings, left_out = write(bag, found, Demonstrator(control, vla, Sometimes(), 0.03), "")
+    assert endings == Counter({"time limit": 1})
+    assert left_out == Counter({"its numbers are not all finite": 1, "nobody answers": 1})

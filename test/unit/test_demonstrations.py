@@ -14,7 +14,8 @@ pytest.importorskip("rosbags")
 from small_robot import HOME
 
 from rl_token_ros.interfaces.codes import Clipped, Ended, Source
-from rl_token_ros.resimulation.demonstrations import Demonstration, Demonstrator
+from rl_token_ros.interfaces.demonstration import Demonstration
+from rl_token_ros.resimulation.demonstrations import Demonstrator
 from rl_token_ros.vla.make_backend import make_backend
 
 FRAMES, RATE = 30, 15.0  # neither a multiple of the other: 50 Hz control
