@@ -17,6 +17,21 @@ ROBOT = "rl_token_ros"  # robot_type in its meta/info.json
 WRITERS = 4  # threads that write pictures
 
 
+def library() -> Any:
+    """The class LeRobotDataset.
+
+    Raises:
+        ParameterError: LeRobot is not here.
+    """
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # one for each episode, of a second
+    warnings.filterwarnings("ignore", "Cannot enable progress bars")  # LeRobot tries, again and again
+    try:
+        from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    except ImportError as error:
+        raise ParameterError(f"--lerobot writes with LeRobot itself, which is not here ({error}): {INSTALL}") from error
+    return LeRobotDataset
+
+
 class DatasetWriter:
     """A data set that is being written. An episode is there once it is saved; :meth:`close` makes the data set whole.
 
@@ -30,15 +45,9 @@ class DatasetWriter:
     """
 
     def __init__(self, folder: Path, rate: int, features: dict[str, Any]) -> None:
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # one for each episode, of a second
-        warnings.filterwarnings("ignore", "Cannot enable progress bars")  # LeRobot tries, again and again
-        try:
-            from lerobot.datasets.lerobot_dataset import LeRobotDataset
-        except ImportError as error:
-            raise ParameterError(f"--lerobot writes with LeRobot itself, which is not here ({error}): {INSTALL}") from error
         videos = any(feature["dtype"] == "video" for feature in features.values())
         try:
-            self._theirs = LeRobotDataset.create(
+            self._theirs = library().create(
                 folder.name, rate, features, root=folder, robot_type=ROBOT, use_videos=videos, image_writer_threads=WRITERS
             )
         except Exception as error:  # of many kinds

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from rl_token_ros.adapters import lerobot_dataset
+from rl_token_ros.adapters import lerobot_dataset, lerobot_writer
 from rl_token_ros.adapters.lerobot_writer import DatasetWriter
 from rl_token_ros.bags.dataset_sink import DatasetSink
 from rl_token_ros.bags.message_types import TypeUnknown
@@ -75,6 +75,7 @@ def _parse() -> argparse.Namespace:
 def _export(options: argparse.Namespace) -> None:
     if options.out.exists():
         raise ParameterError(f"'{options.out}' is there already; name a folder that is not")
+    lerobot_writer.library()  # before anything is read
     config = node_settings.load("vla_node", config_file(options.config)) if options.config else None
     runs = [RecordedRun(path, config, options.state_groups, options.remap) for path in options.bags]
     _refuse_unlike(runs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import io
 import itertools
 from collections import Counter
 
@@ -15,15 +17,21 @@ pytest.importorskip("rosbags")
 
 from frames_in_memory import FramesInMemory
 from small_run import PERIOD, RATE, SmallRun
+from test_bag_pipeline import STORE, M
 
 from rl_token_ros.adapters import lerobot_columns as columns
 from rl_token_ros.adapters.lerobot_demonstrations import Demonstrations, Mapping
+from rl_token_ros.bags import message_types
 from rl_token_ros.bags.dataset_sink import DatasetSink
+from rl_token_ros.bags.reader import Bag
 from rl_token_ros.bags.recorded_run import NotARun, RecordedRun
 from rl_token_ros.bags.row_writer import RowWriter
 from rl_token_ros.bags.seeds import Seed
+from rl_token_ros.bags.writer import BagWriter
+from rl_token_ros.commands import export, import_demonstrations
 from rl_token_ros.commands.import_demonstrations import write
 from rl_token_ros.control.tick_record import Event
+from rl_token_ros.interfaces import images
 from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.learning.identity import find_identity
 from rl_token_ros.resimulation.demonstrations import Demonstrator, NotLived
@@ -271,3 +279,35 @@ def test_an_episode_that_is_broken_costs_no_other(cut, named, tmp_path):
         endings, left_out = write(bag, found, Demonstrator(control, vla, Sometimes(), 0.03), "")
     assert endings == Counter({"time limit": 1})
     assert left_out == Counter({"its numbers are not all finite": 1, "nobody answers": 1})
+
+
+def test_compressed_pictures_are_taken_as_raw_ones_are(run, cut, named, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    original, kind = Bag(run.bag.folder), "sensor_msgs/msg/CompressedImage"
+    decode = message_types.decoder("sensor_msgs/msg/Image")
+    with BagWriter(tmp_path / "bag") as bag:
+        for record in original.read():
+            if record.topic != "/camera/base/image_raw":
+                bag.write(record.topic, original.topics[record.topic].type, record.stamp_ns, record.data)
+                continue
+            message, png = decode(record.data), io.BytesIO()
+            image.fromarray(images.to_rgb(message)).save(png, "png")
+            packed = M[kind](message.header, "rgb8; png compressed rgb8", np.frombuffer(png.getvalue(), np.uint8))
+            bag.write(f"{record.topic}/compressed", kind, record.stamp_ns, bytes(STORE.serialize_cdr(packed, kind)))
+    again = Cut(tmp_path / "bag", **named)
+    assert again.lengths == cut.lengths
+    for one, other in zip(again.frames.frames, cut.frames.frames):
+        np.testing.assert_array_equal(one["observation.images.base"], other["observation.images.base"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lerobot") is not None, reason="LeRobot is here")
+def test_without_lerobot_both_commands_say_what_to_install(run, named, tmp_path, monkeypatch, capsys):
+    for module, arguments in (
+        (export, [run.bag.folder, tmp_path / "made"]),
+        (import_demonstrations, [tmp_path, "--config", "sim", tmp_path / "seed"]),
+    ):
+        monkeypatch.setattr("sys.argv", ["rl_token", "--lerobot", *map(str, arguments)])
+        (tmp_path / "meta").mkdir(exist_ok=True)
+        (tmp_path / "meta" / "info.json").write_text("{}")
+        assert module.main() == 2
+        assert "install LeRobot (pip install lerobot)" in capsys.readouterr().err
