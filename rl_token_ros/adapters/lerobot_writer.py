@@ -63,10 +63,19 @@ class DatasetWriter:
         self._theirs.add_frame(frame)
 
     def save(self) -> None:
-        """The frames since the last are an episode."""
+        """The frames since the last are an episode.
+
+        Raises:
+            ParameterError: LeRobot cannot save it.
+        """
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Converting input from bool")  # numpy's, of LeRobot's statistics
-            self._theirs.save_episode()
+            try:
+                self._theirs.save_episode()
+            except Exception as error:  # of many kinds, those of encoders of videos among them
+                raise ParameterError(
+                    f"LeRobot cannot save an episode: {type(error).__name__}: {error}; with --images pictures are kept as PNG, not as video"
+                ) from error
 
     def drop(self) -> None:
         """The frames since the last are forgotten."""

@@ -85,7 +85,7 @@ class RecordedRun:
             raise NotARun(f"'{path}': {names.missing(TICKS)}, which says what was commanded and when; record the run with rl_token record")
         control = self.control
         self.state = list(state) or (config.vla_proprioception if config else [measured_group(control.cartesian)])
-        needed = dict.fromkeys([measured_group(control.cartesian), *control.proprioception, *(["ee_orientation"] if control.turns else [])])
+        needed = [*control.needed_groups, *["ee_orientation"] * control.turns]
         there = {topic: found for topic in measurements.TYPES if (found := names.find(topic)) is not None}
         others = [group for group in needed if GROUPS[group] and group not in self.state]
         self.absent = [group for group in others if GROUPS[group] not in there]

@@ -50,8 +50,7 @@ class Controller:
         self.settings = settings
         self.period_ns = round(1e9 / settings.control_rate)
         self.actor = actor
-        measured = measured_group(settings.cartesian)
-        self.needed = list(dict.fromkeys([measured, *settings.proprioception, *(["ee_position"] if settings.workspace_min else [])]))
+        self.needed = settings.needed_groups
         self.state = RobotState(settings.joint_names, self.needed, settings.tool_orientation)
         limits = (*settings.command_range, settings.velocity_limit, settings.acceleration_limit, settings.lead_limit)
         self.filter = safety_filter.SafetyFilter(
