@@ -172,11 +172,11 @@ def _refuse_version(folder: Path, reads: str) -> None:
     theirs, ours = found.lstrip("v").partition(".")[0], reads.lstrip("v").partition(".")[0]
     if not found or theirs == ours:
         return
-    if theirs == "2" and ours == "3":
+    if found == "v2.1" and ours == "3":
         raise ParameterError(
             f"the data set '{folder}' is of version {found}, LeRobot here reads {reads}; convert it with LeRobot's own\n"
             f"  python -m {CONVERT} --repo-id={folder.resolve().name} --root={folder.resolve().parent} --push-to-hub=false\n"
-            f"which keeps the old one beside it, or use LeRobot 0.3, which reads {found}"
+            "which keeps the old one beside it"
         )
     raise ParameterError(f"the data set '{folder}' is of version {found}, LeRobot here reads {reads}; install a LeRobot that reads {found}")
 

@@ -17,13 +17,17 @@ from rl_token_ros.vla.backend import Observation
 from rl_token_ros.vla.keys import KeyMap, parse_columns
 
 
-def settings_for(dataset: Dataset, server: str, cameras: Sequence[str] = ("any",)) -> Vla:
+def settings_for(dataset: Dataset, server: str, cameras: Sequence[str] = ("any",), columns: str = "") -> Vla:
     """Parameters of `vla_node` for a server and a data set of which no parameter file is at hand: the preset plain, pictures as they are.
 
     Args:
         cameras: which the server takes; by default what does to hear its metadata.
+        columns: as of :class:`Questions`.
+
+    Raises:
+        ParameterError: there are no such columns.
     """
-    size = len(dataset.state_names)
+    size = len(parse_columns(columns, len(dataset.state_names), "--state", STATE))
     joints = [f"joint {i}" for i in range(size)]
     values: dict[str, Any] = {
         "cameras": list(cameras), "joint_names": joints, "vla_proprioception": ["joint_position"] if size else [], "proprioception": [],
@@ -67,7 +71,7 @@ class Questions:
                 f"{STATE} of the data set '{dataset.name}' has {len(self._columns)} values ({', '.join(dataset.state_names) or 'none'}), the VLA's "
                 f"vla_proprioception {settings.vla_proprioception} has {size}; take some of them with --state, as in 0:{size}"
             )
-        self._factors = np.asarray(scale, np.float32)
+        self._factors = np.asarray(scale if size else [1.0], np.float32)
         if len(self._factors) not in (1, size):
             raise ParameterError(f"--scale has {len(self._factors)} numbers, the state {size} values: write one, or one for each")
 

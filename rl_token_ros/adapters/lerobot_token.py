@@ -60,8 +60,6 @@ def read(
         shard.finish(seen, about)
     if shard.left_out:
         note(f"'{dataset.name}': {shard.left_out} observations are left out: embeddings that float16 does not hold")
-    if vla.lost:
-        note(f"the VLA was lost {vla.lost} times, and came back")
     return seen
 
 

@@ -81,8 +81,6 @@ def asked(
         shard.finish(seen, source)
     for text in (f"{count} times: {text}" for text, count in reader.refused.most_common(3)):
         note(text)
-    if answers.lost:
-        note(f"the VLA was lost {answers.lost} times, and came back")
     if shard.left_out:
         note(f"'{bag.path}': {shard.left_out} observations are left out: a picture that cannot be decoded, or embeddings that float16 does not hold")
     return seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -66,7 +67,7 @@ def copied(bag: Bag, groups: list[str], cache: Path, remaps: list[str], note: Ca
     return seen
 
 
-class BagReader:
+class BagReader(ABC):
     """Reads what observations are probed with: parameters, measurements, episodes.
 
     Args:
@@ -110,9 +111,9 @@ class BagReader:
         """What is done from here on, for the progress."""
         self._progress = Progress(f"{what} {self.bag.path.name} [MB]", max(self.bag.size // MEGABYTE, 1), self.bag.position // MEGABYTE)
 
+    @abstractmethod
     def take(self, ours: str, message: Any, received_ns: int) -> None:
         """A message of one of the further topics."""
-        raise NotImplementedError
 
     def _take(self, ours: str, record: Record) -> None:
         if ours == "replay":

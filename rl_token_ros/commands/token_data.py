@@ -75,6 +75,8 @@ def read(options: argparse.Namespace, cache: Path, note: Callable[[str], None]) 
             whole.append(sources.bag(open_bag(path)), str(path))
         for name in options.lerobot:
             whole.append(sources.dataset(name), name)
+        if lost := sum(vla.lost for vla in sources.vlas):
+            note(f"the VLA was lost {lost} times, and came back")
     return whole
 
 
@@ -83,6 +85,7 @@ class _Sources:
 
     def __init__(self, options: argparse.Namespace, cache: Path, note: Callable[[str], None], until_read: contextlib.ExitStack) -> None:
         self._options, self._cache, self._note, self._until_read = options, cache, note, until_read
+        self.vlas: list[PatientVla] = []  # that were asked
         self._settings: Vla | None = None
         if options.config:
             changes = {"query_rate": options.query_rate} if options.query_rate else {}
@@ -98,6 +101,7 @@ class _Sources:
         backend = make_backend(settings)
         self._until_read.callback(backend.close)
         vla = PatientVla(backend, self._options.patience, self._note)
+        self.vlas.append(vla)
         if not vla.vla_sha256:
             self._note("the VLA does not say its fingerprint (vla_sha256): that it stays the same one is not checked")
         return vla
@@ -120,7 +124,7 @@ class _Sources:
         else:
             with contextlib.closing(make_backend(lerobot_questions.settings_for(dataset, options.server))) as greeter:
                 cameras = lerobot_questions.cameras_of(greeter.describe(), dataset, options.camera)
-            settings = for_asking(lerobot_questions.settings_for(dataset, options.server, cameras))
+            settings = for_asking(lerobot_questions.settings_for(dataset, options.server, cameras, options.state))
             vla = self._connect(settings)
         scale = parse_factors(options.scale).tolist() if options.scale else vla.about.get("scale") or [1.0]
         questions = lerobot_questions.Questions(dataset, settings, options.camera, options.state, scale, options.task)

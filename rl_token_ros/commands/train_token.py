@@ -25,7 +25,7 @@ from rl_token_ros.commands import token_data
 from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.rl_token import probe
-from rl_token_ros.rl_token.budget import GIGABYTE, TooLittleMemory
+from rl_token_ros.rl_token.budget import GIGABYTE, TooLittleMemory, libraries
 from rl_token_ros.rl_token.dataset import NothingToLearn, Observations
 from rl_token_ros.rl_token.encoder import TokenEncoder
 from rl_token_ros.rl_token.shards import Part, ShardError
@@ -44,11 +44,7 @@ def main() -> int:
     options = _parse()
     cache = options.cache or options.output.parent / "embeddings"
     try:
-        begun = memory.resident()
-        seen = token_data.read(options, cache, _note)
-        gc.collect()
-        held = max(memory.resident() - begun, 0) if options.lerobot else 0  # by LeRobot and what it imports
-        _train(seen, options, options.memory * GIGABYTE - held)
+        _train(token_data.read(options, cache, _note), options)
         return 0
     except (
         BagError,
@@ -111,7 +107,7 @@ def _vla(seen: Observations, file: Path | None) -> str:
     return found
 
 
-def _train(seen: Observations, options: argparse.Namespace, free: float) -> None:
+def _train(seen: Observations, options: argparse.Namespace) -> None:
     size, vla = seen.width(options.size), _vla(seen, options.vla)
     if not vla:
         _note("the VLA's fingerprint is not known, so control_node cannot check that the encoder fits; name its file with --vla")
@@ -124,7 +120,9 @@ def _train(seen: Observations, options: argparse.Namespace, free: float) -> None
     checkpoint = options.output.with_suffix(".checkpoint")
     looked_at = tuple(options.rows) if options.rows else None
     settings = Settings(size, options.steps, options.batch, options.rate, options.dropout, looked_at, seed=options.seed)
-    trainer = Trainer(Part(seen.embeddings, np.flatnonzero(~seen.held)), settings, free, device, checkpoint)
+    gc.collect()  # what was read from
+    others = libraries(memory.resident())
+    trainer = Trainer(Part(seen.embeddings, np.flatnonzero(~seen.held)), settings, options.memory * GIGABYTE, device, checkpoint, others)
     if options.resume:
         trainer.resume()
     else:

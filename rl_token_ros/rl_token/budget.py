@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LIBRARIES = 450_000_000  # bytes of the interpreter with torch, onnxruntime and what they allocate for themselves
+IMPORTED = 265_000_000  # of these, before any work, with torch for processors alone; one with CUDA is twice as large, and LeRobot comes on top
 WEIGHT = 20  # bytes of a weight, its gradient, its two averages, and what the optimizer computes with
 ACTIVATIONS = 25  # arrays of [rows, width] that gradient descent keeps of an observation
 COPIES = 8  # of features, float64, that a regression of the probe takes
@@ -35,7 +36,14 @@ class Budget:
 UNBOUNDED = Budget(piece=1 << 30, columns=1 << 30, probed=1 << 30)
 
 
-def share(memory: float, shape: tuple[int, ...], size: int, features: int, width: int, weights: int, most: int) -> Budget:
+def libraries(resident: int) -> int:
+    """Bytes that the interpreter and its libraries will take, of a process that has ``resident`` in memory before any work."""
+    return LIBRARIES + max(resident - IMPORTED, 0)
+
+
+def share(
+    memory: float, shape: tuple[int, ...], size: int, features: int, width: int, weights: int, most: int, libraries: int = LIBRARIES
+) -> Budget:  # fmt: skip
     """Shares of a memory.
 
     Args:
@@ -46,6 +54,7 @@ def share(memory: float, shape: tuple[int, ...], size: int, features: int, width
         width: of the networks.
         weights: how many encoder and decoder have.
         most: observations in memory at once, where there is room.
+        libraries: bytes that all else takes.
 
     Raises:
         TooLittleMemory: it holds not one observation.
@@ -53,7 +62,7 @@ def share(memory: float, shape: tuple[int, ...], size: int, features: int, width
     _, rows, columns = shape
     values = rows * columns
     solving = 8 * 4 * features**2 + 20 * features * observations_for(features)
-    fixed = LIBRARIES + 12 * 4 * values + max(WEIGHT * weights, 8 * weights + solving)
+    fixed = libraries + 12 * 4 * values + max(WEIGHT * weights, 8 * weights + solving)
     one = values * (2 + 2 + 4) + ACTIVATIONS * 4 * rows * width  # read, read ahead, whitened
     left = memory - fixed
     piece = int(left / 2 / one)

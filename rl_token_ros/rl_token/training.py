@@ -15,7 +15,7 @@ from torch import nn
 
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.rl_token import onnx_file, training_state
-from rl_token_ros.rl_token.budget import UNBOUNDED, Budget, observations_for, share
+from rl_token_ros.rl_token.budget import LIBRARIES, UNBOUNDED, Budget, observations_for, share
 from rl_token_ros.rl_token.network import DecoderNetwork, EncoderNetwork
 from rl_token_ros.rl_token.warm_start import Source, fit_whitening, pieces, warm_start, white_of
 from rl_token_ros.system.ahead import ahead
@@ -63,12 +63,16 @@ class Trainer:
         memory: bytes for the process, as far as this can help it.
         device: where the networks are; on CUDA in mixed precision.
         checkpoint: file of what training needs to go on, written every `CHECKPOINT_STEPS` steps.
+        libraries: of the memory, what the interpreter and its libraries take.
 
     Raises:
         TooLittleMemory: `memory` holds not one observation.
     """
 
-    def __init__(self, source: Source, settings: Settings, memory: float = math.inf, device: str = "cpu", checkpoint: Path | None = None) -> None:
+    def __init__(
+        self, source: Source, settings: Settings, memory: float = math.inf, device: str = "cpu", checkpoint: Path | None = None,
+        libraries: int = LIBRARIES,
+    ) -> None:  # fmt: skip
         self._source, self._settings, self._checkpoint = source, settings, checkpoint
         self._device = torch.device(device)
         torch.manual_seed(settings.seed)
@@ -81,7 +85,7 @@ class Trainer:
         self.budget: Budget = replace(UNBOUNDED, piece=most)
         if math.isfinite(memory):
             width = self.encoder.enter.out_features
-            self.budget = share(memory, tuple(source.shape), settings.size, features, width, weights, min(most, settings.batch))
+            self.budget = share(memory, tuple(source.shape), settings.size, features, width, weights, min(most, settings.batch), libraries)
         self._optimizer = torch.optim.AdamW(self._both, lr=settings.rate, weight_decay=1e-4)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda i: min((i + 1) / 50, 0.5 * (1.0 + math.cos(math.pi * min(1.0, i / settings.steps))) + 0.005)

@@ -91,7 +91,7 @@ def test_without_lerobot_it_is_said_what_to_install():
     "version, reads, says",
     [
         ("v2.1", "v3.0", "convert it with LeRobot's own\n  python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id=cube --root="),
-        ("v2.0", "v3.0", "convert it with LeRobot's own"),
+        ("v2.0", "v3.0", "is of version v2.0, LeRobot here reads v3.0; install a LeRobot that reads v2.0"),
         ("v3.0", "v2.1", "is of version v3.0, LeRobot here reads v2.1; install a LeRobot that reads v3.0"),
         ("v3.1", "v3.0", ""),
         ("v2.1", "v2.1", ""),
@@ -137,6 +137,8 @@ def test_the_state_may_be_a_part():
         Questions(data, settings, columns="5")
     with pytest.raises(ParameterError, match="--scale has 2 numbers, the state 3 values"):
         questions(data, scale=[1.0, 2.0])
+    part = Questions(data, settings_for(data, SERVER, CAMERAS, "0:2"), columns="0:2", scale=[2.0, 4.0])
+    np.testing.assert_array_equal(part.proprio(5), data.state[5, :2] / [2.0, 4.0])
     turned = questions(data, columns="2,1,0")
     np.testing.assert_array_equal(turned.proprio(5), data.state[5, ::-1])
     assert turned.shown != questions(data).shown

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from rl_token_ros.rl_token import budget
-from rl_token_ros.rl_token.budget import TooLittleMemory, share
+from rl_token_ros.rl_token.budget import IMPORTED, LIBRARIES, TooLittleMemory, libraries, share
 from rl_token_ros.rl_token.network import DecoderNetwork, EncoderNetwork
 from rl_token_ros.rl_token.shards import Part, ShardError, Shards, ShardWriter
 from rl_token_ros.rl_token.training import CannotResume, Settings, Trainer, fit, not_reconstructed, tokens_of
@@ -150,6 +150,21 @@ def test_no_weight_of_the_decoder_grows_with_token_times_embeddings():
         sum(weight.numel() for weight in DecoderNetwork(rows, columns, 2048, 0.9).parameters()) for rows, columns in ((64, 64), LARGE[1:])
     )
     assert large - small < 1_000_000
+
+
+def test_what_others_have_in_memory_already_counts():
+    shape = (1000, *LARGE[1:])
+    assert libraries(IMPORTED - 1) == LIBRARIES and libraries(IMPORTED + 10**9) == LIBRARIES + 10**9
+    least = next(memory for memory in np.arange(1.0, 8.0, 0.1) * 1e9 if _fits(memory, shape, LIBRARIES))
+    assert not _fits(least + 0.9e9, shape, LIBRARIES + 10**9) and _fits(least + 1e9, shape, LIBRARIES + 10**9)
+
+
+def _fits(memory: float, shape: tuple[int, ...], others: int) -> bool:
+    try:
+        share(memory, shape, 128, 3072, 128, 3_000_000, 32, others)
+    except TooLittleMemory:
+        return False
+    return True
 
 
 def test_memory_does_not_depend_on_the_count_and_what_is_too_little_is_said():
