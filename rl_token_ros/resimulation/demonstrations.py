@@ -30,6 +30,7 @@ from rl_token_ros.vla.backend import Backend, BackendError, Observation
 SECOND_NS = 1_000_000_000
 FIRST_NS = 1_000 * SECOND_NS  # stamp of the first demonstration
 PAUSE_NS = 100 * SECOND_NS  # between two: longer than any answer counts
+ROUNDING = 0.01  # of a control step: timestamps of data sets are float32
 LONGEST = 3600.0  # s; a demonstration ends when it ends, not after episode_time_limit
 ENDINGS = {Ended.SUCCESS: Event.SUCCESS, Ended.FAILURE: Event.FAILURE, Ended.ABORTED: Event.DISCARD}
 NO_TURN = [0.0, 0.0, 0.0, 1.0]
@@ -114,7 +115,7 @@ class Demonstrator:
         player = _Player(demonstration, control, self._vla, self._backend, self._latency, pipeline, self._errors.append, begin_ns)
         period_ns = pipeline.controller.period_ns
         length = float(demonstration.seconds[-1]) + demonstration.period
-        steps = max(int(length * SECOND_NS / period_ns + 1e-6), 1)
+        steps = max(int(length * SECOND_NS / period_ns + ROUNDING), 1)
         path = _Path(demonstration, control, period_ns * 1e-9)
         pipeline.step(Event.TICK, begin_ns - period_ns)  # not enabled: time has passed since the one before
         rows: list[np.ndarray] = []

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("lerobot")
 pytest.importorskip("rosbags")
 
+import lerobot_act
 import onnx
 import small_robot
 import small_run
@@ -19,6 +20,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.datasets.utils import dataset_to_policy_features
 from small_run import RATE, SmallRun
 
+from rl_token_ros.adapters import lerobot, lerobot_checkpoint
 from rl_token_ros.bags.seeds import Seed
 from rl_token_ros.commands import export, import_demonstrations
 from rl_token_ros.control.tick_record import Event
@@ -26,6 +28,7 @@ from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.learning.identity import find_identity
 from rl_token_ros.rl_token.encoder import TokenEncoder
 from rl_token_ros.settings import node_settings
+from rl_token_ros.settings.files import config_file
 from rl_token_ros.vla.server import PolicyServer, load
 
 LARGE = 64  # pixels: videos have a least size
@@ -206,3 +209,44 @@ def test_what_is_not_there_is_said(config, give, tmp_path, run):
     assert status == 2 and "no episode is whole" in said and not (tmp_path / "made").exists()
     status, said = give(import_demonstrations, "--lerobot", tmp_path / "none", "--config", config, tmp_path / "seed")
     assert status == 2 and "there is no folder" in said
+
+
+def test_demonstrations_of_an_so101_in_degrees_with_its_act(give, tmp_path):
+    """As LeRobot records them: joints by name, in degrees, 30 frames per second; the policy is a real, small ACT that counts in them, too."""
+    lerobot_act.save(tmp_path / "act")
+    server = PolicyServer(lerobot.load(str(tmp_path / "act"), device="cpu")).listen("127.0.0.1", 0)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    names = [f"{joint}.pos" for joint in lerobot_act.JOINTS]
+    picture = {"dtype": "image", "shape": (lerobot_act.HEIGHT, lerobot_act.WIDTH, 3), "names": ["height", "width", "channels"]}
+    features = {f"observation.images.{camera}": picture for camera in lerobot_act.CAMERAS}
+    features |= {key: {"dtype": "float32", "shape": (6,), "names": names} for key in ("observation.state", "action")}
+    theirs = LeRobotDataset.create("theirs", lerobot_act.RATE, features, root=tmp_path / "theirs", use_videos=False)
+    seconds = np.arange(40) / lerobot_act.RATE
+    path = np.degrees(np.array(lerobot_act.MEAN) + 0.1 * np.sin(seconds)[:, None])
+    for leader in path:
+        frame = {key: np.zeros(picture["shape"], np.uint8) for key in features if "images" in key}
+        theirs.add_frame({**frame, "observation.state": (leader - 1.0).astype(np.float32), "action": leader.astype(np.float32), "task": "push"})
+    theirs.save_episode()
+    if hasattr(theirs, "finalize"):
+        theirs.finalize()
+    robot = yaml.safe_load(config_file("so101").read_text())
+    robot["/**"]["ros__parameters"]["vla_sha256"] = "0" * 64
+    robot["/**/vla_node"]["ros__parameters"]["server"] = f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+    command = ["--lerobot", tmp_path / "theirs", "--config", tmp_path / "robot.yaml", tmp_path / "seed", "--scale", 57.29578]
+    try:
+        (tmp_path / "robot.yaml").write_text(yaml.safe_dump(robot))
+        status, said = give(import_demonstrations, *command)
+        assert status == 2 and "the VLA server serves a VLA with SHA-256" in said and not (tmp_path / "seed").exists(), said
+        robot["/**"]["ros__parameters"]["vla_sha256"] = lerobot_checkpoint.digest(tmp_path / "act")
+        (tmp_path / "robot.yaml").write_text(yaml.safe_dump(robot))
+        status, said = give(import_demonstrations, *command)
+    finally:
+        server.shutdown()
+        serving.join()
+    assert status == 0 and "1 episodes (success 1), 40 steps" in said, said
+    learner = node_settings.load("learner_node", tmp_path / "robot.yaml")
+    rows = np.concatenate([rows for rows, _ in Seed(str(tmp_path / "seed"), learner, small_run.row_dtype(learner), find_identity(learner))])
+    np.testing.assert_allclose(rows["action"], np.radians(path), atol=2e-3)
+    np.testing.assert_allclose(rows["proprio"][:, :6], np.radians(path - 1.0), atol=1e-5)
+    assert np.abs(rows["reference"]).max() > 0.1 and (rows["source"] == Source.HUMAN).all()
