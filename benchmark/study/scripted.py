@@ -5,6 +5,7 @@ The base brings the peg to the hole, as in training. From there on they act in t
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,12 @@ def residual(side: np.ndarray) -> np.ndarray:
     return np.insert(np.clip(side / (FULL, FULL, TURN_FULL)[: len(side)], -1.0, 1.0), 2, -down)
 
 
+def correct(loop: ClosedLoop) -> None:
+    """What a hand that knows the true offset does after a control step of the critical phase: it corrects the base, within the residual's bounds."""
+    if loop.simulation.critical and loop.simulation.outcome is None:
+        loop.intervene(np.array(loop.control_settings.residual_scale) * residual(-loop.simulation.offset), corrects=True)
+
+
 def perform(
     parameter_file: str | Path, seed: int, episodes: int, overrides: dict[str, dict] | None = None, bounded: bool = False
 ) -> list[ScoredEpisode]:
@@ -55,19 +62,11 @@ def perform(
         },
     )
     simulation, controller, control = loop.simulation, loop.controller, loop.control_settings
-    scale = np.array(control.residual_scale)
 
     def take_over() -> None:
-        if not simulation.critical or simulation.outcome is not None:
-            return
-        side = -simulation.offset
-        if bounded:
-            base = controller.proposals.base(loop.now_ns + controller.period_ns)
-            action = None if base is None else base + scale * residual(side)
-        else:
+        if simulation.critical and simulation.outcome is None:
             height = float((simulation.peg_position - simulation.hole_position)[2])
-            action = (wanted(side, height) - (controller.filter.command - simulation.tool_pose)) / control.action_rate
-        if action is not None:
-            loop.intervene(action)
+            lead = controller.filter.command - simulation.tool_pose
+            loop.intervene((wanted(-simulation.offset, height) - lead) / control.action_rate)
 
-    return run_episodes(loop, episodes, take_over)[0]
+    return run_episodes(loop, episodes, functools.partial(correct, loop) if bounded else take_over)[0]

@@ -131,6 +131,7 @@ def train(protocol: Protocol, name: str, seed: int) -> dict[str, Any]:
     episodes, _ = training.evaluate(protocol.config, seed, protocol.episodes, done.blob, protocol.overrides, VARIANTS[name])
     return _scored(episodes) | {
         "worst_window": worst_window(done.episodes[done.warmup :]),
+        "hand_seconds": done.hand_seconds,
         "wall_seconds": wall,
         "cpu_seconds": computed,  # what a core does in that time is not always for this training
         "practice": [(round(e.end, 2), e.ended, round(e.seconds, 2), e.weights_version) for e in done.episodes],

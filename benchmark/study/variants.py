@@ -14,8 +14,9 @@ import torch
 from rl_token_ros.learning.replay_buffer import Batch
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy.residual_policy import ResidualPolicy
-from rl_token_ros.sim.training import METHOD, Variant
+from rl_token_ros.sim.training import METHOD, Hand, Variant
 from rl_token_ros.sim.vla_model import EMBEDDING, PATCHES
+from study import scripted
 
 WRIST = slice(PATCHES**2, 2 * PATCHES**2)  # rows of the embeddings that show the wrist camera: the shipped token is made from them alone
 RANDOM_SIZE = 48  # as wide as the shipped token
@@ -80,6 +81,7 @@ NOISE, PULL = SIDE / REACH, (REACH / SIDE) ** 2
 
 VARIANTS = {
     "token": METHOD,
+    **{f"hand{n}": Variant(f"{n} episodes corrected by a hand that knows the offset", hand=Hand(n, scripted.correct)) for n in (3, 5, 10)},
     "none": Variant("no token: proprioception and reference only", shared={"token_size": 0}),
     "pooled": Variant("mean of the wrist camera's embeddings for the token", shared={"token_size": EMBEDDING}, encoder=pooled),
     "random": Variant("random projection of the wrist camera's embeddings for the token", shared={"token_size": RANDOM_SIZE}, encoder=projected),

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from rl_token_ros.interfaces.stamps import stamp_to_ns
+from rl_token_ros.robot.rotations import exp, inverse, log, times
 from rl_token_ros.robot.yaw import turned, yaw_of
 from rl_token_ros.settings.control import Control
-from rl_token_ros.settings.proprioception_groups import YAW
+from rl_token_ros.settings.proprioception_groups import ROTATION, YAW
 
 
 class CommandReader:
@@ -24,7 +25,7 @@ class CommandReader:
     def __init__(self, settings: Control, decode: Callable[[bytes], Any]) -> None:
         self._interface, self._names, self._decode = settings.command_interface, settings.action_names, decode
         self.speeds = settings.command_interface == "twist"
-        self._turns, self._zero = settings.turns, settings.tool_orientation
+        self._turns, self._zero, self._rotation = settings.turns, settings.tool_orientation, settings.rotation_at
 
     def read(self, cdr: bytes) -> tuple[int, np.ndarray | None]:
         """Stamp in ns (0: it has none) and position [A] of each action, for twist: None.
@@ -38,11 +39,15 @@ class CommandReader:
         return stamp, np.array(values, np.float64)
 
     def as_read(self, position: np.ndarray) -> np.ndarray:
-        """A commanded position [A] as :meth:`read` finds it: a yaw went through a quaternion, which costs its last bits."""
-        if not self._turns or self._interface != "pose":
+        """A commanded position [A] as :meth:`read` finds it: yaw, or a rotation, went through a quaternion, which costs its last bits."""
+        if self._interface != "pose" or not (self._turns or self._rotation is not None):
             return position
-        found, at = position.copy(), self._names.index(YAW)
-        found[at] = yaw_of(turned(self._zero, float(position[at])), self._zero)
+        found = position.copy()
+        if (at := self._rotation) is not None:
+            found[at : at + 3] = self._rotation_of(times(exp(position[at : at + 3].tolist()), self._zero))
+        else:
+            at = self._names.index(YAW)
+            found[at] = yaw_of(turned(self._zero, float(position[at])), self._zero)
         return found
 
     def speed(self, cdr: bytes) -> tuple[int, np.ndarray]:
@@ -63,14 +68,20 @@ class CommandReader:
 
     def _twist(self, message: Any) -> tuple[int, Any]:
         linear, angular = message.twist.linear, message.twist.angular
-        return stamp_to_ns(message.header.stamp), [angular.z if self._turns and name == YAW else getattr(linear, name) for name in self._names]
+        turns = {YAW: angular.z} if self._turns else {} if self._rotation is None else dict(zip(ROTATION, (angular.x, angular.y, angular.z)))
+        return stamp_to_ns(message.header.stamp), [turns[name] if name in turns else getattr(linear, name) for name in self._names]
 
     def _pose(self, message: Any) -> tuple[int, Any]:
         position, q = message.pose.position, message.pose.orientation
-        if not self._turns:
-            return stamp_to_ns(message.header.stamp), [getattr(position, name) for name in self._names]
-        yaw = yaw_of((q.x, q.y, q.z, q.w), self._zero)
-        return stamp_to_ns(message.header.stamp), [yaw if name == YAW else getattr(position, name) for name in self._names]
+        turns: dict[str, float] = {}
+        if self._turns:
+            turns = {YAW: yaw_of((q.x, q.y, q.z, q.w), self._zero)}
+        elif self._rotation is not None:
+            turns = dict(zip(ROTATION, self._rotation_of((q.x, q.y, q.z, q.w))))
+        return stamp_to_ns(message.header.stamp), [turns[name] if name in turns else getattr(position, name) for name in self._names]
+
+    def _rotation_of(self, orientation: tuple[float, float, float, float]) -> tuple[float, float, float]:
+        return log(times(orientation, inverse(self._zero)))
 
     def _named(self, names: list[str], values: Any) -> list[float] | None:
         given = dict(zip(names, values))

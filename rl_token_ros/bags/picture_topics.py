@@ -23,7 +23,7 @@ def find(names: Names, vla: Vla) -> tuple[dict[str, Topic], list[str]]:
                 break
         else:
             absent.append(names.missing(f"camera/{camera}/image_raw", IMAGE))
-    for ours in measurements.topics(vla.vla_proprioception):
+    for ours in measurements.topics(vla.measured_groups):
         if (topic := names.find(ours)) is not None:
             found[ours] = topic
         else:

@@ -84,6 +84,8 @@ class RecordedRun:
         if (ticks := names.find(TICKS)) is None:
             raise NotARun(f"'{path}': {names.missing(TICKS)}, which says what was commanded and when; record the run with rl_token record")
         control = self.control
+        if control.rotation_at is not None:
+            raise NotARun(f"'{path}' has rx, ry, rz among its actions; whose increments do not add up; positions and yaw can be exported")
         self.state = list(state) or (config.vla_proprioception if config else [measured_group(control.cartesian)])
         needed = [*control.needed_groups, *["ee_orientation"] * control.turns]
         there = {topic: found for topic in measurements.TYPES if (found := names.find(topic)) is not None}

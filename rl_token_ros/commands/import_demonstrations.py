@@ -85,6 +85,8 @@ def _import(options: argparse.Namespace) -> None:
         raise ParameterError(f"'{options.out}' is there already; name a bag that is not")
     path = config_file(options.config)
     control, vla, learner = (node_settings.load(node, path) for node in ("control_node", "vla_node", "learner_node"))
+    if control.rotation_at is not None:
+        raise ParameterError("parameter 'action_names' has rx, ry, rz; whose increments do not add up; positions and yaw can be imported")
     made_for = encoder.load(control)
     vla = dataclasses.replace(vla, vla_sha256=vla.vla_sha256 or made_for.vla_sha256)  # so that a server says at once that it serves another
     identity = find_identity(learner)

@@ -58,8 +58,8 @@ class Arming:
 
     def turned(self) -> list[str]:
         """A sentence if the first command would turn the tool to `tool_orientation`; the measured orientation is known."""
-        if not self._settings.cartesian or not self._settings.tool_orientation:
-            return []
+        if not self._settings.cartesian or not self._settings.tool_orientation or self._settings.rotation_at is not None:
+            return []  # where rx, ry, rz are actions the first command is the measured orientation
         wanted, measured = np.array(self._settings.tool_orientation), self._state.values["ee_orientation"]
         if self._settings.turns:  # its yaw may be any that position_min and position_max allow
             tilt = tilt_of(measured.tolist(), wanted.tolist())

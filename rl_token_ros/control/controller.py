@@ -14,6 +14,7 @@ import numpy as np
 from rl_token_ros.control import safety_filter
 from rl_token_ros.control.arming import Arming, Refused, second_publisher
 from rl_token_ros.control.command import Choice, Command
+from rl_token_ros.control.command_filter import make_filter
 from rl_token_ros.control.episode import Episode
 from rl_token_ros.control.handshake import PATIENCE, Handshake
 from rl_token_ros.control.holding import Holding
@@ -25,6 +26,7 @@ from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.policy.rollout import Rollout
+from rl_token_ros.robot import action_space
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import GROUPS, measured_group, size
@@ -52,10 +54,7 @@ class Controller:
         self.actor = actor
         self.needed = settings.needed_groups
         self.state = RobotState(settings.joint_names, self.needed, settings.tool_orientation)
-        limits = (*settings.command_range, settings.velocity_limit, settings.acceleration_limit, settings.lead_limit)
-        self.filter = safety_filter.SafetyFilter(
-            safety_filter.Limits(*(np.array(values, np.float64) for values in limits)), 1.0 / settings.control_rate
-        )
+        self.filter, self.space = make_filter(settings), action_space.of_positions(settings)
         self.holding, self.handshake = Holding(settings, self.filter), Handshake(settings.control_rate)
         self.proposals = Proposals(settings)
         self.arming = Arming(settings, self.state, self.needed)
@@ -67,12 +66,12 @@ class Controller:
             settings.exploration_correlation,
             settings.replan_interval,
             settings.seed,
+            action_space.of_actions(settings),
         )
         proprio = size(settings.proprioception, len(settings.joint_names), settings.action_size)
         self.row_dtype = replay_table.row_dtype(settings.token_size, proprio, settings.chunk_length, settings.action_size)
         self.episode = Episode(self.row_dtype, round(settings.episode_time_limit * 1e9))
-        self.enabled = False
-        self.stop_reason = ""
+        self.enabled, self.stop_reason = False, ""
         self.counts: Counter[str] = Counter()
         self.source, self.clipped = int(Source.NONE), 0  # who made the last tick's command, and why the filter changed it
         self.counted_ns = 0
@@ -270,7 +269,7 @@ class Controller:
         """Filter, send, and record what was really sent."""
         before = self.filter.command
         delta = self.settings.action_type == "delta"
-        target = before + choice.action if delta else choice.action
+        target = self.space.moved(before, choice.action) if delta else choice.action
         command, clipped = self.filter.step(target, measured, stop_at_target=not delta)
         self.source, self.clipped = choice.source, clipped
         if choice.source == Source.ACTOR:
@@ -293,7 +292,7 @@ class Controller:
                     token=token,
                     proprio=proprio,
                     reference=window,
-                    action=command - before if delta else command,
+                    action=self.space.difference(command, before) if delta else command,
                 )
         return Command(command, self.filter.velocity, False, self._pose)
 
@@ -337,7 +336,8 @@ class Controller:
         if (seen := self.proposals.seen(now_ns, self.period_ns, settings.chunk_length)) is None:
             return None
         token, window = seen
-        return token, self.state.vector(settings.proprioception, self.filter.command - measured), window * settings.action_rate
+        proprio = self.state.vector(settings.proprioception, self.space.difference(self.filter.command, measured))
+        return token, proprio, window * settings.action_rate
 
     def _clock_jumped(self, back_ns: int) -> None:
         """After a step back, stamps of before mean nothing: forget every input; stop if the arm was moving."""

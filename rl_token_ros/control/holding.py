@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_token_ros.control.safety_filter import SafetyFilter
+from rl_token_ros.control.command_filter import CommandFilter
 from rl_token_ros.settings.control import Control
 
 LEAVING_SECONDS = 1.0  # beyond the time to brake, to come to rest where the arm was measured
@@ -18,7 +18,7 @@ class Holding:
         safety: makes the commands.
     """
 
-    def __init__(self, settings: Control, safety: SafetyFilter) -> None:
+    def __init__(self, settings: Control, safety: CommandFilter) -> None:
         self._settings, self._filter = settings, safety
         self.position: np.ndarray | None = None  # [A] that is held
         self.since_ns = 0

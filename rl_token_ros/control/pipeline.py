@@ -22,7 +22,7 @@ from rl_token_ros.control.command_side import ASSURED, UNNAMED, CommandSide
 from rl_token_ros.control.controller import Controller
 from rl_token_ros.control.gripper import Gripper
 from rl_token_ros.control.tick_record import Event, Layout, Sizes
-from rl_token_ros.interfaces import measurements
+from rl_token_ros.interfaces import correction, measurements
 from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.policy.actor import ResidualActor
@@ -130,12 +130,13 @@ class Pipeline:
         return True
 
     def intervene(self, message: Any, now_ns: int) -> None:
-        """An `intervention`; without a stamp it counts as of now."""
+        """An `intervention`, instead of the VLA's action or added to it (`interfaces.correction`); without a stamp it counts as of now."""
         names = self.controller.settings.action_names
         try:
             position = dict(zip(message.name, message.position))
             action = np.array([position[name] for name in names], np.float64)
-            self.controller.proposals.set_human(stamp_to_ns(message.header.stamp) or now_ns, action, self._gripper.of_human(message))
+            stamp_ns, adds = stamp_to_ns(message.header.stamp) or now_ns, correction.corrects(message.header.frame_id)
+            self.controller.proposals.set_human(stamp_ns, action, self._gripper.of_human(message), adds)
         except KeyError as error:
             self._refuse(ValueError(f"'intervention' has no {error}; write all of {names}"))
         except ValueError as error:

@@ -7,6 +7,7 @@ import numpy as np
 from rl_token_ros.control.chunk import Chunk, ChunkError
 from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.interfaces.stamps import from_future
+from rl_token_ros.robot import action_space
 from rl_token_ros.settings.control import Control
 
 
@@ -26,6 +27,9 @@ class Proposals:
         self.chunk: Chunk | None = None
         self.token: tuple[int, np.ndarray] | None = None  # stamp of its observation in ns, float32 [Dz]
         self._human: tuple[int, np.ndarray, np.ndarray | None] | None = None
+        self._corrects = False  # whether it is added to the VLA's action
+        self._bound = np.array(settings.residual_scale, np.float64)
+        self._space = action_space.of_actions(settings)
 
     def set_chunk(self, chunk: Chunk, now_ns: int) -> None:
         """A new chunk replaces the old one unless its observation is older, by a clock that was not set back in between.
@@ -49,15 +53,20 @@ class Proposals:
         if self.token is None or stamp_ns > self.token[0]:
             self.token = (stamp_ns, token)
 
-    def set_human(self, stamp_ns: int, action: np.ndarray, grippers: np.ndarray | None = None) -> None:
+    def set_human(self, stamp_ns: int, action: np.ndarray, grippers: np.ndarray | None = None, corrects: bool = False) -> None:
         """A human's action [A], in units of the action, and positions [G] of the grippers, None: as they are.
+
+        Args:
+            corrects: it is not instead of the VLA's action, but added to it, within `residual_scale`.
 
         Raises:
             ValueError: it is not finite.
         """
         if not np.isfinite(action).all():
             raise ValueError("'intervention' holds values that are not finite")
-        self._human = (stamp_ns, action, grippers)
+        if corrects:
+            action = np.clip(action, -self._bound, self._bound)
+        self._human, self._corrects = (stamp_ns, action, grippers), corrects
 
     def base(self, now_ns: int) -> np.ndarray | None:
         """The VLA's action [A] for this moment; None without a chunk that is young enough and reaches so far."""
@@ -78,14 +87,17 @@ class Proposals:
         return None if window is None else (self.token[1], window)
 
     def human(self, now_ns: int) -> np.ndarray | None:
-        """The human's action [A] while it is fresh."""
+        """The human's action [A] while it is fresh; of one that corrects, the VLA's with it, as long as there is one."""
         if self._human is None or abs(now_ns - self._human[0]) > self._human_ns:
             return None
-        return self._human[1]
+        if not self._corrects:
+            return self._human[1]
+        base = self.base(now_ns)
+        return None if base is None else self._space.moved(base, self._human[1])
 
     def grippers(self, now_ns: int, source: int) -> np.ndarray | None:
         """Where the grippers are wanted [G] while ``source`` (a code of :class:`Source`) moves the arm; None: as they are."""
-        if source == Source.HUMAN:
+        if source == Source.HUMAN and not self._corrects:
             return self._human[2] if self._human is not None and self.human(now_ns) is not None else None
         return None if self.chunk is None or self.base(now_ns) is None else self.chunk.grippers_at(now_ns)
 

@@ -100,7 +100,7 @@ def expectations(control: Control, vla: Vla) -> list[Expected]:
 
 def needed_groups(control: Control, vla: Vla) -> list[str]:
     """Groups of proprioception that these parameters need measured."""
-    groups = [*control.proprioception, *vla.vla_proprioception, proprioception_groups.measured_group(control.cartesian)]
+    groups = [*control.proprioception, *vla.measured_groups, proprioception_groups.measured_group(control.cartesian)]
     return list(dict.fromkeys([*groups, *(["ee_position"] if control.workspace_min else [])]))
 
 

@@ -169,7 +169,8 @@ TABLE = (
         ("vla_node",), ("control_node",), NEWEST, NEWEST,
     ),
     Topic(
-        "intervention", JOINT_STATE, "a human's action by action name (and gripper name); acts while it is fresh",
+        "intervention", JOINT_STATE, "a human's action by action name (and gripper name); acts while it is fresh; with `frame_id` "
+        "`residual` it is added to the VLA's",
         ("operator",), ("control_node",), NEWEST, SENSOR,
     ),
     Topic("critical_phase", BOOL, "True begins an episode, False ends one that has no outcome yet", ("sim_node", SHELL), ("control_node",)),

@@ -24,6 +24,7 @@ from rl_token_ros.learning.replay_buffer import Batch, ReplayBuffer
 from rl_token_ros.learning.robots import Episodes
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy.actor_weights import ActorWeights, Architecture, Identity
+from rl_token_ros.robot import action_space
 from rl_token_ros.settings.learner import Learner as Settings
 
 PAUSE_SECONDS = 60.0  # longer gaps between two rows are pauses, not robot time
@@ -52,7 +53,7 @@ class Learner:
         self.row_dtype = replay_table.row_dtype(s.token_size, proprio, s.chunk_length, s.action_size)
         self.replay = ReplayBuffer(
             self.row_dtype, s.chunk_length, s.step_residual_scale, stride=s.window_stride, gamma=s.gamma,
-            transitions=s.replay_transitions, max_bytes=s.replay_bytes,
+            transitions=s.replay_transitions, max_bytes=s.replay_bytes, space=action_space.of_actions(s),
         )  # fmt: skip
         sizes = (s.token_size, proprio, s.chunk_length, s.action_size)
         batch_bytes = 8 * s.batch_size * (self.architecture.inputs + self.architecture.outputs)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rl_token_ros.interfaces.codes import Ended, Source
+from rl_token_ros.robot.action_space import PLAIN, ActionSpace
 from rl_token_ros.settings.parameters import ParameterError
 
 # Executed residuals are bounded before the critic sees them: a human's may be far outside. Wide, not 1: docs/method.md, pitfall 4.
@@ -85,6 +86,7 @@ class ReplayBuffer:
         gamma: discount per control step.
         transitions: most steps kept.
         max_bytes: most memory for everything that is stored.
+        space: of the actions.
 
     Raises:
         ParameterError: `max_bytes` has no room for a few chunks.
@@ -92,10 +94,10 @@ class ReplayBuffer:
 
     def __init__(
         self, row: np.dtype[np.void], chunk_length: int, residual_scale: list[float], *,
-        stride: int, gamma: float, transitions: int, max_bytes: int,
+        stride: int, gamma: float, transitions: int, max_bytes: int, space: ActionSpace = PLAIN,
     ) -> None:  # fmt: skip
         self.chunk, self.stride, self.gamma, self.row = chunk_length, stride, gamma, row
-        self.scale = np.asarray(residual_scale, np.float32)
+        self.scale, self.space = np.asarray(residual_scale, np.float32), space
         self.sizes = (row["token"].shape[0], row["proprio"].shape[0], chunk_length, row["action"].shape[0])
         self._own = [name for name in row.names or () if name != "token"]  # columns that are stored as they come
         columns = np.dtype([*((name, row[name]) for name in self._own), ("token_id", "<i8"), ("observed", "<f4")])
@@ -274,11 +276,16 @@ class ReplayBuffer:
         batch.observed[:] = s["observed"][here]
         executed = np.arange(self.chunk) < batch.length[:, None]
         batch.human[:] = (s["source"][chunk] == Source.HUMAN) & executed
-        np.subtract(batch.action, batch.reference.reshape(batch.action.shape), out=batch.residual)
-        batch.residual /= self.scale
+        batch.residual[:] = self.space.difference(batch.action, batch.reference.reshape(batch.action.shape)) / self.scale
         np.clip(batch.residual, -RESIDUAL_LIMIT, RESIDUAL_LIMIT, out=batch.residual)
         self._fill_tails(random, batch, executed)
+        if self.space.turns:
+            batch.reference[:], batch.next_reference[:] = self._seen(batch.reference), self._seen(batch.next_reference)
         return batch
+
+    def _seen(self, reference: np.ndarray) -> np.ndarray:
+        """Windows [n, C * A] as actor and critic see them."""
+        return self.space.continuous(reference.reshape(-1, self.chunk, self.sizes[3])).reshape(reference.shape)
 
     def _state(self, at: np.ndarray, token: np.ndarray, proprio: np.ndarray, reference: np.ndarray) -> None:
         slots = self.steps["token_id"][at] % self.token_capacity
@@ -301,7 +308,7 @@ class ReplayBuffer:
         """Token [n, Dz], proprioception [n, P] and reference [n, C * A] of every stored step."""
         at = np.arange(self.first, self.next) % self.capacity
         tokens = self.tokens[self.steps["token_id"][at] % self.token_capacity]
-        return tokens, self.steps["proprio"][at], self.steps["reference"][at]
+        return tokens, self.steps["proprio"][at], self._seen(self.steps["reference"][at])
 
     # ---- disk
 

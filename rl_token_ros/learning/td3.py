@@ -23,6 +23,7 @@ from rl_token_ros.learning.temporal_basis import TemporalBasis
 from rl_token_ros.policy.actor_weights import Architecture
 from rl_token_ros.settings.learner import Learner
 from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.settings.proprioception_groups import least_deviations
 
 INPUT_LIMIT = 10.0  # normalised inputs are clipped to this, as in the exported graph
 ACTOR_DELAY = 2  # critic updates per actor update
@@ -87,14 +88,16 @@ class Td3:
     def normalise_from(self, token: npt.NDArray[np.float32], proprio: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> None:
         """Fix the normalisation of the inputs from the warm-up, [N, Dz], [N, P] and [N, C * A]; it is never changed again.
 
-        A token's components share one scale: what varies little in it is mostly noise. A reference that hardly varies is not blown up
-        to more than a tenth of the residual's bound.
+        A token's components share one scale: what varies little in it is mostly noise. A measurement that hardly varies is not blown up beyond
+        what sensors can tell (`proprioception_groups.LEAST_DEVIATION`), a reference not to more than a tenth of the residual's bound.
         """
-        bound = np.tile(np.asarray(self.settings.step_residual_scale), self.architecture.chunk_length)
+        settings = self.settings
+        bound = np.tile(np.asarray(settings.step_residual_scale), self.architecture.chunk_length)
         reference = self.temporal_basis.mean(reference)
         spread = [token.std(0), proprio.std(0), reference.std(0)]
         spread[0] = np.full_like(spread[0], np.sqrt(np.sum(spread[0] ** 2) / max(spread[0].size, 1)))
-        floor: list[npt.NDArray[np.float64] | float] = [0.0, 0.0, 0.1 * bound]
+        measured = np.array(least_deviations(settings.proprioception, len(settings.joint_names), settings.action_size))
+        floor: list[npt.NDArray[np.float64] | float] = [0.0, measured, 0.1 * bound]
         deviation = np.concatenate([np.maximum(s, f) for s, f in zip(spread, floor)])
         mean = np.concatenate([token.mean(0), proprio.mean(0), reference.mean(0)])
         self.mean.copy_(torch.from_numpy(mean.astype(np.float32)))

@@ -10,6 +10,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rl_token_ros.control.command import Command
+from rl_token_ros.robot.rotations import exp, times
 from rl_token_ros.robot.yaw import turned
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import AXES, YAW
@@ -21,7 +22,8 @@ class CommandWriter:
     forward positions, joint_state and pose: the last one is held. trajectory: the last point is reached and held. twist: MoveIt Servo
     stops after its incoming_command_timeout. forward velocities: the last one goes on. Hence a node that ends says "at rest" first.
 
-    Axes and orientation that are not actions stay as they were when the arm was enabled (`Command.pose`)."""
+    Axes and orientation that are not actions stay as they were when the arm was enabled (`Command.pose`). Of the two quaternions of a rotation
+    the one nearer to the last is sent: a controller may turn by their numbers."""
 
     def __init__(self, settings: Control) -> None:
         self.settings = settings
@@ -29,6 +31,8 @@ class CommandWriter:
         self._moved = [i for i, name in enumerate(names) if name in AXES]
         self._axes = [AXES.index(names[i]) for i in self._moved]
         self._yaw = names.index(YAW) if settings.turns else None
+        self._turn = None if (at := settings.rotation_at) is None else slice(at, at + 3)
+        self._last = tuple(settings.tool_orientation)  # orientation sent
 
     def message(self, command: Command, stamp: Time):
         """The message for one command."""
@@ -67,8 +71,11 @@ class CommandWriter:
         velocity = command.velocity.tolist()
         for axis, i in zip(self._axes, self._moved):
             setattr(message.twist.linear, AXES[axis], velocity[i])
+        angular = message.twist.angular
         if self._yaw is not None:
-            message.twist.angular.z = velocity[self._yaw]
+            angular.z = velocity[self._yaw]
+        if self._turn is not None:
+            angular.x, angular.y, angular.z = velocity[self._turn]
         return message
 
     def _pose(self, command: Command, stamp: Time) -> PoseStamped:
@@ -82,6 +89,11 @@ class CommandWriter:
         wanted = turn.tolist()
         if self._yaw is not None:
             wanted = turned(wanted, float(command.position[self._yaw]))
+        if self._turn is not None:
+            wanted = times(exp(command.position[self._turn].tolist()), self.settings.tool_orientation)
+            if sum(a * b for a, b in zip(wanted, self._last)) < 0.0:
+                wanted = tuple(-value for value in wanted)
+            self._last = wanted
         orientation.x, orientation.y, orientation.z, orientation.w = wanted
         return message
 

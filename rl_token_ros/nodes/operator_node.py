@@ -20,7 +20,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import replay_table
+from rl_token_ros.interfaces import correction, replay_table
 from rl_token_ros.interfaces.topics import SERVICES, SETTINGS, TICKS
 from rl_token_ros.launching.compositions import NodeProcess, parse_remaps
 from rl_token_ros.nodes.ros_parameters import declare
@@ -114,6 +114,9 @@ class OperatorNode(Node):
             signal.raise_signal(signal.SIGINT)
         elif request == "take_over":
             self._switch_teleoperation()
+        elif request == "correct":
+            moves = "corrects the VLA, within residual_scale" if not self.teleoperation.corrects else "moves the arm in the VLA's place"
+            self._tell(self.teleoperation.switch() or f"a hand now {moves}")
         elif request in ("enable", "disable"):
             self._call("enable", request == "enable", f"{request}d")
         elif request == "critical_phase":
@@ -238,12 +241,14 @@ class OperatorNode(Node):
             return
         message = JointState(name=names[: len(action)], position=np.asarray(action, float).tolist())
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(now, 1_000_000_000)
+        if self.teleoperation.corrects:
+            message.header.frame_id = correction.FRAME
         self._intervention.publish(message)
 
     def _draw(self) -> None:
         if self.terminal is None:
             return
-        self.screen.held_by = self.teleoperation.held_by
+        self.screen.held_by, self.screen.corrects = self.teleoperation.held_by, self.teleoperation.corrects
         names = self.settings.action_names[self.keyboard.first : self.keyboard.first + 3]
         self.screen.jogs = ", ".join(names)
         where = self.resolve_service_name("control_node/enable").rpartition("/")[0]

@@ -52,7 +52,7 @@ class VlaNode(Node):
     def __init__(self, **options) -> None:
         super().__init__("vla_node", **options)
         self.settings = declare(self, Vla)
-        groups = self.settings.vla_proprioception
+        groups = self.settings.measured_groups
         if self.settings.image_transport == "compressed":
             importlib.import_module("PIL")  # decodes; what to install is said before anything waits for pictures
         self.backend = make_backend(self.settings)

@@ -11,7 +11,7 @@ from rl_token_ros.settings.operator import Operator
 # key -> request of settings.operator.REQUESTS. `critical_phase` and `take_over` are switches: the same key turns them off again.
 KEYS = {
     "e": "enable", "d": "disable", " ": "stop", "r": "reset_stop", "c": "critical_phase", "s": "success", "f": "failure", "x": "discard",
-    "b": "rollback", "t": "take_over", "q": "quit",
+    "b": "rollback", "t": "take_over", "g": "correct", "q": "quit",
 }  # fmt: skip
 JOG = {"up": (0, 1.0), "down": (0, -1.0), "left": (1, 1.0), "right": (1, -1.0), "pageup": (2, 1.0), "pagedown": (2, -1.0)}
 SEQUENCES = {b"\x1b[A": "up", b"\x1b[B": "down", b"\x1b[C": "right", b"\x1b[D": "left", b"\x1b[5~": "pageup", b"\x1b[6~": "pagedown",

@@ -15,12 +15,13 @@ SECOND = 1_000_000_000
 SILENT_SECONDS = 1.0  # without a tick: control_node is not heard
 TOLD = 4  # newest lines for the human
 RECENT = 20  # episodes of the success rate
+CORRECTED, JUDGED, GOOD = 5, 5, 0.8  # episodes that a hand corrects; those after which it is suggested, if fewer than this share succeeded
 STALE = 1.5  # a chunk this much older than chunks were when they were replaced: its remaining steps are being executed
 HELP = (
     "e enable      d disable     SPACE stop    r reset stop",
     "c critical phase on/off     s success     f failure     x discard",
     "t take over / hand back     arrows, page up/down move   1-9 which actions",
-    "b rollback weights          q quit",
+    "g hand moves arm / corrects VLA      b rollback weights          q quit",
 )
 
 
@@ -80,12 +81,14 @@ class Screen:
     message: str = ""
     control: dict[str, str] = field(default_factory=dict)
     held_by: list[str] = field(default_factory=list)
+    corrects: bool = False  # whether a hand adds to what the VLA does
     jogs: str = ""  # the actions that the arrow keys move
     row: Tick | None = None
     heard_ns: int = 0
     endings: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))
     last_ending: int = 0
     told: deque[str] = field(default_factory=lambda: deque(maxlen=TOLD))
+    corrected: set[int] = field(default_factory=set)  # episodes that this program's hand has corrected
     _replaced: deque[int] = field(default_factory=lambda: deque(maxlen=RECENT))  # ages of chunks when a newer one came, ns
 
     # --- what is heard ------------------------------------------------------------------------------------------------
@@ -96,6 +99,8 @@ class Screen:
             self._replaced.append(row.now_ns - self.row.chunk_ns)
         if row.event == Event.TICK or self.row is None:
             self.row = row
+        if row.critical and row.source == Source.HUMAN and self.held_by and self.corrects:
+            self.corrected.add(row.episode)
         self.heard_ns = now_ns
 
     def ended(self, code: int) -> None:
@@ -140,7 +145,23 @@ class Screen:
             state = [f"  arm       NOT HEARD: no ticks from {target}; does it run?"]
         else:
             state = self._state(self.row)
-        return [*state, "", *told, *[""] * (TOLD - len(told)), *[f"  {line}" for line in HELP], f"  arrows and page keys move: {self.jogs}"]
+        return [
+            *state,
+            *self._advice(),
+            "",
+            *told,
+            *[""] * (TOLD - len(told)),
+            *[f"  {line}" for line in HELP],
+            f"  arrows and page keys move: {self.jogs}",
+        ]
+
+    def _advice(self) -> list[str]:
+        """A line about the hand, while a few corrections would help most."""
+        wins = sum(code == Ended.SUCCESS for code in self.endings)
+        if self.mode != "actor" or len(self.corrected) >= CORRECTED or len(self.endings) < JUDGED or wins >= GOOD * len(self.endings):
+            return []
+        so_far = f"; {len(self.corrected)} so far" if self.corrected else ""
+        return [f"  advice    correct {CORRECTED} episodes (g, then t and the arrows): worth ten minutes of practice{so_far}"]
 
     def _state(self, row: Tick) -> list[str]:
         control = self.control
@@ -175,7 +196,8 @@ class Screen:
     def _actor(self, row: Tick) -> str:
         source = Source(row.source)
         if source == Source.HUMAN:
-            return f"HUMAN ({', '.join(self.held_by)})" if self.held_by else "HUMAN (another's hand)"
+            hand = f"HUMAN ({', '.join(self.held_by)})" if self.held_by else "HUMAN (another's hand)"
+            return f"VLA, corrected by {hand}" if self.held_by and self.corrects else hand
         if source == Source.ACTOR:
             share = f", {100 * row.share:.0f} % of the residual" if row.share < 1.0 else ""
             return f"actor, weights {row.weights_version}{share}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rl_token_ros.policy.rollout import Rollout
+from rl_token_ros.robot.action_space import PLAIN, ActionSpace
 
 
 class ResidualPolicy:
@@ -21,15 +22,19 @@ class ResidualPolicy:
         correlation: of the noise of one chunk with that of the next, 0 to 1; a first-order autoregressive process.
         replan_interval: executed steps per chunk, 1 to C.
         seed: of the noise. That of an episode depends on it and on when the episode began, on nothing before: a bag replays from there.
+        space: of the actions; a residual is added to an absolute rotation as a turn, in the tangent space there.
     """
 
-    def __init__(self, rollout: Rollout, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int) -> None:
+    def __init__(
+        self, rollout: Rollout, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int, space: ActionSpace = PLAIN
+    ) -> None:
         self.rollout = rollout
         self.actor = actor = rollout.actor
         self.scale = np.asarray(scale, np.float64)
         self.sigma = sigma
         self.correlation = correlation
         self.replan_interval = replan_interval
+        self.space = space
         self.observation = np.zeros(actor.architecture.inputs, np.float32)
         self.residual = np.zeros((actor.architecture.chunk_length, actor.architecture.action), np.float32)
         self.version = 0  # of the weights that made the running chunk
@@ -91,11 +96,12 @@ class ResidualPolicy:
             proprio: float32 [P].
             window: reference actions [C, A] of this and the next steps.
         """
-        np.concatenate([token, proprio, window.ravel()], out=self.observation, casting="same_kind")
+        np.concatenate([token, proprio, self.space.continuous(window).ravel()], out=self.observation, casting="same_kind")
         self.residual = self.rollout.run(self.observation)
         if self._plan is None or self._executed >= self.replan_interval:
             self._draw()
-            self._plan = self.centre(window) + self.scale * np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
+            share = np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
+            self._plan = self.space.moved(self.centre(window), self.scale * share)
             self._executed, self.version = 0, self.actor.version
         action: np.ndarray = self._plan[self._executed]
         self._executed += 1

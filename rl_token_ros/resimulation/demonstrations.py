@@ -209,7 +209,7 @@ class _Player:
         self._vla = VlaOnPictures(vla, backend, latency, refused, self._looked)
         self._vla.take("task", Message(data=demonstration.task), begin_ns, [])
         self._cameras, self._latency_ns = vla.cameras, round(latency * SECOND_NS)
-        self._of_vla = measurements.topics(vla.vla_proprioception)
+        self._of_vla = measurements.topics(vla.measured_groups)
         self._needed = [*pipeline.controller.needed, *(["ee_orientation"] if control.cartesian else [])]
         self._topics = measurements.topics(self._needed)
         self._history = StateHistory(len(control.joint_names))
@@ -278,4 +278,4 @@ class _Player:
 
 
 def _header(stamp_ns: int) -> Message:
-    return Message(stamp=ns_to_stamp(stamp_ns))
+    return Message(stamp=ns_to_stamp(stamp_ns), frame_id="")

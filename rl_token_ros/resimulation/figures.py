@@ -9,6 +9,7 @@ import numpy as np
 from rl_token_ros.control.tick_record import INPUTS, Event, Row
 from rl_token_ros.interfaces.codes import Clipped, Source
 from rl_token_ros.resimulation.resimulator import Step
+from rl_token_ros.robot import action_space
 from rl_token_ros.settings.control import Control
 from rl_token_ros.system.timing import Percentiles
 
@@ -50,6 +51,7 @@ class Figures:
 
     def __init__(self, settings: Control, tolerance: float, others: list[str], all_stamps: bool = False) -> None:
         self.settings, self.tolerance = settings, tolerance
+        self._space = action_space.of_positions(settings)
         self.steps: Counter[str] = Counter()  # by kind of call
         self.sources: Counter[int] = Counter()
         self.clipped: Counter[str] = Counter()
@@ -98,7 +100,7 @@ class Figures:
             self.unchecked += 1
             self.why[step.unchecked or "its call was refused"] += 1
             if again is not None and row.commands and again.commands:
-                difference = np.abs(row.command - again.command)
+                difference = np.abs(self._space.difference(row.command, again.command))
                 self._largest[1] = np.maximum(self._largest[1], difference)
                 self.compared += 1
                 self.alike += not difference.any()
@@ -113,7 +115,7 @@ class Figures:
         same = not {"command", "velocity", "gripper"} & set(step.differs)
         self.identical += same
         self.gripped += bool(np.isfinite(row.gripper).any())
-        difference = np.abs(row.command - again.command)
+        difference = np.abs(self._space.difference(row.command, again.command))
         if row.commands and again.commands:
             self._largest[0] = np.maximum(self._largest[0], difference)
         self.within += same or bool((difference <= self.tolerance).all())  # NaN, a command that is missing, compares false
@@ -146,7 +148,7 @@ class Figures:
             self.curves[name].add(time, command)
             reference = base if name != "base" and base is not None else row.command
             if not np.isnan(reference).any():
-                difference = np.abs(command - reference)
+                difference = np.abs(self._space.difference(command, reference))
                 self.divergence_sum[name] += difference
                 self.divergence_max[name] = np.maximum(self.divergence_max[name], difference)
                 self.divergence_count[name] += 1

@@ -108,7 +108,8 @@ class ResimulatorWithoutTicks:
         yield self._step(now, position)
         if self._sent is not None and now > self._sent[0] and position is not None:
             seconds = min((now - self._sent[0]) * 1e-9, 1.0)
-            self._velocity = (position - self._sent[1]) / max(seconds, self.pipeline.controller.period_ns * 1e-9)
+            moved = self.pipeline.controller.space.difference(position, self._sent[1])
+            self._velocity = moved / max(seconds, self.pipeline.controller.period_ns * 1e-9)
         if position is not None:
             self._sent = (now, position)
 

@@ -15,7 +15,7 @@ import numpy as np
 from rl_token_ros.robot.proprioception import NEVER, RobotState
 from rl_token_ros.robot.readings import Reading, StateError
 from rl_token_ros.settings.control import Control
-from rl_token_ros.settings.proprioception_groups import AXES, YAW
+from rl_token_ros.settings.proprioception_groups import AXES, ROTATION, YAW
 
 SPEED_FACTOR = 4.0  # of velocity_limit, where measured_velocity_limit is empty: an arm overshoots, is pushed, and stamps jitter
 TOOL_SPEED, TOOL_TURN = 5.0, 12.0  # m/s and rad/s of a tool whose own limits are not known: no arm of a lab is faster
@@ -83,7 +83,8 @@ class Plausibility:
         # A joint that is no action moves by nobody's command, and how fast is not known.
         self._joint_speeds = np.array([math.inf if settings.cartesian else speeds.get(name, math.inf) for name in settings.joint_names])
         self._axis_speeds = np.array([speeds[axis] if settings.cartesian and axis in speeds else max(tool, default=TOOL_SPEED) for axis in AXES])
-        self._turn_speed = speeds[YAW] if settings.turns else TOOL_TURN
+        turn = YAW if settings.turns else ROTATION[0] if settings.rotation_at is not None else ""
+        self._turn_speed = speeds.get(turn, TOOL_TURN)
         self._all = range(len(settings.joint_names))
         self._tracks: dict[str, _Track] = {}
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from rl_token_ros.robot.readings import Numbers, Reader, Reading
+from rl_token_ros.robot.rotations import inverse, log, times
 from rl_token_ros.robot.yaw import yaw_of
-from rl_token_ros.settings.proprioception_groups import AXES, GROUPS, YAW, moves_tool
+from rl_token_ros.settings.proprioception_groups import AXES, GROUPS, ROTATION, YAW, moves_tool
 
 NEVER = -1  # stamp of what has not come
 NOTHING = np.zeros(0)  # numpy joins one array at least
@@ -24,7 +25,7 @@ class RobotState:
     Args:
         joint_names: joints read from `joint_states`.
         groups: what is needed.
-        tool_orientation: x, y, z, w, from which yaw is counted; where no action is yaw, nothing.
+        tool_orientation: x, y, z, w, from which yaw, and rx, ry, rz, are counted; where no action is one of them, nothing.
 
     Attributes:
         values: float64 by group; of joints only once all are there.
@@ -139,9 +140,12 @@ class RobotState:
         return np.concatenate([NOTHING, *parts]).astype(np.float32)
 
     def measured(self, action_names: list[str]) -> np.ndarray:
-        """The measured position [A] of each action dimension: joints by name, or x, y, z (m) and yaw (rad) of the tool."""
+        """The measured position [A] of each action dimension: joints by name, or x, y, z (m) and yaw or rx, ry, rz (rad) of the tool."""
         if moves_tool(action_names, self.joint_names):
             pose = self.values["ee_position"]
+            if ROTATION[0] in action_names:
+                turn = log(times(self.values["ee_orientation"].tolist(), inverse(self._zero)))
+                return np.concatenate([pose, turn])[[(*AXES, *ROTATION).index(name) for name in action_names]]
             if YAW in action_names:
                 pose = np.append(pose, yaw_of(self.values["ee_orientation"].tolist(), self._zero))
             return pose[[(*AXES, YAW).index(name) for name in action_names]]

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass
 
 from rl_token_ros.settings.parameters import ParameterError, parameter
-from rl_token_ros.settings.proprioception_groups import YAW, measured_group
-from rl_token_ros.settings.robot import CARTESIAN, Robot, per_action
+from rl_token_ros.settings.proprioception_groups import ROTATION, YAW, measured_group
+from rl_token_ros.settings.robot import CARTESIAN, Robot, one_angle, per_action
 
 POSE_INTERFACES = ("pose", "twist")
+ANY_ROTATION = 3.14  # rad, from which on rotation_limit limits nothing: nobody means the last thousandth before pi
 YAW_LIMIT = 2.8  # rad: yaw is measured from -pi to pi, and what lies beside a limit must not be the other end
 
 
@@ -81,9 +82,15 @@ class Control(Robot):
     exploration_correlation: float = parameter(
         0.8, "Correlation of the exploration noise of one chunk with that of the next; 0: independent.", low=0.0, high=0.999, live=True
     )
-    position_min: list[float] = parameter([], "Smallest command for each action name.", unit="m or rad")
-    position_max: list[float] = parameter([], "Largest command for each action name.", unit="m or rad")
-    velocity_limit: list[float] = parameter([], "Largest speed of the command for each action name.", unit="m/s or rad/s", low=1e-6, high=100.0)
+    position_min: list[float] = parameter([], "Smallest command for each action name but rx, ry, rz, which rotation_limit limits.", unit="m or rad")
+    position_max: list[float] = parameter([], "Largest command likewise.", unit="m or rad")
+    velocity_limit: list[float] = parameter(
+        [],
+        "Largest speed of the command for each action name; of rx, ry, rz that of the angle, as the two below, the same number three times.",
+        unit="m/s or rad/s",
+        low=1e-6,
+        high=100.0,
+    )
     acceleration_limit: list[float] = parameter(
         [], "Largest acceleration of the command for each action name.", unit="m/s^2 or rad/s^2", low=1e-6, high=10000.0
     )
@@ -104,10 +111,13 @@ class Control(Robot):
     )  # fmt: skip
     workspace_min: list[float] = parameter([], "Lower corner x, y, z of the box in which the tool may be (needs `ee_pose`); empty: no box.", unit="m")
     workspace_max: list[float] = parameter([], "Upper corner of that box.", unit="m")
-    tool_orientation: list[float] = parameter(
-        [],
-        "Orientation x, y, z, w of the tool for Cartesian commands; empty: the measured one when enabled. Where an action is yaw, the orientation "
-        "at which it is 0: write the middle of its range.",
+    rotation_limit: float = parameter(
+        math.pi,
+        "Largest angle by which rx, ry, rz may turn the tool away from tool_orientation, about whichever axis; 3.14 or more: any. Where the "
+        "shortest way to a target leaves it, the command rests at the limit.",
+        unit="rad",
+        low=0.001,
+        high=4.0,
     )
     state_timeout: float = parameter(0.2, "Largest age of joint_states, ee_pose and wrench; older ones stop the arm.", unit="s", low=0.001, high=10.0)
     chunk_timeout: float = parameter(1.0, "Largest age of a VLA chunk's observation; older chunks are not executed.", unit="s", low=0.01, high=60.0)
@@ -136,10 +146,12 @@ class Control(Robot):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        per_action(self, "position_min", "position_max", "velocity_limit", "acceleration_limit", "lead_limit")
+        self._check_rotation_limits()
+        per_action(self, "velocity_limit", "acceleration_limit", "lead_limit")
         if self.measured_velocity_limit:
             per_action(self, "measured_velocity_limit")
-        for i, name in enumerate(self.action_names):
+        one_angle(self, "velocity_limit", "acceleration_limit", "lead_limit", "measured_velocity_limit")
+        for i, name in enumerate(self.boxed_names):
             if not self.position_min[i] < self.position_max[i]:
                 raise ParameterError(
                     f"parameter 'position_min' of {name} is {self.position_min[i]:g}, 'position_max' {self.position_max[i]:g}; "
@@ -169,10 +181,8 @@ class Control(Robot):
         for axis, low, high in zip(CARTESIAN, self.workspace_min, self.workspace_max):
             if not low < high:
                 raise ParameterError(f"parameter 'workspace_min' of {axis} is {low:g}, 'workspace_max' {high:g}; write the smaller one first")
-        if self.tool_orientation and (len(self.tool_orientation) != 4 or abs(math.hypot(*self.tool_orientation) - 1.0) > 0.01):
-            raise ParameterError(f"parameter 'tool_orientation' is {self.tool_orientation}; write a quaternion x, y, z, w of length 1, or nothing")
         self._check_yaw()
-        for name, low, high in zip(self.action_names, *self.command_range):
+        for name, low, high in zip(self.boxed_names, *self.command_range):
             if not low < high:
                 raise ParameterError(
                     f"parameters 'position_min' and 'position_max' leave nothing of the box workspace_min to workspace_max for {name}; "
@@ -181,7 +191,25 @@ class Control(Robot):
         if self.cartesian != (self.command_interface in POSE_INTERFACES):
             raise ParameterError(
                 f"parameter 'command_interface' is {self.command_interface} but action_names are "
-                f"[{', '.join(self.action_names)}]; write pose or twist for x, y, z and yaw, and another for joints"
+                f"[{', '.join(self.action_names)}]; write pose or twist for x, y, z and yaw or rx, ry, rz, and another for joints"
+            )
+
+    def _check_rotation_limits(self) -> None:
+        if self.rotation_at is None:
+            per_action(self, "position_min", "position_max")
+            if self.rotation_limit < ANY_ROTATION:
+                raise ParameterError(f"parameter 'rotation_limit' is {self.rotation_limit:g}, but action_names has no rx, ry, rz; leave it out")
+            return
+        for name in ("position_min", "position_max"):
+            if len(values := getattr(self, name)) != len(names := self.boxed_names):
+                raise ParameterError(
+                    f"parameter '{name}' has {len(values)} numbers; write {len(names)}, one for each of [{', '.join(names)}]: rx, ry, rz are limited "
+                    "by 'rotation_limit'"
+                )
+        if not self.tool_orientation:
+            raise ParameterError(
+                "parameter 'tool_orientation' is empty but action_names has rx, ry, rz; write the orientation x, y, z, w of the tool at which they "
+                "are 0, under /**"
             )
 
     def _check_yaw(self) -> None:
@@ -200,13 +228,23 @@ class Control(Robot):
                 )
 
     @property
+    def cone(self) -> float:
+        """rotation_limit, pi where it limits nothing; rad."""
+        return self.rotation_limit if self.rotation_limit < ANY_ROTATION else math.pi
+
+    @property
+    def boxed_names(self) -> list[str]:
+        """The action names that position_min and position_max limit."""
+        return [name for name in self.action_names if self.rotation_at is None or name not in ROTATION]
+
+    @property
     def command_range(self) -> tuple[list[float], list[float]]:
-        """Smallest and largest command for each action name; a tool's also inside the workspace box, which joints reach only by `ee_pose`."""
+        """Smallest and largest command for each of boxed_names; a tool's also inside the workspace box, which joints reach only by `ee_pose`."""
         if not self.cartesian or not self.workspace_min:
             return self.position_min, self.position_max
         lowest, highest = dict(zip(CARTESIAN, self.workspace_min)), dict(zip(CARTESIAN, self.workspace_max))
-        low = [max(value, lowest.get(name, value)) for value, name in zip(self.position_min, self.action_names)]
-        high = [min(value, highest.get(name, value)) for value, name in zip(self.position_max, self.action_names)]
+        low = [max(value, lowest.get(name, value)) for value, name in zip(self.position_min, self.boxed_names)]
+        high = [min(value, highest.get(name, value)) for value, name in zip(self.position_max, self.boxed_names)]
         return low, high
 
     @property

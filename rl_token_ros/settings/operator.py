@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rl_token_ros.settings.parameters import ParameterError, parameter
-from rl_token_ros.settings.proprioception_groups import YAW
+from rl_token_ros.settings.proprioception_groups import ROTATION, YAW
 from rl_token_ros.settings.robot import CARTESIAN, Robot, per_action
 
 # What an operator can ask for: of control_node, and of this node itself (the last two).
 REQUESTS = (
-    "enable", "disable", "stop", "reset_stop", "critical_phase", "success", "failure", "discard", "rollback", "take_over", "quit",
+    "enable", "disable", "stop", "reset_stop", "critical_phase", "success", "failure", "discard", "rollback", "take_over", "correct", "quit",
 )  # fmt: skip
 TWIST_AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 SPEEDS = {"m": 0.03, "rad": 0.2}  # per second, of a hand's device at full deflection
@@ -36,7 +36,9 @@ class Operator(Robot):
         "controller: A, B, X, Y judge, LB takes over, RB stops.",
     )  # fmt: skip
     twist_axes: list[str] = parameter(
-        [], 'Parts of `twist` that move the arm, each "ACTION: [-]linear.x"; empty: linear x, y, z for the actions of these names.'
+        [],
+        'Parts of `twist` that move the arm, each "ACTION: [-]linear.x"; empty: linear x, y, z for the actions of these names, and angular ones for '
+        "yaw or rx, ry, rz.",
     )
     twist_full: float = parameter(1.0, "Number in `twist` that is full deflection.", low=1e-6, high=1e6)
     twist_takes_over: bool = parameter(True, "A deflected SpaceMouse takes over by itself, and hands back when it is let go.")
@@ -54,6 +56,19 @@ class Operator(Robot):
     )
     follow_seconds: float = parameter(
         0.1, "With action_type delta: time in which the command catches up with the leader.", unit="s", low=0.02, high=5.0
+    )
+    hand_moves: str = parameter(
+        "arm",
+        "arm: who takes over moves the arm in the VLA's place; residual: corrects the VLA, at most by residual_scale, all of which can be learned. "
+        "The request `correct` switches between them.",
+        choices=("arm", "residual"),
+    )
+    leader_full: float = parameter(
+        0.1,
+        "With hand_moves residual: how far a leader's joint has to be moved from where it was at the take-over for the whole of residual_scale.",
+        unit="m or rad",
+        low=1e-4,
+        high=10.0,
     )
     device_timeout: float = parameter(
         0.3, "Silence of the device that moves the arm after which the human's hand counts as gone.", unit="s", low=0.02, high=5.0
@@ -106,6 +121,7 @@ class Operator(Robot):
         elif not entries:
             entries = [f"{action}: linear.{action}" for action in self.action_names if action in CARTESIAN]
             entries += [f"{YAW}: angular.z"] if self.turns else []
+            entries += [f"{name}: angular.{name[1]}" for name in ROTATION if self.rotation_at is not None]
         found = []
         for entry in entries:
             action, _, axis = (part.strip() for part in entry.partition(":"))

@@ -15,9 +15,22 @@ GROUPS = {
     "wrench_torque": "wrench",
     "command_lead": None,
 }
+# The least standard deviation, in the unit of each, to which values are normalised: what moves less than noise and resolution of common sensors
+# during the warm-up must not be blown up to one later. rad, rad/s, Nm, m, 1, N, Nm; command_lead m or rad.
+LEAST_DEVIATION = {
+    "joint_position": 1e-3,
+    "joint_velocity": 1e-2,
+    "joint_effort": 0.1,
+    "ee_position": 2e-4,
+    "ee_orientation": 1e-3,
+    "wrench_force": 0.1,
+    "wrench_torque": 0.01,
+    "command_lead": 1e-4,
+}
 FIXED_SIZES = {"ee_position": 3, "ee_orientation": 4, "wrench_force": 3, "wrench_torque": 3}
 AXES = ("x", "y", "z")
 YAW = "yaw"  # as an action: of the tool about z of the base frame, from `tool_orientation`, unless a joint has that name
+ROTATION = ("rx", "ry", "rz")  # likewise: the rotation vector from `tool_orientation` to the tool's orientation, in axes of the base frame
 
 
 def size(groups: list[str], joints: int, actions: int) -> int:
@@ -29,12 +42,21 @@ def size(groups: list[str], joints: int, actions: int) -> int:
     unknown = [group for group in groups if group not in GROUPS]
     if unknown:
         raise ParameterError(f"parameter 'proprioception' names '{unknown[0]}'; write some of {', '.join(GROUPS)}")
-    return sum(FIXED_SIZES.get(group, actions if group == "command_lead" else joints) for group in groups)
+    return sum(_size(group, joints, actions) for group in groups)
+
+
+def least_deviations(groups: list[str], joints: int, actions: int) -> list[float]:
+    """:data:`LEAST_DEVIATION` of each of the P values."""
+    return [LEAST_DEVIATION[group] for group in groups for _ in range(_size(group, joints, actions))]
+
+
+def _size(group: str, joints: int, actions: int) -> int:
+    return FIXED_SIZES.get(group, actions if group == "command_lead" else joints)
 
 
 def moves_tool(action_names: list[str], joint_names: list[str]) -> bool:
     """Whether actions move the tool rather than joints. A joint called yaw is that joint."""
-    return set(action_names) <= set(AXES) | ({YAW} - set(joint_names))
+    return set(action_names) <= set(AXES) | ({YAW, *ROTATION} - set(joint_names))
 
 
 def measured_group(cartesian: bool) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.parameters import ParameterError, parameter
-from rl_token_ros.settings.proprioception_groups import GROUPS, YAW, moves_tool
+from rl_token_ros.settings.proprioception_groups import GROUPS, ROTATION, YAW, moves_tool
 
 CARTESIAN = ("x", "y", "z")
 TOOL = (*CARTESIAN, YAW)
@@ -23,7 +24,12 @@ class Robot:
     action_names: list[str] = parameter(
         [],
         "Names of the action's dimensions: joints, or x, y, z of the tool in `base_frame` and its yaw, the turn about z of `base_frame` from "
-        "`tool_orientation`.",
+        "`tool_orientation`, or in place of yaw rx, ry, rz, the whole rotation from there: axis in `base_frame` times angle.",
+    )
+    tool_orientation: list[float] = parameter(
+        [],
+        "Orientation x, y, z, w of the tool for Cartesian commands; empty: the measured one when enabled. Where an action is yaw or rx, ry, rz, the "
+        "orientation at which it is 0: write the middle of its range.",
     )
     action_type: str = parameter(
         "delta",
@@ -78,8 +84,21 @@ class Robot:
             if missing:
                 raise ParameterError(
                     f"parameter 'action_names' has {', '.join(missing)}, not in 'joint_names'; "
-                    f"write joint names, or some of {', '.join(TOOL)} for the tool"
+                    f"write joint names, or some of {', '.join(TOOL)} for the tool, or {', '.join((*CARTESIAN, *ROTATION))}"
                 )
+        elif any(name in ROTATION for name in self.action_names):
+            self._check_rotation()
+        if self.tool_orientation and (len(self.tool_orientation) != 4 or abs(math.hypot(*self.tool_orientation) - 1.0) > 0.01):
+            raise ParameterError(f"parameter 'tool_orientation' is {self.tool_orientation}; write a quaternion x, y, z, w of length 1, or nothing")
+
+    def _check_rotation(self) -> None:
+        if YAW in self.action_names:
+            raise ParameterError("parameter 'action_names' has yaw and rx, ry, rz, which turn the tool already; write one or the other")
+        at = self.rotation_at
+        if at is None or tuple(self.action_names[at : at + 3]) != ROTATION:
+            raise ParameterError(
+                f"parameter 'action_names' is [{', '.join(self.action_names)}]; write rx, ry, rz one after the other: a rotation takes all three"
+            )
 
     @property
     def encoder_elsewhere(self) -> bool:
@@ -96,6 +115,11 @@ class Robot:
     def turns(self) -> bool:
         """Whether one of them is the tool's yaw."""
         return self.cartesian and YAW in self.action_names
+
+    @property
+    def rotation_at(self) -> int | None:
+        """Where rx, ry, rz begin among action_names; None: the rotation is no action."""
+        return self.action_names.index(ROTATION[0]) if self.cartesian and ROTATION[0] in self.action_names else None
 
     def unit(self, action: str) -> str:
         """m or rad, of one action name."""
@@ -135,6 +159,17 @@ def per_action(group: Any, *names: str) -> None:
             raise ParameterError(
                 f"parameter '{name}' has {len(values)} numbers; write {len(group.action_names)}, "
                 f"one for each of action_names [{', '.join(group.action_names)}]"
+            )
+
+
+def one_angle(group: Any, *names: str) -> None:
+    """Refuse lists that do not hold the same number for rx, ry and rz: the limit is one of the angle, about whichever axis."""
+    at = group.rotation_at
+    for name in names if at is not None else ():
+        if len(set(values := getattr(group, name)[at : at + 3])) > 1:
+            raise ParameterError(
+                f"parameter '{name}' of {', '.join(ROTATION)} is {', '.join(f'{value:g}' for value in values)}; write the same number three times: "
+                "it limits the angle, about whichever axis"
             )
 
 

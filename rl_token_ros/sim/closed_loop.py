@@ -19,7 +19,7 @@ from rl_token_ros.control.command import Outputs
 from rl_token_ros.control.condition import unrecorded
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import measurements
+from rl_token_ros.interfaces import correction, measurements
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.stamps import ns_to_stamp
 from rl_token_ros.policy.actor_weights import fingerprint
@@ -95,7 +95,7 @@ class ClosedLoop:
         self.pipeline = Pipeline(control, _raise, stand_in, policy, simulated=True)
         self.controller = self.pipeline.controller
         self.synchroniser = Synchroniser(vla)
-        takers = ((self.pipeline.measure, self.controller.needed), (self.synchroniser.measure, vla.vla_proprioception))
+        takers = ((self.pipeline.measure, self.controller.needed), (self.synchroniser.measure, vla.measured_groups))
         self._takers = {topic: [take for take, groups in takers if topic in measurements.topics(groups)] for topic in measurements.TYPES}
         self.ticks: list[bytes] = []
         self._log: list[bytes] = []
@@ -182,10 +182,10 @@ class ClosedLoop:
         self._endings += outputs.endings
         return outputs
 
-    def intervene(self, action: np.ndarray) -> None:
-        """A human's action [A] of this moment, in units of the action."""
-        names = self.control_settings.action_names
-        self.pipeline.intervene(Message(header=_header(self.now_ns), name=names, position=action), self.now_ns)
+    def intervene(self, action: np.ndarray, corrects: bool = False) -> None:
+        """A human's action [A] of this moment, in units of the action; instead of the VLA's, or added to it."""
+        names, frame = self.control_settings.action_names, correction.FRAME if corrects else ""
+        self.pipeline.intervene(Message(header=_header(self.now_ns, frame), name=names, position=action), self.now_ns)
 
     def _look(self, now: int) -> None:
         """Deliver an answer that is due, then look and ask again, as the scheduler says."""
@@ -225,8 +225,8 @@ def _raise(error: Exception) -> None:
 # --- messages, with the fields that are read ------------------------------------------------------------------------------
 
 
-def _header(stamp_ns: int) -> Message:
-    return Message(stamp=ns_to_stamp(stamp_ns))
+def _header(stamp_ns: int, frame_id: str = "") -> Message:
+    return Message(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
 
 
 def _measurement(topic: str, simulation: Simulation, now: int) -> Message:

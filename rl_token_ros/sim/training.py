@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rl_token_ros.evaluation.scores import EpisodeScorer, ScoredEpisode
-from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.learning.algorithm import MakeAlgorithm
 from rl_token_ros.learning.learner import Learner
 from rl_token_ros.learning.td3 import Td3
@@ -20,6 +21,19 @@ from rl_token_ros.settings import node_settings
 from rl_token_ros.sim.closed_loop import ClosedLoop
 
 EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a training
+
+
+@dataclasses.dataclass(frozen=True)
+class Hand:
+    """A hand that acts in some episodes after those of the base alone.
+
+    Attributes:
+        episodes: in how many.
+        act: called with the loop after every control step of them.
+    """
+
+    episodes: int
+    act: Callable[[ClosedLoop], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +47,7 @@ class Variant:
         encoder: makes what stands in the token's place, from the VLA's fingerprint; None: what the parameters say.
         policy: class of what acts.
         algorithm: makes what learns.
+        hand: a human's, or nobody's.
     """
 
     what: str
@@ -42,6 +57,7 @@ class Variant:
     encoder: Callable[[str], Any] | None = None
     policy: type[ResidualPolicy] = ResidualPolicy
     algorithm: MakeAlgorithm = Td3
+    hand: Hand | None = None
 
     def overrides(self, given: dict[str, dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
         """``{node: {parameter: value}}``; what is given wins over the variant's own."""
@@ -59,13 +75,17 @@ METHOD = Variant("the method")
 
 @dataclasses.dataclass
 class Training:
-    """What a training left: its scored episodes, how many of them were warm-up, the best weights, the learner's figures, robot seconds used."""
+    """What a training left: its scored episodes, how many of them were warm-up, the best weights, the learner's figures, seconds used.
+
+    ``hand_seconds`` of the ``robot_seconds`` a hand acted.
+    """
 
     episodes: list[ScoredEpisode]
     warmup: int
     blob: bytes
     stats: dict[str, Any]
     robot_seconds: float
+    hand_seconds: float
 
 
 def train(
@@ -101,15 +121,22 @@ def train(
         if learner.push_due:
             loop.pipeline.admit(actor_weights.encode(learner.weights()))
 
-    begun = loop.now_ns
+    begun, by_hand = loop.now_ns, 0
+
+    def corrected() -> Callable[[], None] | None:
+        hand, ended = variant.hand, learner.replay.counters.episodes - learner_settings.base_episodes
+        return functools.partial(hand.act, loop) if hand is not None and 0 <= ended < hand.episodes else None
+
     while (gone := (loop.now_ns - begun) * 1e-9) < robot_seconds:
-        result = loop.episode(on_rows=learn)
+        result = loop.episode(on_rows=learn, on_step=corrected())
+        by_hand += int((result.rows["source"] == Source.HUMAN).sum())
         episodes += scorer.add(result.rows)
         if progress:
             progress(gone, episodes)
     loop.simulation.close()
     blob = actor_weights.encode(learner.best_weights()) if learner.warm else b""
-    return Training(episodes, learner_settings.warmup_episodes, blob, learner.stats(), (loop.now_ns - begun) * 1e-9)
+    used, hand_seconds = (loop.now_ns - begun) * 1e-9, by_hand / loop.controller.settings.control_rate
+    return Training(episodes, learner_settings.warmup_episodes, blob, learner.stats(), used, hand_seconds)
 
 
 def evaluate(

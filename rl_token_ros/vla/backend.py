@@ -20,12 +20,14 @@ class Observation:
         images: by camera name: uint8 [h, w, 3] rgb once :meth:`decoded`, until then as they came.
         proprio: float32 [P], the groups of `vla_proprioception`.
         task: language instruction.
+        orientation: float64 [4], x, y, z, w of the tool in the base frame, where `rotation_frame` needs it.
     """
 
     stamp_ns: int
     images: dict[str, Any]
     proprio: np.ndarray
     task: str
+    orientation: np.ndarray | None = None
 
     def decoded(self, decode: Callable[[str, Any], np.ndarray]) -> Observation:
         """The same with pictures made by a function of camera and what came of it."""

@@ -31,7 +31,7 @@ class Synchroniser:
 
     def __init__(self, settings: Vla) -> None:
         self.settings = settings
-        self.state = RobotState(settings.joint_names, settings.vla_proprioception)
+        self.state = RobotState(settings.joint_names, settings.measured_groups)
         self.task = settings.task
         self.waiting = False
         self._slop_ns, self._timeout_ns = settings.sync_slop * 1e9, settings.image_timeout * 1e9
@@ -105,7 +105,8 @@ class Synchroniser:
         for percentiles, figure in ((self._spread, chosen.spread_ns), (self._sample, moment.sample_ns), (self._wait, waited)):
             percentiles.add(figure * 1e-9)
         self._asked_ns, self._since_ns = chosen.stamp_ns, None
-        return Observation(chosen.stamp_ns, chosen.pictures, moment.vector(self.settings.vla_proprioception), self.task), ""
+        proprio, orientation = moment.vector(self.settings.vla_proprioception), moment.values.get("ee_orientation")
+        return Observation(chosen.stamp_ns, chosen.pictures, proprio, self.task, orientation), ""
 
     def report(self) -> dict[str, str]:
         """For `/diagnostics`: sets newer than the one given that were passed over for their spread, or because the state did not reach them
@@ -121,7 +122,7 @@ class Synchroniser:
 
     def _lacks(self, now_ns: int) -> str:
         """What is absent or too old, as a sentence."""
-        groups = self.settings.vla_proprioception
+        groups = self.settings.measured_groups
         newest = {camera: self._pictures.newest_ns(camera) for camera in self.settings.cameras}
         for camera, stamp in newest.items():
             if stamp is None:
@@ -137,7 +138,7 @@ class Synchroniser:
 
     def _late(self, newest: PictureSet) -> str:
         """Why no set has a state of its moment."""
-        groups = self.settings.vla_proprioception
+        groups = self.settings.measured_groups
         if (behind := self.state.age_ns(groups, newest.stamp_ns)) <= 0:
             return ""  # it has begun after the pictures
         oldest = self.state.oldest(groups)
@@ -149,7 +150,7 @@ class Synchroniser:
         good = [each for each in usable if each.spread_ns < enough]
         others = sorted((each for each in usable if each.spread_ns >= enough), key=lambda each: each.spread_ns)
         for each in (*good, *others):
-            moment = self._history.at(each.stamp_ns, self.settings.vla_proprioception)
+            moment = self._history.at(each.stamp_ns, self.settings.measured_groups)
             if moment is None or moment.off_ns:
                 continue
             if each.spread_ns >= enough:

@@ -8,6 +8,7 @@ where the server's metadata names the encoder that made it.
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ import numpy as np
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.horizon import refusal
-from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 from rl_token_ros.vla.connection import PolicyClient, api_key
-from rl_token_ros.vla.keys import KeyMap, parse_columns
+from rl_token_ros.vla.keys import KeyMap
 from rl_token_ros.vla.normalisation import Statistics
+from rl_token_ros.vla.policy_actions import PolicyActions
 
 NO_EMBEDDINGS = """the VLA server answers without 'embeddings', of which the RL token is made. Add them on the server, in openpi's \
 Policy.infer, after its output transform (make_attn_mask is that of openpi.models.pi0):
@@ -58,21 +59,12 @@ class OpenPiBackend:
         self.settings = settings
         self._keys = KeyMap(settings, proprio_size)
         self.client = connect(settings)
-        self.warning = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
-        columns = parse_columns(
-            settings.action_columns, 10_000 if settings.action_columns else len(settings.chunk_names), "action_columns", "an action"
-        )
-        if len(columns) != len(settings.chunk_names):
-            raise ParameterError(
-                f"parameter 'action_columns' takes {len(columns)} values; write {len(settings.chunk_names)}, one for each of "
-                f"[{', '.join(settings.chunk_names)}]"
-            )
-        self._columns = columns
-        self._scale = np.array(settings.action_scale or [1.0] * len(columns), np.float32)
+        in_the_clear = "the API key travels in the clear; use wss:// beyond your own network" if self.client.in_the_clear else ""
+        self.warning = "; ".join(filter(None, [in_the_clear, settings.pace_warning]))
+        self._actions = PolicyActions(settings)
         self._statistics = None
         if settings.statistics_file:
-            width = int(columns.max()) + 1
-            self._statistics = Statistics(resolve_path(settings.statistics_file), settings.statistics_mode, proprio_size, width)
+            self._statistics = Statistics(resolve_path(settings.statistics_file), settings.statistics_mode, proprio_size, self._actions.width)
         encoder = resolve_path(settings.token_encoder) if settings.token_encoder else None
         self._encoder_sha256 = settings.encoder_sha256 or (fingerprint(encoder) if encoder and encoder.is_file() else "")
         self._session = uuid.uuid4().hex
@@ -81,7 +73,7 @@ class OpenPiBackend:
 
     def query(self, observation: Observation) -> Answer:
         """One request; see :meth:`PolicyClient.ask` for what may go wrong and how long it takes."""
-        return self._answer(self._ask(observation, self.settings.embeddings))
+        return self._answer(self._ask(observation, self.settings.embeddings), observation.orientation)
 
     def embed(self, observation: Observation) -> np.ndarray:
         """Likewise; a server that makes tokens sends the embeddings in their place."""
@@ -106,8 +98,7 @@ class OpenPiBackend:
             self._reset_due = False
             _refuse_error(self.client.ask({"endpoint": "reset", "session_id": self._session}))
         if self._statistics is not None:
-            proprio = self._statistics.normalise(observation.proprio)
-            observation = Observation(observation.stamp_ns, observation.images, proprio, observation.task)
+            observation = replace(observation, proprio=self._statistics.normalise(observation.proprio))
         request = self._keys.request(observation)
         if embeddings and "encoder_sha256" in self.client.greet():  # another server would take it for a part of the observation
             request["embeddings"] = embeddings
@@ -160,7 +151,7 @@ class OpenPiBackend:
             )
         return ""
 
-    def _answer(self, reply: Any) -> Answer:
+    def _answer(self, reply: Any, orientation: np.ndarray | None = None) -> Answer:
         if isinstance(reply, np.ndarray):  # dialect endpoint: the actions alone
             reply = {"actions": reply}
         if not isinstance(reply, dict) or "actions" not in reply:
@@ -168,15 +159,11 @@ class OpenPiBackend:
             raise BackendError(f"the VLA server's reply has no 'actions'; it has {found}")
         settings = self.settings
         actions = _matrix(reply["actions"], "actions")
-        width = int(self._columns.max()) + 1
-        if actions.shape[1] < width or (not settings.action_columns and actions.shape[1] != width):
-            raise BackendError(
-                f"the VLA server gives actions of {actions.shape[1]} values, action_names and gripper_names are {len(self._columns)}; say with "
-                f"'action_columns' which to take, as in 0:{len(self._columns)}"
-            )
+        if why := self._actions.refusal(actions.shape[1]):
+            raise BackendError(why)
         if self._statistics is not None:
-            actions = self._statistics.restore(actions[:, :width])
-        actions = actions[: settings.horizon or None, self._columns] * self._scale
+            actions = self._statistics.restore(actions[:, : self._actions.width])
+        actions = self._actions.read(actions[: settings.horizon or None], orientation)
         if why := refusal(settings, len(actions)):
             raise BackendError(why)
         if not np.isfinite(actions).all():

@@ -137,6 +137,31 @@ def test_a_hand_by_keys_is_recorded_as_human_and_handed_back(graph, control, wor
     assert (np.abs(steps) <= 0.1 * 0.02 + 1e-9).all()
 
 
+def test_a_hand_that_corrects_adds_to_the_vla_within_the_residuals_bounds(graph, control, world, operator, tty):
+    enable(graph, control, tty)
+    tty.press("c")
+    graph.wait_for(lambda: control.controller.episode.active, "the critical phase")
+    tty.press("g")
+    graph.wait_for(lambda: "a hand now corrects the VLA, within residual_scale" in tty.screen, "that on the screen")
+    tty.press("t")
+    graph.wait_for(lambda: "VLA, corrected by HUMAN (keys)" in tty.screen, "the hand on the screen")
+    tty.press("g")
+    graph.wait_for(lambda: "hand back first" in tty.screen, "the refusal")
+
+    def corrected() -> bool:
+        if operator.teleoperation.active:
+            tty.press("\x1b[A")
+        rows = [row for row in world.rows if row["source"] == Source.HUMAN]
+        bound = np.array(control.settings.step_residual_scale)
+        residuals = [(row["action"] - row["reference"].reshape(-1, len(bound))[0]) / bound for row in rows]
+        assert all((np.abs(residual) < 1.01).all() for residual in residuals)
+        return any(residual[0] > 0.99 for residual in residuals)
+
+    graph.wait_for(corrected, "a step with the whole residual forward")
+    tty.press("t")
+    graph.wait_for(lambda: "acts      VLA\n" in tty.screen or "acts      VLA\r" in tty.screen, "the VLA alone again")
+
+
 def test_the_joysticks_deadman_acts_while_held_and_silence_takes_it_off(graph, control, world, operator, tty):
     enable(graph, control, tty)
     graph.wait_for(lambda: operator.screen.may_move(operator._now()), "the operator knows")

@@ -19,7 +19,7 @@ from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.nodes.control_node import ControlNode
 from rl_token_ros.nodes.vla_node import VlaNode
 from rl_token_ros.settings import node_settings, parameters, proprioception_groups
-from rl_token_ros.settings.proprioception_groups import AXES, YAW
+from rl_token_ros.settings.proprioception_groups import AXES, ROTATION, YAW
 
 CONFIG = Path(__file__).parents[2] / "config"
 ROBOTS = sorted(path.stem for path in CONFIG.glob("*.yaml"))
@@ -48,8 +48,8 @@ class Gentle(Policy):
             actions = np.array([known[name] for name in control.chunk_names]) + np.arange(1, STEPS + 1)[:, None] * speed
         for i, _ in enumerate(control.gripper_names, control.action_size):
             actions[:, i] = 0.5
-        if self.vla.action_scale:
-            actions = actions / self.vla.action_scale
+        if self.vla.action_scale or self.vla.action_preset:
+            actions = actions / self.vla.answer_scale
         return {"actions": actions, "embeddings": self.answer["embeddings"]}
 
     def measured(self, obs: dict[str, Any]) -> np.ndarray:
@@ -99,7 +99,7 @@ def test_the_files_are_of_robots_that_differ():
 def runs(graph: Any, robot: str | Path, folder: Path) -> tuple[FakeArm, node_settings.Control, Policy]:
     values, control, vla = groups(robot, folder)
     centre = [(low + high) / 2 for low, high in zip(*control.command_range)]
-    home = dict(zip(control.action_names, centre))
+    home = dict(zip(control.boxed_names, centre)) | dict.fromkeys(ROTATION if control.rotation_at is not None else (), 0.2)
     policy = Gentle(control, vla, "" if control.action_type == "delta" else state_name(vla))
     with running(OpenPi(policy)) as server:
         arm = graph.add(FakeArm, control, vla, home)

@@ -12,9 +12,10 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from rl_token_ros.interfaces import images
 from rl_token_ros.nodes.ros_topics import subscription
+from rl_token_ros.robot.rotations import exp, inverse, log, times
 from rl_token_ros.robot.yaw import turned, yaw_of
 from rl_token_ros.settings.control import Control
-from rl_token_ros.settings.proprioception_groups import AXES, YAW
+from rl_token_ros.settings.proprioception_groups import AXES, ROTATION, YAW
 from rl_token_ros.settings.vla import Vla
 
 PERIOD = 0.04  # s; slow, so that a busy machine keeps up
@@ -32,7 +33,8 @@ class FakeArm(Node):
     def __init__(self, control: Control, vla: Vla, home: dict[str, float], **options: Any) -> None:
         super().__init__("arm", **options)
         self.control, self.vla = control, vla
-        self.names = [*control.joint_names, *([] if control.cartesian is False else AXES), *([YAW] if control.turns else [])]
+        turns = [YAW] if control.turns else [] if control.rotation_at is None else ROTATION
+        self.names = [*control.joint_names, *([] if control.cartesian is False else AXES), *turns]
         self.position = {name: home.get(name, 0.0) for name in self.names}
         self.velocity = dict.fromkeys(self.names, 0.0)
         self.heard: list[dict[str, float]] = []  # commanded positions or velocities, by name
@@ -69,6 +71,9 @@ class FakeArm(Node):
             if self.control.turns:
                 q = message.pose.orientation
                 values[YAW] = yaw_of((q.x, q.y, q.z, q.w), self.control.tool_orientation)
+            elif self.control.rotation_at is not None:
+                q = message.pose.orientation
+                values |= dict(zip(ROTATION, log(times((q.x, q.y, q.z, q.w), inverse(self.control.tool_orientation)))))
         self.heard.append(values)
         if self.control.commands_velocity:
             self.velocity.update(values)
@@ -102,6 +107,8 @@ class FakeArm(Node):
         if self.control.tool_orientation:
             q = pose.pose.orientation
             q.x, q.y, q.z, q.w = turned(self.control.tool_orientation, self.position.get(YAW, 0.0))
+            if self.control.rotation_at is not None:
+                q.x, q.y, q.z, q.w = times(exp([self.position[name] for name in ROTATION]), self.control.tool_orientation)
         for message, publisher in ((joints, self.joints), (pose, self.pose), (wrench, self.wrench)):
             message.header.stamp = stamp
             publisher.publish(message)

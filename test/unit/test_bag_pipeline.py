@@ -30,7 +30,7 @@ from rl_token_ros.control.phase_switch import PhaseModel
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import token_frame
+from rl_token_ros.interfaces import correction, token_frame
 from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.interfaces.replay_table import POINT_FIELD
 from rl_token_ros.interfaces.topics import SETTINGS, TICKS, TYPES
@@ -52,8 +52,8 @@ def stamp(ns: int):
     return M["builtin_interfaces/msg/Time"](ns // 10**9, ns % 10**9)
 
 
-def header(ns: int):
-    return M["std_msgs/msg/Header"](stamp(ns), "base_link")
+def header(ns: int, frame: str = "base_link"):
+    return M["std_msgs/msg/Header"](stamp(ns), frame)
 
 
 def pose(ns: int, position: np.ndarray):
@@ -82,8 +82,8 @@ def token(ns: int, values: np.ndarray, encoder_sha256: str):
     return M[TYPES["vla/embedding"]](made, 1, len(values), "32FC1", 0, 4 * len(values), values.astype("<f4").view(np.uint8))
 
 
-def intervention(ns: int, action: np.ndarray, names: tuple[str, ...] = ("x", "y", "z")):
-    return M[TYPES["intervention"]](header(ns), list(names), action, np.zeros(0), np.zeros(0))
+def intervention(ns: int, action: np.ndarray, names: tuple[str, ...] = ("x", "y", "z"), frame: str = ""):
+    return M[TYPES["intervention"]](header(ns, frame), list(names), action, np.zeros(0), np.zeros(0))
 
 
 def table(layout: tick_record.Layout, raw: bytes):
@@ -146,7 +146,8 @@ class Run:
         if random.random() < 0.02:
             action = random.normal(0, 0.001, 3)
             named = self.grippers if random.random() < 0.5 else ()
-            message = intervention(now, np.append(action, random.uniform(0.0, 0.8, len(named))), ("x", "y", "z", *named))
+            frame = correction.FRAME if random.random() < 0.5 else ""
+            message = intervention(now, np.append(action, random.uniform(0.0, 0.8, len(named))), ("x", "y", "z", *named), frame)
             self._write("intervention", message)
             pipeline.intervene(message, now)
 

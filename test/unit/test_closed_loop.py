@@ -47,7 +47,7 @@ def blob(loop: ClosedLoop, version: int = 1, encoder_sha256: str = "") -> bytes:
 
 def recorded(topic: str, given: Any) -> Any:
     """What the loop handed over, as the message of which a recorder keeps the bytes."""
-    head = header(stamp_to_ns(given.header.stamp))
+    head = header(stamp_to_ns(given.header.stamp), getattr(given.header, "frame_id", ""))
     if topic == "ee_pose":
         p, q = given.pose.position, given.pose.orientation
         turn = M["geometry_msgs/msg/Quaternion"](q.x, q.y, q.z, q.w)
@@ -132,6 +132,8 @@ def test_a_bag_of_the_loop_is_replayed_bit_for_bit(tmp_path, monkeypatch):
                 loop.push(2)
             elif critical[0] == 20:
                 loop.intervene(np.array([0.0001, 0.0, 0.0]))
+            elif critical[0] == 45:
+                loop.intervene(np.array([1.0, 0.0, 0.0]), corrects=True)
             elif critical[0] == 70:
                 loop.simulation.outcome = True
 

@@ -143,6 +143,17 @@ def test_the_weight_of_the_penalty_anneals_over_robot_time():
     assert weights[-1] == pytest.approx(0.01) and weights == sorted(weights, reverse=True)
 
 
+def test_a_measurement_that_stood_still_in_the_warm_up_is_not_blown_up_later():
+    learner = make_learner()
+    rows = episodes(learner.settings, 12)
+    rows["proprio"][:, 1] = 0.4  # rad
+    learner.add(rows)
+    mean, scale = learner.algorithm.mean[3:5].numpy(), learner.algorithm.scale[3:5].numpy()
+    assert mean[1] == pytest.approx(0.4) and scale[0] == pytest.approx(1.0 / learner.replay.states()[1][:, 0].std(), rel=1e-4)
+    later = np.float32(0.4 + 1e-4)  # less than an encoder can tell
+    assert abs((later - mean[1]) * scale[1]) < 0.2
+
+
 def test_normalisation_is_fixed_at_the_end_of_warm_up():
     learner = trained()
     mean, scale = learner.algorithm.mean.clone(), learner.algorithm.scale.clone()

@@ -241,3 +241,25 @@ def test_answers_are_shown_newest_last_and_repeats_once():
     assert list(screen.told) == ["two", "three", "four", "five"]
     height = len(Screen().lines(0))
     assert len(screen.lines(0)) == height  # the screen does not jump
+
+
+def test_it_suggests_corrections_while_practice_fails_until_some_were_made():
+    screen = Screen(mode="actor", heard_ns=SECOND, row=row(SECOND))
+    advice = "correct 5 episodes (g, then t and the arrows): worth ten minutes of practice"
+    for count in range(5):
+        assert not any("advice" in line for line in screen.lines(SECOND)), count
+        screen.ended(Ended.SUCCESS if count < 3 else Ended.TIME_LIMIT)
+    assert any(advice in line for line in screen.lines(SECOND))
+    screen.held_by = ["keys"]
+    screen.ticked(row(SECOND, critical=True, source=Source.HUMAN, episode=9), SECOND)
+    assert not screen.corrected  # a hand that moves the arm
+    screen.corrects = True
+    for episode in range(5):
+        for _ in range(2):
+            screen.ticked(row(SECOND, critical=True, source=Source.HUMAN, episode=episode), SECOND)
+        assert any(f"{episode + 1} so far" in line for line in screen.lines(SECOND)) == (episode < 4)
+    assert not any("advice" in line for line in screen.lines(SECOND))
+    practised = Screen(mode="actor", heard_ns=SECOND, row=row(SECOND))
+    for _ in range(20):
+        practised.ended(Ended.SUCCESS)
+    assert not any("advice" in line for line in practised.lines(SECOND))

@@ -53,6 +53,16 @@ def test_arms_of_other_shape_or_code_act_and_learn(name):
     assert sent.token == widths.get(name, 48) and sent.chunk_length == (1 if name == "chunk1" else 10)
 
 
+@pytest.mark.slow
+def test_a_hand_corrects_the_episodes_after_those_of_the_base_alone_and_its_time_is_counted():
+    overrides = {**FAST, "learner_node": {**SOON, "base_episodes": 1, "warmup_episodes": 4}, "control_node": {"episode_time_limit": 1.0}}
+    done = train(CONFIG, 0, 32.0, overrides, variant=VARIANTS["hand3"])
+    assert len(done.episodes) > 4
+    assert [episode.human for episode in done.episodes] == [False, True, True, True] + [False] * (len(done.episodes) - 4)
+    by_hand = sum(episode.seconds for episode in done.episodes if episode.human)
+    assert 0.8 * by_hand < done.hand_seconds < by_hand + 0.01
+
+
 def test_representations_stand_in_for_the_token():
     embeddings = np.random.default_rng(0).normal(size=(98, 128)).astype(np.float32)
     other = embeddings.copy()

@@ -52,7 +52,7 @@ class Bench:
             for device, value in self.deflection.items():
                 self.hand.deflect(device, self.now, value)
             if (action := self.hand.action(self.now)) is not None:
-                self.controller.proposals.set_human(self.now, action[:3])
+                self.controller.proposals.set_human(self.now, action[:3], corrects=self.hand.corrects)
             self._sense()
             command = self.controller.tick(self.now)
             self.hand.commanded(command.position if self.controller.enabled and not self.controller.stop_reason else None)
@@ -255,3 +255,74 @@ def test_leaders_have_names_signs_and_grippers():
 def test_a_leader_that_does_not_fit_is_refused(names, position, says):
     with pytest.raises(ValueError, match=says):
         Bench().hand.lead(0, names, position)
+
+
+# --- a hand that corrects ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("action_type", ["delta", "absolute"])
+def test_a_correcting_hand_adds_to_the_vla_at_most_what_the_actor_may(action_type):
+    bench = Bench(action_type, mode="actor", hand_moves="residual")
+    bench.controller.set_critical(True, bench.now)
+    bench.take_over()
+    bench.deflection = {"joy": FULL}
+    bench.tick(2 * CHUNK)
+    bench.assert_no_jump()
+    rows = np.concatenate(bench.rows)
+    rows = rows[rows["source"] == Source.HUMAN]
+    assert len(rows) == 2 * CHUNK - 1  # the last has no reward yet
+    residual = (rows["action"] - rows["reference"].reshape(len(rows), CHUNK, 3)[:, 0]) / bench.settings.step_residual_scale
+    assert (np.abs(residual) <= 1.001).all()
+    np.testing.assert_allclose(residual[CHUNK:], np.tile(FULL, (CHUNK - 1, 1)), atol=1e-3)
+
+
+def test_a_corrected_residual_is_bounded_whatever_is_sent():
+    bench = Bench()
+    bench.controller.proposals.set_human(bench.now, np.array([1e3, -1e3, 0.0]), corrects=True)
+    base = bench.controller.proposals.base(bench.now)
+    np.testing.assert_array_equal(bench.controller.proposals.human(bench.now), base + np.array(bench.settings.residual_scale) * [1.0, -1.0, 0.0])
+
+
+def test_where_the_vla_is_silent_a_correction_moves_nothing():
+    bench = Bench(hand_moves="residual")
+    bench.take_over()
+    bench.deflection = {"joy": FULL}
+    bench.controller.proposals.forget("vla/reference")
+    bench.controller.proposals.set_human(bench.now, np.ones(3), corrects=True)
+    assert bench.controller.proposals.human(bench.now) is None
+    command = bench.controller.tick(bench.now + 1)
+    assert bench.controller.source == Source.HOLD and command is not None
+
+
+def test_a_leader_corrects_by_how_far_it_was_moved():
+    bench = Bench(hand_moves="residual", leader_full=0.1)
+    bench.leader = np.array([1.0, 2.0, 3.0])
+    bench.tick()
+    bench.take_over()
+    bench.leader = bench.leader + [0.05, -0.3, 0.0]
+    bench.tick()
+    bound = np.array(bench.settings.residual_scale)
+    np.testing.assert_allclose(bench.hand.action(bench.now), bound * [0.5, -1.0, 0.0])
+
+
+def test_letting_go_of_a_correction_leaves_the_vla_as_it_was():
+    bench = Bench(hand_moves="residual")
+    bench.take_over()
+    bench.deflection = {"joy": FULL}
+    bench.tick(10)
+    bench.deflection = {}
+    bench.hand.hand_back("keys")
+    np.testing.assert_array_equal(bench.hand.action(bench.now), np.zeros(3))
+    bench.tick(20)
+    bench.assert_no_jump()
+    assert bench.sources[-1] == Source.VLA
+
+
+def test_what_a_hand_moves_is_switched_while_nobody_holds_it():
+    bench = Bench()
+    assert not bench.hand.corrects
+    bench.take_over()
+    assert bench.hand.switch() == "hand back first"
+    bench.hand.hand_back("keys")
+    bench.tick()
+    assert bench.hand.switch() == "" and bench.hand.corrects
