@@ -23,10 +23,10 @@ from rl_token_ros.vla.message_observations import MessageObservations, decode
 from rl_token_ros.vla.patient import PatientVla
 from rl_token_ros.vla.query_scheduler import QueryScheduler
 
-# Parameters of vla_node on which it depends what the VLA is shown.
+# What of vla_node's parameters it depends on what the VLA is shown.
 SHOWN = (
-    "cameras", "joint_names", "vla_proprioception", "task", "query_rate", "image_timeout", "sync_slop", "backend", "observation_preset",
-    "observation_keys", "image_height", "image_width", "statistics_file", "statistics_mode",
+    "cameras", "joint_names", "vla_proprioception", "measured_groups", "task", "query_rate", "image_timeout", "sync_slop", "backend",
+    "observation_preset", "observation_keys", "image_height", "image_width", "statistics_file", "statistics_mode",
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from rl_token_ros.settings.vla import Vla
 
 
 def find(names: Names, vla: Vla) -> tuple[dict[str, Topic], list[str]]:
-    """Our names -> topics: pictures of each camera, raw or compressed, the task, and the measurements that the VLA takes.
+    """Our names -> topics: pictures of each camera, raw or compressed, the task, and the measurements of an observation.
 
     And sentences about what is missing; the task may.
     """
