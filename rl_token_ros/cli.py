@@ -30,6 +30,8 @@ VERBS = {
     "train_phase": ("rl_token_ros.commands.train_phase", "learns from the operator's switches in bags when the critical phase begins"),
     "record": ("rl_token_ros.nodes.record_node", "writes a run's topics into a bag (MCAP), whole also after a crash"),
     "replay_bag": ("rl_token_ros.commands.replay_bag", "runs a bag through the pipeline: the same commands? what would other weights have done?"),
+    "export": ("rl_token_ros.commands.export", "makes a LeRobot data set of recorded runs, with LeRobot itself"),
+    "import": ("rl_token_ros.commands.import_demonstrations", "makes a seed of the replay of a LeRobot data set: demonstrations, lived again"),
     "report": ("rl_token_ros.commands.report", "one HTML page of a run: is practice working?"),
     "train_token": ("rl_token_ros.commands.train_token", "trains the token's encoder from bags and LeRobot data sets"),
 }

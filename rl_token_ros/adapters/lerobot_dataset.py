@@ -79,6 +79,14 @@ class Dataset:
         pictures = {feature: np.rint(255.0 * each.transpose(1, 2, 0)).astype(np.uint8) for feature, each in found.items()}
         return pictures, str(frame.get("task", ""))
 
+    def column(self, key: str) -> np.ndarray | None:
+        """Values of a further feature, [N, n] of its type; None where there is none of that name, or it holds no numbers."""
+        feature = self._theirs.meta.features.get(key)
+        if feature is None or feature["dtype"] in ("image", "video", "string"):
+            return None
+        values = self._theirs.hf_dataset.select_columns([key]).with_format("numpy")[:][key]
+        return np.stack([np.asarray(row) for row in values]).reshape(len(self), -1)
+
     def _size(self, key: str, feature: dict[str, Any]) -> tuple[int, int]:
         shape, names = list(feature["shape"]), [str(each) for each in feature.get("names") or ()]
         if len(shape) == 3 and "channels" in names:

@@ -52,8 +52,7 @@ class Controller:
         self.settings = settings
         self.period_ns = round(1e9 / settings.control_rate)
         self.actor = actor
-        measured = measured_group(settings.cartesian)
-        self.needed = list(dict.fromkeys([measured, *settings.proprioception, *(["ee_position"] if settings.workspace_min else [])]))
+        self.needed = settings.needed_groups
         self.state = RobotState(settings.joint_names, self.needed, settings.tool_orientation)
         self.filter, self.space = make_filter(settings), action_space.of_positions(settings)
         self.holding, self.handshake = Holding(settings, self.filter), Handshake(settings.control_rate)

@@ -20,7 +20,7 @@ from rl_token_ros.learning.worker import Worker
 from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import publisher, subscription
-from rl_token_ros.nodes.running import run
+from rl_token_ros.nodes.running import log_at, run
 from rl_token_ros.policy.actor_weights import Architecture, Identity
 from rl_token_ros.settings.learner import Learner
 from rl_token_ros.settings.parameters import ParameterError
@@ -101,7 +101,7 @@ class LearnerNode(Node):
             weights.publish(message)
 
     def _log(self, level: str, text: str) -> None:
-        getattr(self.get_logger(), level)(text)
+        log_at(self.get_logger(), level, text)
 
     def _watch(self) -> None:
         if self.worker.state != self._reported:

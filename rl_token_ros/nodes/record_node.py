@@ -21,7 +21,7 @@ from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.discovery import use_short_lease
 from rl_token_ros.nodes.ros_parameters import declare
 from rl_token_ros.nodes.ros_topics import interface_class, publisher
-from rl_token_ros.nodes.running import run
+from rl_token_ros.nodes.running import log_at, run
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.record import Record
 
@@ -55,7 +55,7 @@ class RecordNode(Node):
             sync_seconds=settings.sync_seconds,
             queue_bytes=settings.queue_size,
             free_bytes=settings.free_space,
-            log=lambda level, text: getattr(self.get_logger(), level)(text),
+            log=lambda level, text: log_at(self.get_logger(), level, text),
         )
         self.topics: dict[str, str] = {}  # subscribed, with their types
         self._asked: dict[str, Subscription] = {}

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import rclpy
 from rclpy.clock import Clock, ClockType
@@ -79,3 +80,13 @@ def run(make: Callable[[], Node], args: list[str] | None = None) -> int:
                 node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def log_at(logger: Any, level: str, text: str) -> None:
+    """Log at info, warn or error. Each has a line of its own: rclpy refuses to log from one line at several levels."""
+    if level == "error":
+        logger.error(text)
+    elif level == "warn":
+        logger.warning(text)
+    else:
+        logger.info(text)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from rl_token_ros.settings.parameters import ParameterError, parameter
-from rl_token_ros.settings.proprioception_groups import ROTATION, YAW
+from rl_token_ros.settings.proprioception_groups import ROTATION, YAW, measured_group
 from rl_token_ros.settings.robot import CARTESIAN, Robot, one_angle, per_action
 
 POSE_INTERFACES = ("pose", "twist")
@@ -246,6 +246,12 @@ class Control(Robot):
         low = [max(value, lowest.get(name, value)) for value, name in zip(self.position_min, self.boxed_names)]
         high = [min(value, highest.get(name, value)) for value, name in zip(self.position_max, self.boxed_names)]
         return low, high
+
+    @property
+    def needed_groups(self) -> list[str]:
+        """Groups without which the arm does not move: what is commanded, proprioception, and the tool's position where there is a box for it."""
+        box = ["ee_position"] if self.workspace_min else []
+        return list(dict.fromkeys([measured_group(self.cartesian), *self.proprioception, *box]))
 
     @property
     def grips_by_action(self) -> bool:

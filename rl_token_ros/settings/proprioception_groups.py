@@ -62,3 +62,12 @@ def moves_tool(action_names: list[str], joint_names: list[str]) -> bool:
 def measured_group(cartesian: bool) -> str:
     """The group that :meth:`RobotState.measured` reads."""
     return "ee_position" if cartesian else "joint_position"
+
+
+def places(groups: list[str], joints: int, actions: int = 0) -> dict[str, slice]:
+    """Where each group lies in a vector of them."""
+    found, at = {}, 0
+    for group in groups:
+        found[group] = slice(at, at + size([group], joints, actions))
+        at = found[group].stop
+    return found

@@ -45,6 +45,10 @@ class MessageObservations:
             return None
         return synchroniser.observation(now_ns)[0] if self._due(now_ns) else None
 
+    def report(self) -> dict[str, str]:
+        """How they came about, as in `/diagnostics` of vla_node."""
+        return self._synchroniser.report()
+
 
 def decode(observation: Observation) -> Observation:
     """The same with its pictures decoded.

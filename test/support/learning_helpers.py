@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from rl_token_ros.bags import message_types
+from rl_token_ros.bags import row_writer
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.settings import parameters
@@ -54,15 +54,4 @@ def episodes(settings: Learner, count: int, seed: int = 0, endings: tuple[int, .
     return np.concatenate(parts)
 
 
-NEEDED = (("sensor_msgs", "PointCloud2"), ("sensor_msgs", "PointField"), ("std_msgs", "Header"), ("builtin_interfaces", "Time"))
-
-
-def cdr_of(rows: np.ndarray) -> bytes:
-    """The `replay` message that carries these rows, as it travels."""
-    store = message_types.known()
-    kinds = {name: store.types[f"{package}/msg/{name}"] for package, name in NEEDED}
-    header = kinds["Header"](kinds["Time"](0, 0), "")
-    empty = kinds["PointCloud2"](header, 0, 0, [], False, 0, 0, np.zeros(0, np.uint8), True)
-    message = replay_table.encode(rows, empty, kinds["PointField"])
-    message.data = np.frombuffer(message.data, np.uint8)
-    return bytes(store.serialize_cdr(message, "sensor_msgs/msg/PointCloud2"))
+cdr_of = row_writer.replay_cdr  # the `replay` message that carries rows, as it travels
