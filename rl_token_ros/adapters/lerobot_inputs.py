@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_token_ros.adapters.cameras import NOBODY, assign, table
+from rl_token_ros.adapters.cameras import NOBODY, assign, names, table
 from rl_token_ros.adapters.lerobot_checkpoint import STATE, Checkpoint
 from rl_token_ros.settings.parameters import ParameterError
 
@@ -31,7 +31,7 @@ class Inputs:
 
     def __init__(self, checkpoint: Checkpoint, overrides: Iterable[str] = ()) -> None:
         self.checkpoint = checkpoint
-        defaults = {feature: camera_name(feature) for feature in checkpoint.cameras}
+        defaults = {feature: _camera(feature) for feature in checkpoint.cameras}
         self.cameras = assign(defaults, overrides, checkpoint.optional, checkpoint.family)
 
     def table(self) -> str:
@@ -94,6 +94,11 @@ class Inputs:
         return state
 
 
+def camera_names(features: Iterable[str], overrides: Iterable[str], owner: str) -> dict[str, str]:
+    """The robot's name of the camera behind each of LeRobot's features, see :func:`names`."""
+    return names({feature: _camera(feature) for feature in features}, overrides, owner)
+
+
 def parse_scale(text: str, state: int, actions: int) -> np.ndarray:
     """Factors from the robot's units to the policy's, float32 [A], in ``57.29578`` (for all) or ``57.29578,..`` (for each value).
 
@@ -125,7 +130,7 @@ def parse_factors(text: str) -> np.ndarray:
     return factors
 
 
-def camera_name(feature: str) -> str:
+def _camera(feature: str) -> str:
     """The robot's name of a camera: what follows ``observation.images.``; no camera behind an empty one."""
     camera = feature.removeprefix("observation.images.").removeprefix("observation.")
     return NOBODY if camera.startswith("empty_camera") else camera

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rl_token_ros.adapters.cameras import NOBODY, names
+from rl_token_ros.adapters.cameras import NOBODY
 from rl_token_ros.adapters.lerobot_checkpoint import STATE
 from rl_token_ros.adapters.lerobot_dataset import Dataset
-from rl_token_ros.adapters.lerobot_inputs import camera_name
+from rl_token_ros.adapters.lerobot_inputs import camera_names
 from rl_token_ros.settings import proprioception_groups
 from rl_token_ros.settings.parameters import ParameterError, build
 from rl_token_ros.settings.vla import Vla
@@ -55,7 +55,7 @@ class Questions:
         self, dataset: Dataset, settings: Vla, overrides: Iterable[str] = (), columns: str = "", scale: Sequence[float] = (1.0,), task: str = ""
     ) -> None:  # fmt: skip
         self._dataset, self._settings, self._task = dataset, settings, task
-        named = names({feature: camera_name(feature) for feature in dataset.cameras}, overrides, f"the data set '{dataset.name}' has")
+        named = camera_names(dataset.cameras, overrides, f"the data set '{dataset.name}' has")
         have = {camera: feature for feature, camera in named.items() if camera != NOBODY}
         lacking = [camera for camera in settings.cameras if camera not in have]
         if lacking:
@@ -137,5 +137,5 @@ def cameras_of(about: dict[str, Any], dataset: Dataset, overrides: Iterable[str]
         return [str(camera) for camera in about["cameras"]]
     if isinstance(about.get("inputs"), list):
         return [str(name).removeprefix("image_") for name in about["inputs"] if str(name).startswith("image_")]
-    named = names({feature: camera_name(feature) for feature in dataset.cameras}, overrides, f"the data set '{dataset.name}' has")
+    named = camera_names(dataset.cameras, overrides, f"the data set '{dataset.name}' has")
     return [camera for camera in named.values() if camera != NOBODY]
