@@ -96,7 +96,7 @@ def load(what: str, cameras: Sequence[str] = (), rate: float = 0.0, dataset: Pat
         ParameterError: it cannot be served, and why.
     """
     checkpoint = lerobot_checkpoint.read(_folder(what))
-    inputs, factors = Inputs(checkpoint, cameras), parse_scale(scale, checkpoint)
+    inputs, factors = Inputs(checkpoint, cameras), parse_scale(scale, checkpoint.state, checkpoint.actions)
     known = lerobot_checkpoint.recorded(checkpoint.folder, dataset)
     if not (rate or known.rate) > 0.0:
         raise ParameterError("nothing here says how many steps of the chunk make a second; write --fps, or --dataset FOLDER")

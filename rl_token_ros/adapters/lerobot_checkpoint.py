@@ -6,8 +6,6 @@ the data set in files of their own. Its actions and states have the data set's u
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,13 +14,14 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from rl_token_ros.adapters import files
 from rl_token_ros.settings.parameters import ParameterError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TRAINED, INFO = "train_config.json", Path("meta/info.json")  # of the checkpoint, of a data set
 BEFORE, AFTER = "policy_preprocessor.json", "policy_postprocessor.json"
 STATE, ACTION = "observation.state", "action"
 FAMILIES = ("act", "pi0", "pi05", "smolvla")  # whose embeddings are known
-PIECE = 1 << 22  # bytes read at once
 # What each way of normalising needs of the data set.
 STATISTICS = {"MEAN_STD": ("mean", "std"), "MIN_MAX": ("min", "max"), "QUANTILES": ("q01", "q99"), "QUANTILE10": ("q10", "q90")}
 
@@ -52,10 +51,11 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the data set says: steps per second (0: unknown), and the names of an action's values (empty: unknown)."""
+    """What the data set says: steps per second, an action's names and how many values it has (0, empty: unknown)."""
 
     rate: float = 0.0
     action_names: tuple[str, ...] = ()
+    actions: int = 0
 
 
 def read(folder: Path) -> Checkpoint:
@@ -66,7 +66,7 @@ def read(folder: Path) -> Checkpoint:
     """
     if not (folder / CONFIG).is_file() and (folder / "pretrained_model" / CONFIG).is_file():
         folder = folder / "pretrained_model"  # a folder of lerobot-train's checkpoints/
-    config = _json(folder / CONFIG)
+    config = files.read_map(folder / CONFIG)
     family = config.get("type")
     if family not in FAMILIES:
         raise ParameterError(
@@ -101,49 +101,47 @@ def recorded(folder: Path, dataset: Path | None = None) -> Recorded:
     Raises:
         ParameterError: ``dataset`` is none.
     """
-    candidates = [dataset] if dataset else _datasets(folder)
-    for candidate in candidates:
-        path = candidate / "meta" / "info.json"
-        if path.is_file() or dataset:
-            info = _json(path)
-            names = info.get("features", {}).get(ACTION, {}).get("names")
-            if isinstance(names, dict):  # older data sets: {"motors": [..]}
-                names = next(iter(names.values()), None)
-            return Recorded(float(info.get("fps", 0.0)), tuple(map(str, names or ())))
+    for candidate in [dataset] if dataset else _datasets(folder):
+        if dataset or (candidate / INFO).is_file():
+            return described(candidate)
     return Recorded()
 
 
+def described(dataset: Path, action: str = ACTION) -> Recorded:
+    """What a LeRobot data set says of itself.
+
+    Args:
+        dataset: its folder, with ``meta/info.json``.
+        action: its feature that is the action.
+
+    Raises:
+        ParameterError: it is none.
+    """
+    info = files.read_map(dataset / INFO)
+    feature = info.get("features", {}).get(action, {})
+    names = feature.get("names")
+    if isinstance(names, dict):  # older data sets: {"motors": [..]}
+        names = next(iter(names.values()), None)
+    size = (feature.get("shape") or [0])[-1]
+    return Recorded(float(info.get("fps", 0.0)), tuple(map(str, names or ())), int(size))
+
+
+def datasets() -> Path:
+    """The folder in which LeRobot keeps data sets."""
+    return Path(os.environ.get("HF_LEROBOT_HOME") or Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "lerobot")
+
+
 def digest(folder: Path) -> str:
-    """SHA-256 over the weights' files: the policy's and its processors', which scale what it sees. Names and contents count, order does not."""
-    total = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        one = hashlib.sha256()
-        with path.open("rb") as file:
-            while piece := file.read(PIECE):  # they may be larger than the memory
-                one.update(piece)
-        total.update(f"{path.name} {one.hexdigest()}\n".encode())
-    return total.hexdigest()
+    """SHA-256 over the weights' files: the policy's and its processors', which scale what it sees."""
+    return files.digest(folder.glob("*.safetensors"), folder)
 
 
 def _datasets(folder: Path) -> Iterable[Path]:
-    trained = _json(folder / "train_config.json").get("dataset") or {} if (folder / "train_config.json").is_file() else {}
-    home = os.environ.get("HF_LEROBOT_HOME") or Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "lerobot"
+    trained = files.read_map(folder / TRAINED).get("dataset") or {} if (folder / TRAINED).is_file() else {}
     if trained.get("root"):
         yield Path(trained["root"])
     if trained.get("repo_id"):
-        yield Path(home) / trained["repo_id"]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except OSError:
-        raise ParameterError(f"there is no '{path}'") from None
-    except ValueError as error:
-        raise ParameterError(f"'{path}' cannot be read: {error}") from None
-    if not isinstance(found, dict):
-        raise ParameterError(f"'{path}' holds no map")
-    return found
+        yield datasets() / trained["repo_id"]
 
 
 def _size(name: str, shape: list[int]) -> tuple[int, int]:
@@ -166,7 +164,7 @@ def _refuse_missing_statistics(folder: Path, config: dict[str, Any]) -> None:
         wanted = {name: STATISTICS.get(modes.get(feature["type"], "IDENTITY"), ()) for name, feature in features.items()}
         wanted = {name: kinds for name, kinds in wanted.items() if kinds and "empty_camera" not in name}
         there = set()
-        for step in _json(folder / file).get("steps", []):
+        for step in files.read_map(folder / file).get("steps", []):
             if step.get("registry_name") == step_name and step.get("state_file"):
                 there |= _tensors(folder / step["state_file"])
         lacking = [f"{name}.{kind}" for name, kinds in wanted.items() for kind in kinds if f"{name}.{kind}" not in there]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from rl_token_ros.adapters.cameras import NOBODY, assign, names, table
 from rl_token_ros.adapters.lerobot_checkpoint import STATE, Checkpoint
 from rl_token_ros.settings.parameters import ParameterError
 
-NOBODY = "none"  # stands for a camera that the robot does not have
 TASKS = ("task", "prompt")
 STATES = (STATE, "proprio")
 
@@ -31,13 +31,8 @@ class Inputs:
 
     def __init__(self, checkpoint: Checkpoint, overrides: Iterable[str] = ()) -> None:
         self.checkpoint = checkpoint
-        cameras = camera_names(checkpoint.cameras, overrides, "the checkpoint takes")
-        for feature, camera in cameras.items():
-            if camera == NOBODY and feature not in checkpoint.optional:
-                raise ParameterError(f"--camera '{NOBODY}={feature}': a policy of type {checkpoint.family} needs every picture that it learned with")
-        self.cameras = {feature: camera for feature, camera in cameras.items() if camera != NOBODY}
-        if checkpoint.cameras and not self.cameras:
-            raise ParameterError("--camera leaves the policy without any picture")
+        defaults = {feature: _camera(feature) for feature in checkpoint.cameras}
+        self.cameras = assign(defaults, overrides, checkpoint.optional, checkpoint.family)
 
     def table(self) -> str:
         """What is taken as what, a line each."""
@@ -49,8 +44,7 @@ class Inputs:
         if self.checkpoint.state:
             rows.append((STATE, " or ".join(reversed(STATES)), f"[{self.checkpoint.state}]"))
         rows.append(("task", " or ".join(TASKS), "text" if self.checkpoint.family != "act" else "not used"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        return "\n".join("  ".join(f"{part:{width}}" for part, width in zip(row, widths)).rstrip() for row in rows)
+        return table(rows)
 
     def blank(self) -> dict[str, Any]:
         """A request of black pictures and zeros, to try the policy with."""
@@ -101,45 +95,23 @@ class Inputs:
 
 
 def camera_names(features: Iterable[str], overrides: Iterable[str], owner: str) -> dict[str, str]:
-    """The robot's name of the camera behind each feature, NOBODY where there is none.
+    """The robot's name of the camera behind each of LeRobot's features, see :func:`names`."""
+    return names({feature: _camera(feature) for feature in features}, overrides, owner)
+
+
+def parse_scale(text: str, state: int, actions: int) -> np.ndarray:
+    """Factors from the robot's units to the policy's, float32 [A], in ``57.29578`` (for all) or ``57.29578,..`` (for each value).
 
     Args:
-        features: of pictures, in LeRobot's names.
-        overrides: see :class:`Inputs`.
-        owner: whose features they are, for errors: "the checkpoint takes".
-
-    Raises:
-        ParameterError: an override that cannot be read, of an unknown feature, or two cameras for one, or one for two.
-    """
-    known, given = list(features), dict[str, str]()
-    for text in overrides:
-        camera, equals, feature = text.partition("=")
-        if not (camera and equals and feature):
-            raise ParameterError(f"--camera '{text}': write CAMERA=FEATURE, as in base=observation.images.top")
-        if feature not in known:
-            raise ParameterError(f"--camera '{text}': {owner} {', '.join(known) or 'no pictures'}")
-        if feature in given:
-            raise ParameterError(f"--camera names {feature} twice; write one camera for it")
-        given[feature] = camera
-    cameras = {feature: given.get(feature, _camera(feature)) for feature in known}
-    for camera in cameras.values():
-        same = [feature for feature, other in cameras.items() if other == camera]
-        if camera != NOBODY and len(same) > 1:
-            raise ParameterError(f"camera '{camera}' would be {' and '.join(same)}; see --camera")
-    return cameras
-
-
-def parse_scale(text: str, checkpoint: Checkpoint) -> np.ndarray:
-    """Factors from the robot's units to the policy's, float32 [A], in ``57.29578`` (for all) or ``57.29578,..`` (for each value).
+        text: as it was written.
+        state, actions: values of the state (0: none is taken) and of an action.
 
     Raises:
         ParameterError: no such numbers, or not as many as state and actions have values.
     """
     factors = parse_factors(text)
-    if len(factors) > 1 and not (len(factors) == checkpoint.actions and checkpoint.state in (0, checkpoint.actions)):
-        raise ParameterError(
-            f"--scale has {len(factors)} numbers; the state has {checkpoint.state} values, an action {checkpoint.actions}: write one"
-        )
+    if len(factors) > 1 and not (len(factors) == actions and state in (0, actions)):
+        raise ParameterError(f"--scale has {len(factors)} numbers; the state has {state} values, an action {actions}: write one")
     return factors
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from rl_token_ros.adapters.cameras import NOBODY
 from rl_token_ros.adapters.lerobot_checkpoint import STATE
 from rl_token_ros.adapters.lerobot_dataset import Dataset
-from rl_token_ros.adapters.lerobot_inputs import NOBODY, camera_names
+from rl_token_ros.adapters.lerobot_inputs import camera_names
 from rl_token_ros.settings import proprioception_groups
 from rl_token_ros.settings.parameters import ParameterError, build
 from rl_token_ros.settings.vla import Vla

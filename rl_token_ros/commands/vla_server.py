@@ -1,4 +1,4 @@
-"""vla_server: serves an ONNX VLA, a Python object with `infer(obs)` or a LeRobot checkpoint over openpi's websocket protocol, embeddings included.
+"""vla_server: serves an ONNX VLA, a Python object, or a checkpoint of LeRobot or openpi over openpi's websocket protocol, embeddings included.
 
 For the machine with the GPU; needs no ROS. `vla_node` with `backend: openpi` is its client, and so is openpi's own.
 """
@@ -30,15 +30,26 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tls", nargs=2, metavar=("CERTIFICATE", "KEY"), help="PEM files, for wss://")
     parser.add_argument("--token-encoder", metavar="FILE", help="send the RL token that this file of train_token makes, not the embeddings")
     parser.add_argument("--half", action="store_true", help="send embeddings as float16: half the bytes")
-    lerobot = parser.add_argument_group("a LeRobot checkpoint, in LeRobot's own environment")
-    lerobot.add_argument("--lerobot", metavar="PATH_OR_ID", help="serve this checkpoint: act, pi0, pi05 or smolvla")
-    lerobot.add_argument("--camera", action="append", default=[], metavar="CAMERA=FEATURE", help="as base=observation.images.top; none=..: no camera")
-    lerobot.add_argument("--fps", type=float, default=0.0, help="steps of a chunk per second, where the data set is not at hand")
-    lerobot.add_argument("--dataset", type=Path, metavar="FOLDER", help="data set with meta/info.json: fps and the names of actions")
-    lerobot.add_argument(
+    framework = parser.add_argument_group("a checkpoint of another framework, in that framework's own environment")
+    framework.add_argument("--lerobot", metavar="PATH_OR_ID", help="serve this checkpoint of LeRobot: act, pi0, pi05 or smolvla")
+    framework.add_argument(
+        "--openpi",
+        nargs=2,
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="serve this checkpoint of openpi, pi0 or pi05, by its config, or MODULE:NAME of yours",
+    )
+    framework.add_argument(
+        "--camera", action="append", default=[], metavar="CAMERA=FEATURE", help="as base=observation.images.top; none=..: no camera"
+    )
+    framework.add_argument(
+        "--input", action="append", default=[], metavar='"NAME: SOURCE"', help="openpi: what a config of your own takes, as in observation_keys"
+    )
+    framework.add_argument("--fps", type=float, default=0.0, help="steps of a chunk per second, where the data set is not at hand")
+    framework.add_argument("--dataset", type=Path, metavar="FOLDER", help="data set with meta/info.json: fps and the names of actions")
+    framework.add_argument(
         "--scale", default="1", metavar="F[,F..]", help="the policy's units per robot's, of state and actions; degrees: 57.29578 (1)"
     )
-    lerobot.add_argument("--device", default="", help="cpu, cuda, cuda:1, .. (the checkpoint's, or what there is)")
+    framework.add_argument("--device", default="", help="of PyTorch: cpu, cuda, cuda:1, .. (the checkpoint's, or what there is)")
     return parser.parse_args(arguments)
 
 
@@ -48,13 +59,20 @@ def policy_of(options: argparse.Namespace) -> Policy:
     Raises:
         ParameterError: it names nothing, or two things, or what cannot be served.
     """
-    if bool(options.policy) == bool(options.lerobot):
-        raise ParameterError("write either FILE.onnx, or MODULE:NAME, or --lerobot PATH_OR_ID")
-    if not options.lerobot:
-        return load(options.policy)
-    from rl_token_ros.adapters import lerobot
+    if sum(map(bool, (options.policy, options.lerobot, options.openpi))) != 1:
+        raise ParameterError("write either FILE.onnx, or MODULE:NAME, or --lerobot PATH_OR_ID, or --openpi CONFIG CHECKPOINT")
+    if options.input and not options.openpi:
+        raise ParameterError("--input says what a config of openpi takes; write it with --openpi")
+    if options.lerobot:
+        from rl_token_ros.adapters import lerobot
 
-    return lerobot.load(options.lerobot, options.camera, options.fps, options.dataset, options.scale, options.device)
+        return lerobot.load(options.lerobot, options.camera, options.fps, options.dataset, options.scale, options.device)
+    if options.openpi:
+        from rl_token_ros.adapters import openpi
+
+        config, checkpoint = options.openpi
+        return openpi.load(config, checkpoint, options.camera, options.input, options.fps, options.dataset, options.scale, options.device)
+    return load(options.policy)
 
 
 def token_encoder(path: str) -> Encoder:
@@ -91,7 +109,8 @@ def run(options: argparse.Namespace) -> None:
     for name, value in policy.metadata.items():
         print(f"{name}: {value}")
     host, port = server.socket.getsockname()[:2]
-    print(f"serving {options.policy or options.lerobot} on {'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    what = options.policy or options.lerobot or " ".join(options.openpi)
+    print(f"serving {what} on {'wss' if tls else 'ws'}://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     ended.wait()
     server.shutdown()
     serving.join()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,16 @@ PRESETS = {
     "plain": ("proprio: proprio", "task: task"),  # what vla_server serves an ONNX file with, and image_<name>
 }
 
-Source = Callable[[Observation], Any]
+Maker = Callable[[Observation], Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an entry takes: a ``camera``'s picture, with its channels first or last, ``columns`` of the proprioception, or, with neither, the task."""
+
+    camera: str = ""
+    channels_first: bool = False
+    columns: str | None = None
 
 
 class KeyMap:
@@ -59,9 +69,9 @@ class KeyMap:
         self._size = (settings.image_height, settings.image_width)
         self._cameras = settings.cameras
         self._proprio_size = proprio_size
-        entries = dict(_split(entry) for entry in [*preset(settings), *settings.observation_keys])
+        entries = dict(split_entry(entry) for entry in [*preset(settings), *settings.observation_keys])
         self.sources = entries
-        self._makers: dict[tuple[str, ...], Source] = {tuple(name.split(">")): self._source(source) for name, source in entries.items()}
+        self._makers: dict[tuple[str, ...], Maker] = {tuple(name.split(">")): self._maker(source) for name, source in entries.items()}
         for path in self._makers:
             if any(path[:n] in self._makers for n in range(1, len(path))):
                 raise ParameterError(f"parameter 'observation_keys' gives '{'>'.join(path)}' and a name above it; write one of them")
@@ -76,25 +86,22 @@ class KeyMap:
             place[path[-1]] = make(observation)
         return request
 
-    def _source(self, text: str) -> Source:
-        if text == "task":
+    def _maker(self, text: str) -> Maker:
+        source = parse_source(text)
+        if source.camera:
+            return self._picture(source.camera, source.channels_first)
+        if source.columns is None:
             return lambda observation: observation.task
-        if match := re.fullmatch(r"camera/([^:\s]+?)(:chw)?", text):
-            return self._picture(match[1], chw=bool(match[2]))
-        if match := re.fullmatch(r"proprio(?:\[([\d:,\s]+)\])?", text):
-            columns = parse_columns(match[1] or "", self._proprio_size, "observation_keys", "vla_proprioception")
-            return lambda observation: observation.proprio[columns]
-        raise ParameterError(
-            f"parameter 'observation_keys' has the source '{text}'; write camera/<name>, camera/<name>:chw, proprio, proprio[0:7] or task"
-        )
+        columns = parse_columns(source.columns, self._proprio_size, "observation_keys", "vla_proprioception")
+        return lambda observation: observation.proprio[columns]
 
-    def _picture(self, camera: str, chw: bool) -> Source:
+    def _picture(self, camera: str, channels_first: bool) -> Maker:
         if camera not in self._cameras:
             raise ParameterError(f"parameter 'observation_keys' names camera '{camera}'; 'cameras' has {', '.join(self._cameras)}")
 
         def make(observation: Observation) -> np.ndarray:
             picture = resize_with_padding(observation.images[camera], *self._size)
-            return picture.transpose(2, 0, 1) if chw else picture
+            return picture.transpose(2, 0, 1) if channels_first else picture
 
         return make
 
@@ -140,8 +147,28 @@ def parse_columns(text: str, size: int, parameter: str, of: str) -> np.ndarray:
     return np.array(columns)
 
 
-def _split(entry: str) -> tuple[str, str]:
+def split_entry(entry: str, named_by: str = "parameter 'observation_keys'") -> tuple[str, str]:
+    """Name and source of ``"NAME: SOURCE"``.
+
+    Raises:
+        ParameterError: it is none; ``named_by`` says where it was written.
+    """
     name, colon, source = entry.partition(": ")
     if not colon or not name.strip() or not source.strip():
-        raise ParameterError(f"parameter 'observation_keys' has the entry '{entry}'; write \"NAME: SOURCE\" in quotes, as in \"prompt: task\"")
+        raise ParameterError(f'{named_by} has the entry \'{entry}\'; write "NAME: SOURCE" in quotes, as in "prompt: task"')
     return name.strip(), source.strip()
+
+
+def parse_source(text: str, named_by: str = "parameter 'observation_keys'") -> Source:
+    """What SOURCE says.
+
+    Raises:
+        ParameterError: none of those above.
+    """
+    if text == "task":
+        return Source()
+    if match := re.fullmatch(r"camera/([^:\s]+?)(:chw)?", text):
+        return Source(camera=match[1], channels_first=bool(match[2]))
+    if match := re.fullmatch(r"proprio(?:\[([\d:,\s]+)\])?", text):
+        return Source(columns=match[1] or "")
+    raise ParameterError(f"{named_by} has the source '{text}'; write camera/<name>, camera/<name>:chw, proprio, proprio[0:7] or task")

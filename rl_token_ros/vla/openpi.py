@@ -23,14 +23,11 @@ from rl_token_ros.vla.keys import KeyMap
 from rl_token_ros.vla.normalisation import Statistics
 from rl_token_ros.vla.policy_actions import PolicyActions
 
-NO_EMBEDDINGS = """the VLA server answers without 'embeddings', of which the RL token is made. Add them on the server, in openpi's \
-Policy.infer, after its output transform (make_attn_mask is that of openpi.models.pi0):
-    seen = _model.preprocess_observation(None, observation, train=False)
-    tokens, mask, autoregressive = self._model.embed_prefix(seen)
-    attention, positions = make_attn_mask(mask, autoregressive), jnp.cumsum(mask, axis=1) - 1
-    (hidden, _), _ = self._model.PaliGemma.llm([tokens, None], mask=attention, positions=positions)
-    outputs["embeddings"] = np.asarray(hidden[0], np.float32)
-or write 'token_size: 0' to practise without a token, on proprioception and reference alone"""
+NO_EMBEDDINGS = (
+    "the VLA server answers without 'embeddings', of which the RL token is made. In place of openpi's serve_policy.py run "
+    "'rl_token vla_server --openpi CONFIG CHECKPOINT', which sends them (docs/your_vla.md), or write 'token_size: 0' to practise without a token, on "
+    "proprioception and reference alone"
+)
 
 
 def connect(settings: Vla) -> PolicyClient:

@@ -196,15 +196,24 @@ def load(what: str) -> Policy:
     """
     if what.endswith(".onnx"):
         return OnnxPolicy(resolve_path(what))
+    found = imported(what)
+    policy = found if hasattr(found, "infer") and not isinstance(found, type) else found()
+    if not hasattr(policy, "infer"):
+        raise ParameterError(f"'{what}' has no method infer(obs)")
+    return policy
+
+
+def imported(what: str) -> Any:
+    """The object ``module:name`` of a module that is installed, or lies in the present folder.
+
+    Raises:
+        ParameterError: there is none.
+    """
     module, colon, name = what.partition(":")
     if not colon:
         raise ParameterError(f"'{what}' is no policy; write FILE.onnx or MODULE:NAME of a Python object with infer(obs)")
     sys.path.insert(0, os.getcwd())
     try:
-        found = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ParameterError(f"'{what}' cannot be imported: {error}") from None
-    policy = found if hasattr(found, "infer") and not isinstance(found, type) else found()
-    if not hasattr(policy, "infer"):
-        raise ParameterError(f"'{what}' has no method infer(obs)")
-    return policy

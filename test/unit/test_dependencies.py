@@ -17,7 +17,12 @@ from rl_token_ros.system import extras
 ROOT = Path(__file__).parents[2]
 PACKAGE_OF = {"PIL": "pillow", "yaml": "pyyaml", "tf2_ros": "tf2_ros_py"}  # where a package is not called as its module
 NO_WHEELS = {"launch", "launch_ros", "tf2_ros"}  # imported by launch files, which a ROS installation runs, or where a parameter asks for it
-FRAMEWORKS = {"huggingface_hub", "lerobot"}  # an adapter runs in the environment of its framework, which is there before this package
+FRAMEWORKS = {
+    "huggingface_hub",
+    "jax",
+    "lerobot",
+    "openpi",
+}  # an adapter runs in the environment of its framework, which is there before this package
 
 
 def _imports(folder: Path) -> set[str]:

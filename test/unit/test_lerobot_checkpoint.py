@@ -218,15 +218,14 @@ def test_where_lerobot_is_not_installed_the_command_says_so(tmp_path, monkeypatc
     assert "image_front" in capsys.readouterr().out  # the table comes first
 
 
-def test_units_are_one_factor_for_all_or_one_for_each(tmp_path):
-    checkpoint = lerobot_checkpoint.read(made(tmp_path))
-    np.testing.assert_allclose(parse_scale("57.29578", checkpoint), [57.29578])
-    np.testing.assert_allclose(parse_scale("1,2,3,4,5,100", checkpoint), [1, 2, 3, 4, 5, 100])
+def test_units_are_one_factor_for_all_or_one_for_each():
+    np.testing.assert_allclose(parse_scale("57.29578", 6, 6), [57.29578])
+    np.testing.assert_allclose(parse_scale("1,2,3,4,5,100", 6, 6), [1, 2, 3, 4, 5, 100])
 
 
 @pytest.mark.parametrize(
     "text, says", [("deg", "write numbers other than 0"), ("0", "other than 0"), ("nan", "other than 0"), ("1,2", "has 2 numbers; the state has 6")]
 )
-def test_units_that_are_none_are_refused(tmp_path, text, says):
+def test_units_that_are_none_are_refused(text, says):
     with pytest.raises(ParameterError, match=says):
-        parse_scale(text, lerobot_checkpoint.read(made(tmp_path)))
+        parse_scale(text, 6, 6)
