@@ -38,7 +38,7 @@ help:
 	@echo 'make demo            practise on the simulated robot for MINUTES=5 of robot time; SEED=, OUT=, ARGS= are passed on'
 	@echo 'make check           lint, formatting, types, and which layer imports which'
 	@echo 'make test            run the tests; ARGS= are passed to pytest'
-	@echo 'make test-fast       the tests of logic alone, without ROS and processes, within a minute'
+	@echo 'make test-fast       the tests of logic alone, without ROS and processes, on all cores: within a minute on two'
 	@echo 'make bench-NAME      a benchmark: $(patsubst benchmark/%.py,%,$(wildcard benchmark/*.py))'
 	@echo 'make clean           remove the environments and what builds left; runs/ stays'
 	@echo 'ROS=kilted           which ROS from PyPI, where none is sourced: kilted or jazzy, each in an environment of its own'
@@ -58,7 +58,7 @@ test: $(READY)
 	$(VENV)/bin/python -m pytest $(ARGS)
 
 test-fast: $(READY)
-	$(VENV)/bin/python -m pytest test/unit -m 'not slow' $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest test/unit -m 'not slow' -n auto -q $(ARGS)
 
 bench-%: $(READY)
 	$(VENV)/bin/python benchmark/$*.py $(ARGS)

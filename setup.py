@@ -51,6 +51,7 @@ kilted, jazzy = ([f"ros-{package}=={versions[release]}{wheels}" for package, ver
 demo = learner + sim + ["matplotlib"]
 test = vla + [
     "pytest<8.4",  # launch_pytest, where it is installed, breaks the collection of 8.4
+    "pytest-xdist",  # make test-fast, on all cores
     "hypothesis",
     "onnx",  # small models are built on the spot
     "setuptools>=70.1",  # the first that builds a wheel without the package `wheel`

@@ -412,6 +412,7 @@ def test_a_row_survives_its_bytes():
     assert layout.differing(raw, other) == ["command"]  # -0.0 is not 0.0, bit for bit; seq is not compared
 
 
+@pytest.mark.slow
 def test_grippers_and_a_phase_that_begins_by_itself_come_out_the_same(tmp_path, models):
     model = along_x(begin=HOME[0], enter=0.5)
     sha = fingerprint(models["encoder"])

@@ -108,6 +108,7 @@ class Recorded(ClosedLoop):
         self.stepped += 1
 
 
+@pytest.mark.slow
 def test_an_episode_of_which_nothing_is_recorded_is_an_error():
     """H = chunk_length, whose window exists for 20 ms; the answer comes after 30."""
     length = {"chunk_length": 50}
@@ -180,6 +181,7 @@ def test_what_the_pipeline_refuses_ends_the_loop():
     loop.simulation.close()
 
 
+@pytest.mark.slow
 def test_an_arm_that_was_stopped_before_the_critical_phase_ends_the_episode():
     loop = make()
     steps = 0

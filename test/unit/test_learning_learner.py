@@ -203,6 +203,7 @@ def batch_loss_gradient(learner, block, bc_weight, reference_seen=True):
     return {name: value.grad for name, value in p.items()}
 
 
+@pytest.mark.slow
 def test_actor_loss_is_minus_q_plus_bc_weight_times_the_mean_over_the_chunk():
     """Pitfall 2: mean over K x A, not sum. Human steps are imitated, the others held to the base."""
     learner = trained(reference_dropout=0.0, gradient_norm=1e6)

@@ -39,6 +39,7 @@ def test_gl_and_raycast_look_alike(backend, task):
         assert (difference.max(axis=2) > 24).mean() < 0.03  # a pixel along the edges
 
 
+@pytest.mark.slow
 def test_raycast_of_every_shape_looks_like_gl():
     if not camera.works("egl"):
         pytest.skip("egl does not work here")

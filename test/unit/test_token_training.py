@@ -82,6 +82,7 @@ def test_what_cannot_be_finished_leaves_no_file(tmp_path):
         ShardWriter(Path("/dev/full")).write(embeddings(1)[0])
 
 
+@pytest.mark.slow
 def test_pieces_change_nothing_and_no_more_than_one_is_read_at_once(tmp_path):
     values = embeddings(300).astype(np.float16)
     settings = Settings(4, steps=15, batch=32, dropout=1.0)
@@ -115,12 +116,14 @@ def test_the_warm_start_finds_what_varies(columns):
     assert not_reconstructed(trainer.encoder, trainer.decoder, values[400:]) < 0.1
 
 
+@pytest.mark.slow
 def test_of_many_positions_some_are_reconstructed_in_a_step():
     values = embeddings(300, rows=40)
     few = fit(values[:240], Settings(6, steps=30, targets=8))
     assert not_reconstructed(*few, values[240:], targets=8) < 0.1
 
 
+@pytest.mark.slow
 def test_resuming_is_as_one_run(tmp_path):
     values, settings, path = embeddings(200), Settings(4, steps=12), tmp_path / "made" / "checkpoint"
     encoder, _ = fit(values, settings)

@@ -103,6 +103,7 @@ def test_bags_of_one_vla_are_put_together_and_others_refused(bag, train, tmp_pat
     assert status == 2 and "is of another vla_sha256 (bbbbbbbbbbbb, not aaaaaaaaaaaa)" in said
 
 
+@pytest.mark.slow
 def test_a_bag_is_copied_once_and_a_copy_that_was_cut_off_is_refused(bag, train, tmp_path):
     made, out = bag(count=100), ("--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx", "--cache", tmp_path / "copies")
     status, said = train(made, *out)
@@ -126,6 +127,7 @@ def test_a_bag_is_copied_once_and_a_copy_that_was_cut_off_is_refused(bag, train,
     assert status == 0 and "was copied before" not in said
 
 
+@pytest.mark.slow
 def test_a_bag_that_has_grown_is_copied_anew(bag, train, tmp_path):
     out = ("--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx")
     assert train(bag(count=100), *out)[0] == 0
@@ -134,6 +136,7 @@ def test_a_bag_that_has_grown_is_copied_anew(bag, train, tmp_path):
     assert status == 0 and "120 observations" in said and len(list((tmp_path / "embeddings").glob("*.f16"))) == 1
 
 
+@pytest.mark.slow
 def test_memory_is_kept_or_refused(bag, train, tmp_path):
     status, said = train(bag(count=100), "--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx", "--memory", 0.1)
     assert status == 2 and f"--memory: 0.10 GB are too little for embeddings of {small_robot.ROWS} x {small_robot.WIDTH}; write " in said
@@ -141,6 +144,7 @@ def test_memory_is_kept_or_refused(bag, train, tmp_path):
     assert train(tmp_path / "bag", "--steps", 1, "--size", 4, "--output", tmp_path / "token.onnx", "--memory", enough)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_training_that_was_cut_off_goes_on(bag, train, tmp_path, monkeypatch):
     path = tmp_path / "token.onnx"
     out = ("--steps", 20, "--size", 4, "--output", path)

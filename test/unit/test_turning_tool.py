@@ -177,6 +177,7 @@ def test_it_turns_one_and_a_half_times_without_a_jump_live_and_again(models, tmp
 
 
 @pytest.mark.parametrize("action_type", ["delta", "absolute"])
+@pytest.mark.slow
 def test_actor_and_human_take_turns_over_half_a_turn_within_every_limit_and_again(models, tmp_path, action_type, capsys, monkeypatch):
     tool = Tool(tmp_path / "bag", models, np.array(AXES["slanted"]), start=1.5, action_type=action_type, mode="actor")
     tool.learn(1)
