@@ -133,6 +133,7 @@ class Runner:
 
         def end_with_parent() -> None:
             # Asked by SIGTERM, not killed: a node may have children of its own, and an arm to leave at rest.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets what it starts in the background ignore it, and children inherit that
             if libc is not None:
                 libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
             if os.getppid() != parent:  # it died before the line above

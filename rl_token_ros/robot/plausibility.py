@@ -17,6 +17,7 @@ from rl_token_ros.robot.readings import Reading, StateError
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import AXES, ROTATION, YAW
 
+LONGEST_JITTER = 0.1  # s between two messages of a driver, beyond which an enabled arm counts as going at velocity_limit
 SPEED_FACTOR = 4.0  # of velocity_limit, where measured_velocity_limit is empty: an arm overshoots, is pushed, and stamps jitter
 TOOL_SPEED, TOOL_TURN = 5.0, 12.0  # m/s and rad/s of a tool whose own limits are not known: no arm of a lab is faster
 WINDOW_NS = 1_000_000_000  # over which it is judged whether leaps persist
@@ -78,6 +79,7 @@ class Plausibility:
         self.leaps: Counter[str] = Counter()
         self._joint_names = settings.joint_names
         self._resolution = settings.measured_resolution
+        self._slower = 1.0 if settings.measured_velocity_limit else SPEED_FACTOR
         speeds = dict(zip(settings.action_names, settings.measured_velocity_limit or [SPEED_FACTOR * limit for limit in settings.velocity_limit]))
         tool = [speeds[axis] for axis in AXES if settings.cartesian and axis in speeds]
         # A joint that is no action moves by nobody's command, and how fast is not known.
@@ -102,7 +104,7 @@ class Plausibility:
         """
         track = self._tracks.setdefault(reading.topic, _Track())
         track.frozen &= enabled
-        why = track.why if track.frozen else self._leap(reading, state) if self._judging else ""
+        why = track.why if track.frozen else self._leap(reading, state, enabled) if self._judging else ""
         track.add(now_ns, bool(why))
         if why:
             track.why = why
@@ -133,14 +135,19 @@ class Plausibility:
     def _told(self, topic: str, track: _Track) -> str:
         return f"{track.why} ({track.leaps} of the last {len(track.heard)} messages on '{topic}' were not believed)"
 
-    def _leap(self, reading: Reading, state: RobotState) -> str:
+    def _leap(self, reading: Reading, state: RobotState, enabled: bool) -> str:
         if reading.topic == "joint_states":
-            return self._joint_leap(reading, state)
+            return self._joint_leap(reading, state, enabled)
         if reading.topic == "ee_pose" and "ee_position" in state.values:
-            return self._pose_leap(reading, state)
+            return self._pose_leap(reading, state, enabled)
         return ""
 
-    def _joint_leap(self, reading: Reading, state: RobotState) -> str:
+    def _seconds(self, since_ns: int, enabled: bool) -> float:
+        """For how long the arm may have gone at the largest speed: an enabled one goes only as fast as commanded, but for what stamps jitter."""
+        seconds = since_ns * 1e-9
+        return LONGEST_JITTER + (seconds - LONGEST_JITTER) / self._slower if enabled and seconds > LONGEST_JITTER else seconds
+
+    def _joint_leap(self, reading: Reading, state: RobotState, enabled: bool) -> str:
         position, held = reading.groups.get("joint_position"), state.brought("joint_position")
         if position is None or held is None:
             return ""
@@ -152,21 +159,22 @@ class Plausibility:
             since_ns = reading.stamp_ns - state.joint_stamps[joint]
             if state.joint_stamps[joint] == NEVER or since_ns <= 0:
                 continue
-            if abs(position[i] - held[joint]) > self._joint_speeds[joint] * since_ns * 1e-9 + self._resolution:
+            if abs(position[i] - held[joint]) > self._joint_speeds[joint] * self._seconds(since_ns, enabled) + self._resolution:
                 return self._sentence(reading, self._joint_names[joint], held[joint], position[i], since_ns)
         return ""
 
-    def _pose_leap(self, reading: Reading, state: RobotState) -> str:
+    def _pose_leap(self, reading: Reading, state: RobotState, enabled: bool) -> str:
         since_ns = reading.stamp_ns - state.stamps[reading.topic]
         if since_ns <= 0:
             return ""
+        seconds = self._seconds(since_ns, enabled)
         position, held = reading.groups["ee_position"], state.values["ee_position"]
         for axis, speed, new, old in zip(AXES, self._axis_speeds, position, held):
-            if abs(new - old) > speed * since_ns * 1e-9 + self._resolution:
+            if abs(new - old) > speed * seconds + self._resolution:
                 return self._sentence(reading, f"{axis} of the tool", old, new, since_ns, "m")
         cosine = abs(float(reading.groups["ee_orientation"] @ state.values["ee_orientation"]))  # q and -q are one orientation
         turn = 2.0 * math.acos(min(cosine, 1.0))
-        if turn > self._turn_speed * since_ns * 1e-9 + max(self._resolution, 0.05):
+        if turn > self._turn_speed * seconds + max(self._resolution, 0.05):
             return self._sentence(reading, "the tool's orientation", 0.0, turn, since_ns)
         return ""
 

@@ -81,6 +81,16 @@ def test_a_leap_is_counted_and_not_used(position):
     assert arm.judge.disagreements(arm.now) == []
 
 
+def test_after_a_gap_an_enabled_arm_went_no_further_than_it_was_commanded():
+    """A stall of both of two drivers, after which the false one is heard first: 4 times velocity_limit for 0.4 s would be 0.8 rad."""
+    for enabled, reach in ((False, 0.4 * 2.0), (True, 0.1 * 2.0 + 0.3 * 0.5)):
+        for beyond in (-0.01, 0.01):
+            arm = Arm()
+            arm.rest()
+            arm.enabled = enabled
+            assert arm.say([reach + 0.02 + beyond, 0.0, 0.0], after=400 * MS) == (beyond < 0.0)
+
+
 def test_leaps_in_a_row_stop_the_arm_and_are_not_believed_while_it_is_enabled():
     """The driver that spoke true has died, the other goes on: after a while its position could have been reached."""
     arm = Arm()
