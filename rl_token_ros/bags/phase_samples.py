@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rl_token_ros.bags import message_types
+from rl_token_ros.bags.bag_progress import BagProgress
 from rl_token_ros.bags.reader import open_bag
 from rl_token_ros.bags.topic_names import Names
 from rl_token_ros.control.phase_switch import features, groups
@@ -20,9 +21,7 @@ from rl_token_ros.rl_token.encoder import EncoderElsewhere, NoEncoder, TokenEnco
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings.control import Control
-from rl_token_ros.system.progress import Progress
 
-MEGABYTE = 1_000_000
 COLUMNS = np.dtype([("event", "u1"), ("stamp_sec", "<i4"), ("stamp_nanosec", "<u4"), ("enabled", "u1"), ("critical", "u1")])  # of `~/ticks`
 
 
@@ -45,8 +44,7 @@ def read(path: Path, control: Control, encoder: TokenEncoder | EncoderElsewhere 
         raise NothingToLearn(f"{path}: {'; '.join(absent)}")
     ours = {topic.name: name for name, topic in topics.items()}
     decode = {name: message_types.decoder(topic.type, topic.definition, topic.encoding) for name, topic in topics.items()}
-    found, megabytes = Samples(), max(bag.size // MEGABYTE, 1)
-    progress = Progress(f"{path} [MB]", megabytes)
+    found, progress = Samples(), BagProgress(bag, str(path))
     for record in bag.read(set(ours)):
         name = ours[record.topic]
         try:
@@ -69,6 +67,6 @@ def read(path: Path, control: Control, encoder: TokenEncoder | EncoderElsewhere 
                 token = token_of(message, encoder, control.token_size) if control.token_size else np.zeros(0, np.float32)
                 found.stamps.append(stamp)
                 found.values.append(features(token, state, control))
-        progress(min(bag.position // MEGABYTE, megabytes - 1))
-    progress(megabytes)
+        progress()
+    progress.done()
     return found

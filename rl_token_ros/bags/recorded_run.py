@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rl_token_ros.bags import episodes, message_types, picture_topics
+from rl_token_ros.bags.bag_progress import BagProgress
 from rl_token_ros.bags.episodes import Episode
 from rl_token_ros.bags.frames import EpisodeFrames, Frame, LeftOut
 from rl_token_ros.bags.in_order import in_order
@@ -25,11 +26,9 @@ from rl_token_ros.settings import parameters
 from rl_token_ros.settings.proprioception_groups import GROUPS, measured_group
 from rl_token_ros.settings.robot import Robot
 from rl_token_ros.settings.vla import Vla
-from rl_token_ros.system.progress import Progress
 from rl_token_ros.vla.backend import Observation
 from rl_token_ros.vla.message_observations import MessageObservations
 
-MEGABYTE = 1_000_000
 CAMERAS = "pictures are recorded where 'topics' of record has [camera/*, ..]: docs/bags.md"
 LOOKED_AT = 60  # pictures of each camera, from which its period is known
 
@@ -177,8 +176,7 @@ class RecordedRun:
     def _observations(self) -> Iterator[Observation]:
         """Those that vla_node would have made of every set of pictures."""
         watching = MessageObservations(self.vla, lambda now_ns: True)
-        megabytes = max(self.bag.size // MEGABYTE, 1)
-        progress = Progress(f"read {self.bag.path.name} [MB]", megabytes)
+        progress = BagProgress(self.bag, f"read {self.bag.path.name}")
         for record in in_order(self.bag.read(set(self._ours))):
             ours = self._ours[record.topic]
             try:
@@ -186,8 +184,8 @@ class RecordedRun:
             except ValueError as error:  # NotDecoded among them
                 self.refused[str(error)] += 1
                 continue
-            progress(min(self.bag.position // MEGABYTE, megabytes - 1))
+            progress()
             if observation is not None:
                 yield observation
-        progress(megabytes)
+        progress.done()
         self.report = watching.report()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from rl_token_ros.bags import message_types
+from rl_token_ros.bags.bag_progress import BagProgress
 from rl_token_ros.bags.reader import Bag, Record, Topic
 from rl_token_ros.bags.run_settings import control_of, read_settings
 from rl_token_ros.bags.table_rows import TableReader
@@ -22,9 +23,6 @@ from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.rl_token import shard_index
 from rl_token_ros.rl_token.dataset import Collector, NothingToLearn, Observations
 from rl_token_ros.rl_token.shards import LARGEST, Shards, ShardWriter
-from rl_token_ros.system.progress import Progress
-
-MEGABYTE = 1_000_000
 
 
 def source_of(bag: Bag, **how: Any) -> dict[str, Any]:
@@ -96,20 +94,19 @@ class BagReader(ABC):
         """All that is in it."""
         damaged: Counter[str] = Counter()
         self.say("read")
-        megabytes = max(self.bag.size // MEGABYTE, 1)
         for record in records:
             try:
                 self._take(self._ours[record.topic], record)
             except (message_types.NotDecoded, replay_table.ReplayError) as error:
                 damaged[str(error)] += 1
-            self._progress(min(self.bag.position // MEGABYTE, megabytes - 1))
-        self._progress(megabytes)
+            self._progress()
+        self._progress.done()
         for text in [*self.bag.problems, *(f"{count} times: {text}" for text, count in damaged.most_common(3))]:
             note(text)
 
     def say(self, what: str) -> None:
         """What is done from here on, for the progress."""
-        self._progress = Progress(f"{what} {self.bag.path.name} [MB]", max(self.bag.size // MEGABYTE, 1), self.bag.position // MEGABYTE)
+        self._progress = BagProgress(self.bag, f"{what} {self.bag.path.name}", from_here=True)
 
     @abstractmethod
     def take(self, ours: str, message: Any, received_ns: int) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_token_ros.bags import message_types, picture_topics
+from rl_token_ros.bags.bag_progress import MEGABYTE, BagProgress
 from rl_token_ros.bags.command_reader import CommandReader
 from rl_token_ros.bags.in_order import in_order
 from rl_token_ros.bags.playback import PlaybackError, select
@@ -36,9 +37,7 @@ from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.parameters import ParameterError
-from rl_token_ros.system.progress import Progress
 
-MEGABYTE = 1_000_000
 EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
 CANDIDATE = dict(exploration_sigma=0.0, auto_revert=False)  # what the weights themselves would do
 
@@ -300,8 +299,7 @@ class _Run:
     def go(self) -> Figures:
         """Read the bag once."""
         figures = Figures(self._control, self._options.tolerance, list(self._others), self._options.all)
-        progress = Progress("replay [MB]", max(self._bag.size // MEGABYTE, 1))
-        for step in self._steps(progress):
+        for step in self._steps(BagProgress(self._bag, "replay")):
             figures.add(step)
             if self._wire is not None:
                 self._wire.add(step.row)
@@ -311,20 +309,18 @@ class _Run:
         figures.endings = self._transitions.endings
         return figures
 
-    def _steps(self, progress: Progress) -> Iterator[Step]:
+    def _steps(self, progress: BagProgress) -> Iterator[Step]:
         wanted = {topic.name for topic in self._topics.values()} | set(self._apart)
-        records, position = self._bag.read(wanted), -1
+        records = self._bag.read(wanted)
         for record in records if self.traced else in_order(records):
             if (apart := self._apart.get(record.topic)) is not None:
                 apart.take(record)
             else:
                 yield from self._resimulator.take(record)
-            if position != self._bag.position:
-                position = self._bag.position
-                progress(min(position // MEGABYTE, self._bag.size // MEGABYTE - 1))
+            progress()
         if isinstance(self._resimulator, Resimulator):
             yield from self._resimulator.finish()
-        progress(max(self._bag.size // MEGABYTE, 1))
+        progress.done()
 
     def text(self) -> list[str]:
         """Lines of the report beyond the figures."""

@@ -14,15 +14,14 @@ from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 
+from rl_token_ros.bags.bag_progress import BagProgress
 from rl_token_ros.bags.in_order import in_order
 from rl_token_ros.bags.playback import Selection
 from rl_token_ros.bags.reader import Bag, Topic
 from rl_token_ros.nodes.discovery import use_profile
 from rl_token_ros.nodes.ros_topics import interface_class
 from rl_token_ros.nodes.running import on_signal
-from rl_token_ros.system.progress import Progress
 
-MEGABYTE = 1_000_000
 CLOCK = "/clock"
 CLOCK_PERIOD_NS = 10_000_000
 LONGEST_PAUSE_NS = 5_000_000_000  # of a bag; longer gaps are jumps of a clock, and nobody waits for those
@@ -46,7 +45,7 @@ def play(bag: Bag, selection: Selection, rate: float) -> int:
             except (ImportError, AttributeError, ValueError):
                 print(f"note: '{topic.name}' is left out: its type '{topic.type}' is not installed here", file=sys.stderr)
         clock = None if CLOCK in publishers else node.create_publisher(Clock, CLOCK, 10)
-        progress = Progress("play [MB]", max(bag.size // MEGABYTE, 1))
+        progress = BagProgress(bag, "play")
         last_ns: int | None = None
         clocked_ns: int | None = None
         due_ns = 0
@@ -66,7 +65,7 @@ def play(bag: Bag, selection: Selection, rate: float) -> int:
                 clock.publish(serialize_message(message))
                 clocked_ns = record.stamp_ns
             publishers[record.topic].publish(record.data)
-            progress(min(bag.position // MEGABYTE, bag.size // MEGABYTE - 1))
+            progress()
         for publisher in publishers.values():
             publisher.wait_for_all_acked(Duration(seconds=1.0))  # what listens reliably has it
         for text in bag.problems:
