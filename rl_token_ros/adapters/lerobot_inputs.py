@@ -109,24 +109,25 @@ def parse_scale(text: str, state: int, actions: int) -> np.ndarray:
     Raises:
         ParameterError: no such numbers, or not as many as state and actions have values.
     """
-    factors = parse_factors(text)
+    factors = np.array(parse_factors(text), np.float32)
     if len(factors) > 1 and not (len(factors) == actions and state in (0, actions)):
         raise ParameterError(f"--scale has {len(factors)} numbers; the state has {state} values, an action {actions}: write one")
     return factors
 
 
-def parse_factors(text: str) -> np.ndarray:
-    """Factors float32 [n] of ``57.29578`` or ``57.29578,1``.
+def parse_factors(text: str, of: str = "policy") -> list[float]:
+    """Factors in ``57.29578`` or ``57.29578,1``; ``of``: what counts in other units, for the error.
 
     Raises:
         ParameterError: no such numbers, or zero.
     """
     try:
-        factors = np.array([float(part) for part in text.split(",")], np.float32)
+        factors = [float(part) for part in text.split(",")]
     except ValueError:
-        factors = np.zeros(1, np.float32)
-    if not np.isfinite(factors).all() or not factors.all():
-        raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a policy that counts in degrees")
+        factors = [0.0]
+    single = np.array(factors, np.float32)  # as policies count: one that is zero there is refused, too
+    if not np.isfinite(single).all() or not single.all():
+        raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a {of} that counts in degrees")
     return factors
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_token_ros.adapters.cameras import NOBODY
+from rl_token_ros.adapters.cameras import NOBODY, table
 from rl_token_ros.adapters.lerobot_checkpoint import STATE
 from rl_token_ros.adapters.lerobot_dataset import Dataset
 from rl_token_ros.adapters.lerobot_inputs import camera_names
@@ -105,8 +105,7 @@ class Questions:
                 scaled = "" if (self._factors == 1.0).all() else f", divided by {', '.join(f'{each:g}' for each in self._factors)}"
                 rows.append((name, STATE if names else "nothing", f"{', '.join(names)}{scaled}"))
         rows += [("not sent", feature, "") for feature in dataset.cameras if feature not in self._features.values()]
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        return "\n".join("  ".join(f"{part:{width}}" for part, width in zip(row, widths)).rstrip() for row in rows)
+        return table(rows)
 
     def proprio(self, index: int) -> np.ndarray:
         """Proprioception float32 [P] of a frame, in the robot's units."""

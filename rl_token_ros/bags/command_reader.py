@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rl_token_ros.interfaces.stamps import stamp_to_ns
-from rl_token_ros.robot.rotations import exp, inverse, log, times
+from rl_token_ros.robot.rotations import exp, times, turn_from
 from rl_token_ros.robot.yaw import turned, yaw_of
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import ROTATION, YAW
@@ -44,7 +44,7 @@ class CommandReader:
             return position
         found = position.copy()
         if (at := self._rotation) is not None:
-            found[at : at + 3] = self._rotation_of(times(exp(position[at : at + 3].tolist()), self._zero))
+            found[at : at + 3] = turn_from(self._zero, times(exp(position[at : at + 3].tolist()), self._zero))
         else:
             at = self._names.index(YAW)
             found[at] = yaw_of(turned(self._zero, float(position[at])), self._zero)
@@ -77,11 +77,8 @@ class CommandReader:
         if self._turns:
             turns = {YAW: yaw_of((q.x, q.y, q.z, q.w), self._zero)}
         elif self._rotation is not None:
-            turns = dict(zip(ROTATION, self._rotation_of((q.x, q.y, q.z, q.w))))
+            turns = dict(zip(ROTATION, turn_from(self._zero, (q.x, q.y, q.z, q.w))))
         return stamp_to_ns(message.header.stamp), [turns[name] if name in turns else getattr(position, name) for name in self._names]
-
-    def _rotation_of(self, orientation: tuple[float, float, float, float]) -> tuple[float, float, float]:
-        return log(times(orientation, inverse(self._zero)))
 
     def _named(self, names: list[str], values: Any) -> list[float] | None:
         given = dict(zip(names, values))

@@ -118,7 +118,7 @@ class RecordedRun:
             try:
                 message = self._decode[ours](record.data)
                 if camera not in sizes:
-                    sizes[camera] = (images.decompress if ours.endswith("/compressed") else images.to_rgb)(message, ours).shape[:2]
+                    sizes[camera] = images.picture(message, ours).shape[:2]
             except (message_types.NotDecoded, images.ImageError):
                 continue  # counted when all are read
             stamps[camera].append(stamp_to_ns(message.header.stamp) or record.stamp_ns)

@@ -14,10 +14,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 from rl_token_ros.adapters import lerobot_dataset
 from rl_token_ros.adapters.lerobot_demonstrations import Demonstrations, Mapping, Unusable
+from rl_token_ros.adapters.lerobot_inputs import parse_factors
 from rl_token_ros.bags.row_writer import RowWriter
 from rl_token_ros.bags.seeds import Seed
 from rl_token_ros.control.condition import unrecorded
@@ -70,16 +69,6 @@ def _parse() -> argparse.Namespace:
     return options
 
 
-def _scale(text: str) -> list[float]:
-    try:
-        factors = [float(part) for part in text.split(",")]
-    except ValueError:
-        factors = [0.0]
-    if not all(np.isfinite(factors)) or not all(factors):
-        raise ParameterError(f"--scale '{text}': write numbers other than 0, as in 57.29578 for a data set that counts in degrees")
-    return factors
-
-
 def _import(options: argparse.Namespace) -> None:
     if options.out.exists():
         raise ParameterError(f"'{options.out}' is there already; name a bag that is not")
@@ -91,7 +80,9 @@ def _import(options: argparse.Namespace) -> None:
     vla = dataclasses.replace(vla, vla_sha256=vla.vla_sha256 or made_for.vla_sha256)  # so that a server says at once that it serves another
     identity = find_identity(learner)
     dataset = lerobot_dataset.load(options.lerobot)
-    mapping = Mapping(options.state_groups, options.camera, options.action_columns, _scale(options.scale), int(ENDINGS[options.ended]))
+    mapping = Mapping(
+        options.state_groups, options.camera, options.action_columns, parse_factors(options.scale, "data set"), int(ENDINGS[options.ended])
+    )
     needed = [group for group in control.needed_groups if GROUPS[group]] + ["ee_orientation"] * control.turns
     found = Demonstrations(dataset, control, needed, vla.vla_proprioception, vla.cameras, mapping)
     for note in found.notes:

@@ -126,7 +126,7 @@ class _Sources:
                 cameras = lerobot_questions.cameras_of(greeter.describe(), dataset, options.camera)
             settings = for_asking(lerobot_questions.settings_for(dataset, options.server, cameras, options.state))
             vla = self._connect(settings)
-        scale = parse_factors(options.scale).tolist() if options.scale else vla.about.get("scale") or [1.0]
+        scale = parse_factors(options.scale) if options.scale else vla.about.get("scale") or [1.0]
         questions = lerobot_questions.Questions(dataset, settings, options.camera, options.state, scale, options.task)
         print(questions.table(), flush=True)
         rate = options.query_rate or (settings.query_rate if options.config else QUERY_RATE)

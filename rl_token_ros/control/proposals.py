@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from rl_token_ros.control.chunk import Chunk, ChunkError
@@ -9,6 +11,15 @@ from rl_token_ros.interfaces.codes import Source
 from rl_token_ros.interfaces.stamps import from_future
 from rl_token_ros.robot import action_space
 from rl_token_ros.settings.control import Control
+
+
+class _Human(NamedTuple):
+    """A human's action [A] and grippers [G]; ``corrects``: it is added to the VLA's action."""
+
+    stamp_ns: int
+    action: np.ndarray
+    grippers: np.ndarray | None
+    corrects: bool
 
 
 class Proposals:
@@ -26,8 +37,7 @@ class Proposals:
         self._chunk_ns, self._human_ns = settings.chunk_timeout * 1e9, settings.intervention_timeout * 1e9
         self.chunk: Chunk | None = None
         self.token: tuple[int, np.ndarray] | None = None  # stamp of its observation in ns, float32 [Dz]
-        self._human: tuple[int, np.ndarray, np.ndarray | None] | None = None
-        self._corrects = False  # whether it is added to the VLA's action
+        self._human: _Human | None = None
         self._bound = np.array(settings.residual_scale, np.float64)
         self._space = action_space.of_actions(settings)
 
@@ -66,7 +76,7 @@ class Proposals:
             raise ValueError("'intervention' holds values that are not finite")
         if corrects:
             action = np.clip(action, -self._bound, self._bound)
-        self._human, self._corrects = (stamp_ns, action, grippers), corrects
+        self._human = _Human(stamp_ns, action, grippers, corrects)
 
     def base(self, now_ns: int) -> np.ndarray | None:
         """The VLA's action [A] for this moment; None without a chunk that is young enough and reaches so far."""
@@ -88,23 +98,24 @@ class Proposals:
 
     def human(self, now_ns: int) -> np.ndarray | None:
         """The human's action [A] while it is fresh; of one that corrects, the VLA's with it, as long as there is one."""
-        if self._human is None or abs(now_ns - self._human[0]) > self._human_ns:
+        if self._human is None or abs(now_ns - self._human.stamp_ns) > self._human_ns:
             return None
-        if not self._corrects:
-            return self._human[1]
+        if not self._human.corrects:
+            return self._human.action
         base = self.base(now_ns)
-        return None if base is None else self._space.moved(base, self._human[1])
+        return None if base is None else self._space.moved(base, self._human.action)
 
     def grippers(self, now_ns: int, source: int) -> np.ndarray | None:
         """Where the grippers are wanted [G] while ``source`` (a code of :class:`Source`) moves the arm; None: as they are."""
-        if source == Source.HUMAN and not self._corrects:
-            return self._human[2] if self._human is not None and self.human(now_ns) is not None else None
+        human = self._human
+        if source == Source.HUMAN and (human is None or not human.corrects):
+            return None if human is None or self.human(now_ns) is None else human.grippers
         return None if self.chunk is None or self.base(now_ns) is None else self.chunk.grippers_at(now_ns)
 
     @property
     def stamps(self) -> tuple[int, int, int]:
         """Of the chunk, of the token and of the human's action, ns; 0 for what is not held."""
-        return self.chunk.stamp_ns if self.chunk else 0, self.token[0] if self.token else 0, self._human[0] if self._human else 0
+        return self.chunk.stamp_ns if self.chunk else 0, self.token[0] if self.token else 0, self._human.stamp_ns if self._human else 0
 
     def forget(self, topic: str = "") -> None:
         """Drop everything, as after a jump of the clock, or what one topic brought."""

@@ -101,6 +101,15 @@ def check(message: Any, topic: str = "image_raw") -> None:
         raise ImageError(f"'{topic}' has encoding '{encoding}', where neighbours share their colours, and {width} x {height} pixels")
 
 
+def picture(message: Any, topic: str) -> np.ndarray:
+    """The picture in an Image, or in a CompressedImage where the topic ends in ``/compressed``, uint8 [height, width, 3], rgb.
+
+    Raises:
+        ImageError: as of :func:`to_rgb` and :func:`decompress`.
+    """
+    return (decompress if topic.endswith("/compressed") else to_rgb)(message, topic)
+
+
 def to_rgb(message: Any, topic: str = "image_raw") -> np.ndarray:
     """The picture in an Image, uint8 [height, width, 3], rgb.
 

@@ -115,8 +115,9 @@ class OperatorNode(Node):
         elif request == "take_over":
             self._switch_teleoperation()
         elif request == "correct":
-            moves = "corrects the VLA, within residual_scale" if not self.teleoperation.corrects else "moves the arm in the VLA's place"
-            self._tell(self.teleoperation.switch() or f"a hand now {moves}")
+            refused = self.teleoperation.switch()
+            moves = "corrects the VLA, within residual_scale" if self.teleoperation.corrects else "moves the arm in the VLA's place"
+            self._tell(refused or f"a hand now {moves}")
         elif request in ("enable", "disable"):
             self._call("enable", request == "enable", f"{request}d")
         elif request == "critical_phase":

@@ -155,10 +155,14 @@ class Screen:
             f"  arrows and page keys move: {self.jogs}",
         ]
 
+    @property
+    def _wins(self) -> int:
+        """Successes among the newest endings."""
+        return sum(code == Ended.SUCCESS for code in self.endings)
+
     def _advice(self) -> list[str]:
         """A line about the hand, while a few corrections would help most."""
-        wins = sum(code == Ended.SUCCESS for code in self.endings)
-        if self.mode != "actor" or len(self.corrected) >= CORRECTED or len(self.endings) < JUDGED or wins >= GOOD * len(self.endings):
+        if self.mode != "actor" or len(self.corrected) >= CORRECTED or len(self.endings) < JUDGED or self._wins >= GOOD * len(self.endings):
             return []
         so_far = f"; {len(self.corrected)} so far" if self.corrected else ""
         return [f"  advice    correct {CORRECTED} episodes (g, then t and the arrows): worth ten minutes of practice{so_far}"]
@@ -178,7 +182,7 @@ class Screen:
             phase = f"ON, episode {row.episode}, {(row.now_ns - row.begun_ns) / SECOND:.1f}{limit} s"
         if "phase_probability" in control:
             phase += f"; the classifier says {100 * float(control['phase_probability']):.0f} %"
-        wins = sum(code == Ended.SUCCESS for code in self.endings)
+        wins = self._wins
         rate = f"{wins} of the last {len(self.endings)} succeeded ({100 * wins / len(self.endings):.0f} %)" if self.endings else "none judged yet"
         refusal = control.get("last_refusal", "")
         return [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rl_token_ros.robot.readings import Numbers, Reader, Reading
-from rl_token_ros.robot.rotations import inverse, log, times
+from rl_token_ros.robot.rotations import turn_from
 from rl_token_ros.robot.yaw import yaw_of
 from rl_token_ros.settings.proprioception_groups import AXES, GROUPS, ROTATION, YAW, moves_tool
 
@@ -144,7 +144,7 @@ class RobotState:
         if moves_tool(action_names, self.joint_names):
             pose = self.values["ee_position"]
             if ROTATION[0] in action_names:
-                turn = log(times(self.values["ee_orientation"].tolist(), inverse(self._zero)))
+                turn = turn_from(self._zero, self.values["ee_orientation"].tolist())
                 return np.concatenate([pose, turn])[[(*AXES, *ROTATION).index(name) for name in action_names]]
             if YAW in action_names:
                 pose = np.append(pose, yaw_of(self.values["ee_orientation"].tolist(), self._zero))

@@ -52,6 +52,11 @@ def inverse(q: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
     return -x, -y, -z, w
 
 
+def turn_from(zero: Sequence[float], orientation: Sequence[float]) -> Vector:
+    """The rotation vector from one orientation to another, the shortest way."""
+    return log(times(orientation, inverse(zero)))
+
+
 def rotated(q: Sequence[float], vector: Sequence[float]) -> Vector:
     """A vector turned by a rotation."""
     x, y, z, _ = times(times(q, (*vector, 0.0)), inverse(q))

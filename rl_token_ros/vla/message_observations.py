@@ -61,4 +61,4 @@ def decode(observation: Observation) -> Observation:
 
 def _picture(camera: str, picture: tuple[str, Any]) -> np.ndarray:
     topic, message = picture
-    return (images.decompress if topic.endswith("/compressed") else images.to_rgb)(message, topic)
+    return images.picture(message, topic)
