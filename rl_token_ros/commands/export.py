@@ -19,12 +19,12 @@ from rl_token_ros.bags.message_types import TypeUnknown
 from rl_token_ros.bags.reader import BagError
 from rl_token_ros.bags.recorded_run import NotARun, RecordedRun
 from rl_token_ros.bags.topic_names import RemapError
+from rl_token_ros.commands import measured_groups
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.parameters import ParameterError
-from rl_token_ros.settings.proprioception_groups import GROUPS
 
 EXIT_BAD_INPUT = 2
 OUTCOMES = {Ended(code).label.replace(" ", "_"): int(code) for code in (Ended.SUCCESS, Ended.FAILURE, Ended.TIME_LIMIT, Ended.ABORTED)}
@@ -63,8 +63,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--images", action="store_true", help="keep pictures as PNG: nothing is lost, at many times the size of a video")
     parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")
     options = parser.parse_args()
-    if strange := [group for group in options.state_groups if not GROUPS.get(group)]:
-        parser.error(f"--state-groups {strange[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
+    measured_groups.check(parser, "--state-groups", options.state_groups)
     if strange := [name for name in options.outcomes.split(",") if name not in OUTCOMES]:
         parser.error(f"--outcomes {strange[0]}: write some of {', '.join(OUTCOMES)}")
     if options.before < 0.0 or options.fps < 0:

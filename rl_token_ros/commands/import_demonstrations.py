@@ -19,6 +19,7 @@ from rl_token_ros.adapters.lerobot_demonstrations import Demonstrations, Mapping
 from rl_token_ros.adapters.lerobot_inputs import parse_factors
 from rl_token_ros.bags.row_writer import RowWriter
 from rl_token_ros.bags.seeds import Seed
+from rl_token_ros.commands import measured_groups
 from rl_token_ros.control.condition import unrecorded
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.learning.identity import find_identity
@@ -62,8 +63,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--task", default="", help="language instruction in place of the data set's")
     parser.add_argument("--vla-latency", type=float, default=0.05, help="how late the VLA's answers come on the robot, s (0.05)")
     options = parser.parse_args()
-    if strange := [group for group in options.state_groups if not GROUPS.get(group)]:
-        parser.error(f"--state-groups {strange[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
+    measured_groups.check(parser, "--state-groups", options.state_groups)
     if options.vla_latency < 0.0:
         parser.error("--vla-latency must not be negative")
     return options

@@ -13,6 +13,7 @@ from rl_token_ros.adapters.lerobot_inputs import parse_factors
 from rl_token_ros.bags import asked_observations, token_observations
 from rl_token_ros.bags.reader import Bag, open_bag
 from rl_token_ros.bags.topic_names import Names
+from rl_token_ros.commands import measured_groups
 from rl_token_ros.rl_token.dataset import Observations
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file
@@ -49,9 +50,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Refuse what no data can be read with."""
-    unknown = [group for group in options.probe or [] if GROUPS.get(group) is None]
-    if unknown:
-        parser.error(f"--probe {unknown[0]}: write some of {', '.join(group for group, topic in GROUPS.items() if topic)}")
+    measured_groups.check(parser, "--probe", options.probe or [])
     if not options.bags and not options.lerobot:
         parser.error("name bags, or a data set with --lerobot")
     if options.lerobot and not (options.server or options.config):

@@ -16,10 +16,9 @@ import numpy as np
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.resumable import ResumablePipeline
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import measurements
+from rl_token_ros.interfaces import measurements, plain_messages
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.demonstration import Demonstration
-from rl_token_ros.interfaces.stamps import ns_to_stamp
 from rl_token_ros.resimulation.vla_on_pictures import VlaOnPictures
 from rl_token_ros.robot.history import StateHistory
 from rl_token_ros.robot.readings import StateError
@@ -137,7 +136,7 @@ class Demonstrator:
             pipeline.follow(before, speed if speed_before is None else speed_before)
             speed_before = speed
             action = moved / control.action_rate if control.action_type == "delta" else target
-            pipeline.intervene(Message(header=_header(now), name=control.action_names, position=action), now)
+            pipeline.intervene(Message(header=plain_messages.header(now), name=control.action_names, position=action), now)
             rows += pipeline.step(Event.TICK, now).rows
             self._raise()
             self.figures.changed = np.maximum(self.figures.changed, np.abs(pipeline.sent[0] - target))
@@ -213,6 +212,8 @@ class _Player:
         self._needed = [*pipeline.controller.needed, *(["ee_orientation"] if control.cartesian else [])]
         self._topics = measurements.topics(self._needed)
         self._history = StateHistory(len(control.joint_names))
+        none, turn = np.zeros(3), np.array(control.tool_orientation or NO_TURN)
+        self._unknown = {"ee_position": none, "ee_orientation": turn, "wrench_force": none, "wrench_torque": none}
         self._frame = 0  # the next one
         self.critical = False
 
@@ -229,7 +230,7 @@ class _Player:
             for topic in self._of_vla:
                 self._vla.take(topic, self._measured(topic, stamp, self._values(self._frame)), stamp, [self._pipeline])
             for camera in self._cameras:
-                self._vla.take(f"camera/{camera}/image_raw", Message(header=_header(stamp), frame=self._frame), stamp, [self._pipeline])
+                self._vla.take(f"camera/{camera}/image_raw", Message(header=plain_messages.header(stamp), frame=self._frame), stamp, [self._pipeline])
             self.critical = bool(demonstration.critical[self._frame])
             if self._frame == 0:  # as if it had been asked a moment before: what comes before it is no part of the demonstration
                 self._vla.deliver(stamp + self._latency_ns, [self._pipeline])
@@ -266,16 +267,5 @@ class _Player:
 
     def _measured(self, topic: str, stamp_ns: int, values: dict[str, np.ndarray]) -> Message:
         """A message of one of `measurements.TYPES`; what nobody needs is zero, an orientation that is not known the one that is commanded."""
-        header = _header(stamp_ns)
-        if topic == "joint_states":
-            given = [values.get(group, ()) for group in ("joint_position", "joint_velocity", "joint_effort")]
-            return Message(header=header, name=self._control.joint_names, position=given[0], velocity=given[1], effort=given[2])
-        if topic == "ee_pose":
-            (x, y, z), turn = values.get("ee_position", (0.0, 0.0, 0.0)), values.get("ee_orientation", self._control.tool_orientation or NO_TURN)
-            return Message(header=header, pose=Message(position=Message(x=x, y=y, z=z), orientation=Message(**dict(zip("xyzw", turn)))))
-        force, torque = (Message(**dict(zip("xyz", values.get(group, np.zeros(3))))) for group in ("wrench_force", "wrench_torque"))
-        return Message(header=header, wrench=Message(force=force, torque=torque))
-
-
-def _header(stamp_ns: int) -> Message:
-    return Message(stamp=ns_to_stamp(stamp_ns), frame_id="")
+        known = {group: np.asarray(group_values) for group, group_values in values.items()}
+        return plain_messages.measurement(topic, stamp_ns, self._control.joint_names, self._unknown | known)

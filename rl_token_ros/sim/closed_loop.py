@@ -19,9 +19,8 @@ from rl_token_ros.control.command import Outputs
 from rl_token_ros.control.condition import unrecorded
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.tick_record import Event
-from rl_token_ros.interfaces import correction, measurements
+from rl_token_ros.interfaces import correction, measurements, plain_messages
 from rl_token_ros.interfaces.codes import Ended
-from rl_token_ros.interfaces.stamps import ns_to_stamp
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.settings import node_settings
@@ -162,7 +161,7 @@ class ClosedLoop:
         now = self.now_ns
         for topic, takers in self._takers.items():
             if takers:
-                message = _measurement(topic, simulation, now)
+                message = plain_messages.measurement(topic, now, simulation.joint_names, _measured(topic, simulation))
                 for take in takers:
                     take(topic, message, now)
         self._look(now)
@@ -185,7 +184,7 @@ class ClosedLoop:
     def intervene(self, action: np.ndarray, corrects: bool = False) -> None:
         """A human's action [A] of this moment, in units of the action; instead of the VLA's, or added to it."""
         names, frame = self.control_settings.action_names, correction.FRAME if corrects else ""
-        self.pipeline.intervene(Message(header=_header(self.now_ns, frame), name=names, position=action), self.now_ns)
+        self.pipeline.intervene(Message(header=plain_messages.header(self.now_ns, frame), name=names, position=action), self.now_ns)
 
     def _look(self, now: int) -> None:
         """Deliver an answer that is due, then look and ask again, as the scheduler says."""
@@ -222,21 +221,13 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-# --- messages, with the fields that are read ------------------------------------------------------------------------------
-
-
-def _header(stamp_ns: int, frame_id: str = "") -> Message:
-    return Message(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
-
-
-def _measurement(topic: str, simulation: Simulation, now: int) -> Message:
-    """A message of one of `measurements.TYPES`, as sim_node publishes it."""
-    header = _header(now)
+def _measured(topic: str, simulation: Simulation) -> dict[str, np.ndarray]:
+    """What a message of one of `measurements.TYPES` says, by group."""
     if topic == "joint_states":
-        position, velocity, effort = simulation.joint_positions, simulation.joint_velocities, simulation.joint_efforts
-        return Message(header=header, name=simulation.joint_names, position=position, velocity=velocity, effort=effort)
+        return {
+            "joint_position": simulation.joint_positions, "joint_velocity": simulation.joint_velocities, "joint_effort": simulation.joint_efforts,
+        }  # fmt: skip
     if topic == "ee_pose":
-        (px, py, pz), (x, y, z, w) = simulation.ee_position.tolist(), simulation.ee_orientation.tolist()
-        return Message(header=header, pose=Message(position=Message(x=px, y=py, z=pz), orientation=Message(x=x, y=y, z=z, w=w)))
-    fx, fy, fz, tx, ty, tz = simulation.wrench.tolist()
-    return Message(header=header, wrench=Message(force=Message(x=fx, y=fy, z=fz), torque=Message(x=tx, y=ty, z=tz)))
+        return {"ee_position": simulation.ee_position, "ee_orientation": simulation.ee_orientation}
+    wrench = simulation.wrench
+    return {"wrench_force": wrench[:3], "wrench_torque": wrench[3:]}
