@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import small_paligemma
 import torch
 from lerobot.configs.types import FeatureType, PolicyFeature
 from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
@@ -48,24 +49,9 @@ def shrink(monkeypatch, family: str, folder: Path) -> dict[str, Any]:
     monkeypatch.setitem(sys.modules, patch.__name__, patch)
     monkeypatch.setattr(importlib.import_module("transformers.models.siglip"), "check", patch, raising=False)
     module = importlib.import_module(f"lerobot.policies.{family}.modeling_{family}")
-    whole, expert = module.PaliGemmaForConditionalGeneration, module.GemmaForCausalLM
     small = {"mlp_dim": 64, "num_heads": 2, "num_kv_heads": 1, "head_dim": 16, "depth": 2}
     monkeypatch.setattr(module, "get_gemma_config", lambda name: module.GemmaConfig(width=32 if name == "gemma_300m" else 48, **small))
-
-    def paligemma(config):
-        config.text_config.vocab_size = 300
-        config.projection_dim = config.vision_config.projection_dim = config.text_config.hidden_size
-        sizes = {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "patch_size": 14}
-        for name, value in sizes.items():
-            setattr(config.vision_config, name, value)
-        return whole(config)
-
-    def gemma(config):
-        config.vocab_size = 300
-        return expert(config)
-
-    monkeypatch.setattr(module, "PaliGemmaForConditionalGeneration", paligemma)
-    monkeypatch.setattr(module, "GemmaForCausalLM", gemma)
+    small_paligemma.shrink(monkeypatch, module, 300)
     return {"image_resolution": (56, 56), "num_inference_steps": 1}
 
 

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint
 import sentencepiece
+import small_paligemma
 import torch
 from flax import nnx
 from openpi.models import siglip
@@ -44,21 +45,7 @@ def shrink(monkeypatch) -> None:
     """Makes the picture encoders small, and the PyTorch model as narrow as its config says."""
     full = siglip.decode_variant
     monkeypatch.setattr(siglip, "decode_variant", lambda _: full("mu/14"))
-    whole, expert = gemma_pytorch.PaliGemmaForConditionalGeneration, gemma_pytorch.GemmaForCausalLM
-
-    def paligemma(config):
-        config.projection_dim = config.vision_config.projection_dim = config.text_config.hidden_size
-        config.text_config.vocab_size = config._vocab_size = 2000
-        for name, value in {"hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "patch_size": 14}.items():
-            setattr(config.vision_config, name, value)
-        return whole(config)
-
-    def gemma(config):
-        config.vocab_size = 2000
-        return expert(config)
-
-    monkeypatch.setattr(gemma_pytorch, "PaliGemmaForConditionalGeneration", paligemma)
-    monkeypatch.setattr(gemma_pytorch, "GemmaForCausalLM", gemma)
+    small_paligemma.shrink(monkeypatch, gemma_pytorch, 2000)
 
 
 def tokenizer(home: Path) -> None:
