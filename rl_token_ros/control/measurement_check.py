@@ -36,7 +36,7 @@ class MeasurementCheck:
         self.writers.hear(measurements.brings(reader, self._topic, message), monotonic, *measurements.writer(info))
         try:
             if (reading := measurements.read(reader, self._topic, message, now_ns)) is not None:
-                self._plausibility.judge(reading, self._state, False, now_ns)
+                self._plausibility.judge(reading, self._state, now_ns)
                 self._state.accept(reading)
         except LeapError as error:
             self._leap = str(error)

@@ -88,6 +88,11 @@ class Pipeline:
         sizes = Sizes(action, settings.chunk_length * action, len(settings.gripper_names), int(self.controller.phase is not None), joints)
         self.layout = Layout(sizes)
 
+    @property
+    def _commanding(self) -> bool:
+        """Whether the arm is told anything, be it to hold or to come to rest."""
+        return self.controller.enabled or self.controller.holding.leaving > 0
+
     # --- inputs -------------------------------------------------------------------------------------------------------
 
     def measure(self, topic: str, message: Any, now_ns: int) -> None:
@@ -96,9 +101,10 @@ class Pipeline:
         Raises:
             StampError, StateError: it cannot be used, or not be believed.
         """
-        state = self.controller.state
+        controller = self.controller
+        state = controller.state
         if (reading := measurements.read(state.reader, topic, message, now_ns)) is not None:
-            self.plausibility.judge(reading, state, self.controller.enabled, now_ns)
+            self.plausibility.judge(reading, state, now_ns, self._commanding, controller.moving)
             state.accept(reading)
 
     def propose(self, message: Any, now_ns: int) -> None:
@@ -226,7 +232,7 @@ class Pipeline:
 
     def _tick(self, now_ns: int, side: CommandSide, outputs: Outputs) -> None:
         controller = self.controller
-        if not controller.stopped and (leaps := self.plausibility.persisting(controller.enabled)):
+        if (leaps := self.plausibility.persisting(self._commanding)) and controller.moving:
             self._logged(Event.STOP, now_ns, lambda: controller.stop(leaps))
         if side.live and self.enable_when_ready:
             try:

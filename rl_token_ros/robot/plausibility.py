@@ -17,7 +17,7 @@ from rl_token_ros.robot.readings import Reading, StateError
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.proprioception_groups import AXES, ROTATION, YAW
 
-LONGEST_JITTER = 0.1  # s between two messages of a driver, beyond which an enabled arm counts as going at velocity_limit
+LONGEST_JITTER = 0.1  # s between two messages of a driver, beyond which an arm that is commanded went no further than it was told to
 SPEED_FACTOR = 4.0  # of velocity_limit, where measured_velocity_limit is empty: an arm overshoots, is pushed, and stamps jitter
 TOOL_SPEED, TOOL_TURN = 5.0, 12.0  # m/s and rad/s of a tool whose own limits are not known: no arm of a lab is faster
 WINDOW_NS = 1_000_000_000  # over which it is judged whether leaps persist
@@ -63,8 +63,9 @@ class Plausibility:
     """Judges each message by the last that was believed.
 
     The longer ago that is, the further the arm may have come: what has really leapt, as after a driver's restart, is believed in the end,
-    unless the arm is enabled. Then a topic that leaps persistently stops it and is not believed until it is disabled: the false one of two
-    drivers must not lead the arm once the true one has died.
+    unless the arm is commanded, be it to hold. Commands stay within `lead_limit` of what is measured, so that a false position would lead even
+    an arm that is stopped: the false one of two drivers must not once the true one has died. Then a topic that leaps persistently stops the
+    arm and is not believed until it is disabled.
 
     Args:
         settings: parameters of `control_node`.
@@ -80,6 +81,7 @@ class Plausibility:
         self._joint_names = settings.joint_names
         self._resolution = settings.measured_resolution
         self._slower = 1.0 if settings.measured_velocity_limit else SPEED_FACTOR
+        self._state_timeout = settings.state_timeout
         speeds = dict(zip(settings.action_names, settings.measured_velocity_limit or [SPEED_FACTOR * limit for limit in settings.velocity_limit]))
         tool = [speeds[axis] for axis in AXES if settings.cartesian and axis in speeds]
         # A joint that is no action moves by nobody's command, and how fast is not known.
@@ -89,35 +91,37 @@ class Plausibility:
         self._turn_speed = speeds.get(turn, TOOL_TURN)
         self._all = range(len(settings.joint_names))
         self._tracks: dict[str, _Track] = {}
+        self._commanded = self._moving = False
 
-    def judge(self, reading: Reading, state: RobotState, enabled: bool, now_ns: int) -> None:
+    def judge(self, reading: Reading, state: RobotState, now_ns: int, commanded: bool = False, moving: bool = False) -> None:
         """Whether to believe it.
 
         Args:
             reading: of any topic.
             state: what was believed.
-            enabled: whether the arm is.
             now_ns: time of arrival.
+            commanded: whether the arm is told anything.
+            moving: whether that may be more than to come to rest and hold.
 
         Raises:
             LeapError: it is not to be believed.
         """
         track = self._tracks.setdefault(reading.topic, _Track())
-        track.frozen &= enabled
-        why = track.why if track.frozen else self._leap(reading, state, enabled) if self._judging else ""
+        track.frozen &= commanded
+        self._commanded, self._moving = commanded, moving
+        why = track.why if track.frozen else self._leap(reading, state) if self._judging else ""
         track.add(now_ns, bool(why))
         if why:
             track.why = why
             self.leaps[reading.topic] += 1
             raise LeapError(why)
 
-    def persisting(self, enabled: bool) -> str:
-        """The sentence about leaps for which an enabled arm must stop, or nothing."""
-        for topic, track in self._tracks.items():
-            if track.leaps and enabled and (track.frozen or track.persists):
-                track.frozen = True
-                return self._told(topic, track)
-        return ""
+    def persisting(self, commanded: bool) -> str:
+        """The sentence about leaps for which an arm that is commanded must stop, or nothing. Topics that leap are not believed from then on."""
+        found = [(topic, track) for topic, track in self._tracks.items() if track.leaps and commanded and (track.frozen or track.persists)]
+        for _, track in found:
+            track.frozen = True
+        return self._told(*found[0]) if found else ""
 
     def disagreements(self, now_ns: int) -> list[str]:
         """What keeps an arm from being enabled, a sentence each: the newest measurements of each topic must agree."""
@@ -135,19 +139,25 @@ class Plausibility:
     def _told(self, topic: str, track: _Track) -> str:
         return f"{track.why} ({track.leaps} of the last {len(track.heard)} messages on '{topic}' were not believed)"
 
-    def _leap(self, reading: Reading, state: RobotState, enabled: bool) -> str:
+    def _leap(self, reading: Reading, state: RobotState) -> str:
         if reading.topic == "joint_states":
-            return self._joint_leap(reading, state, enabled)
+            return self._joint_leap(reading, state)
         if reading.topic == "ee_pose" and "ee_position" in state.values:
-            return self._pose_leap(reading, state, enabled)
+            return self._pose_leap(reading, state)
         return ""
 
-    def _seconds(self, since_ns: int, enabled: bool) -> float:
-        """For how long the arm may have gone at the largest speed: an enabled one goes only as fast as commanded, but for what stamps jitter."""
-        seconds = since_ns * 1e-9
-        return LONGEST_JITTER + (seconds - LONGEST_JITTER) / self._slower if enabled and seconds > LONGEST_JITTER else seconds
+    def _seconds(self, since_ns: int) -> float:
+        """For how long the arm may have gone at the largest speed.
 
-    def _joint_leap(self, reading: Reading, state: RobotState, enabled: bool) -> str:
+        One that is commanded goes only as fast as it is told, but for what stamps jitter, and is told to go for `state_timeout` without a
+        measurement at most; one that holds stays.
+        """
+        seconds = since_ns * 1e-9
+        if not self._commanded or seconds <= LONGEST_JITTER:
+            return seconds
+        return LONGEST_JITTER + (min(seconds, self._state_timeout) - LONGEST_JITTER) / self._slower if self._moving else LONGEST_JITTER / self._slower
+
+    def _joint_leap(self, reading: Reading, state: RobotState) -> str:
         position, held = reading.groups.get("joint_position"), state.brought("joint_position")
         if position is None or held is None:
             return ""
@@ -159,15 +169,15 @@ class Plausibility:
             since_ns = reading.stamp_ns - state.joint_stamps[joint]
             if state.joint_stamps[joint] == NEVER or since_ns <= 0:
                 continue
-            if abs(position[i] - held[joint]) > self._joint_speeds[joint] * self._seconds(since_ns, enabled) + self._resolution:
+            if abs(position[i] - held[joint]) > self._joint_speeds[joint] * self._seconds(since_ns) + self._resolution:
                 return self._sentence(reading, self._joint_names[joint], held[joint], position[i], since_ns)
         return ""
 
-    def _pose_leap(self, reading: Reading, state: RobotState, enabled: bool) -> str:
+    def _pose_leap(self, reading: Reading, state: RobotState) -> str:
         since_ns = reading.stamp_ns - state.stamps[reading.topic]
         if since_ns <= 0:
             return ""
-        seconds = self._seconds(since_ns, enabled)
+        seconds = self._seconds(since_ns)
         position, held = reading.groups["ee_position"], state.values["ee_position"]
         for axis, speed, new, old in zip(AXES, self._axis_speeds, position, held):
             if abs(new - old) > speed * seconds + self._resolution:

@@ -16,4 +16,4 @@ from fault_bench import ClockBench
 def test_it_stops_the_arm_until_it_is_reset(tmp_path, domain, fault):
     with ClockBench(tmp_path, domain) as bench:
         CLOCK_FAULTS[fault](bench, np.random.default_rng(0))
-        bench.arm.audit.finish()
+        bench.audited()

@@ -17,4 +17,4 @@ from fault_bench import SimulatorBench
 def test_the_arm_keeps_its_limits_and_moves_again_after(tmp_path, domain, fault):
     with SimulatorBench(tmp_path, domain) as bench:
         SIMULATOR_FAULTS[fault](bench, np.random.default_rng(0))
-        bench.arm.audit.finish()
+        bench.audited()

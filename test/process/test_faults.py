@@ -28,7 +28,7 @@ def test_the_arm_keeps_its_limits_and_moves_again_after(bench, fault):
     FAULTS[fault](bench, np.random.default_rng(0))
     bench.moves_again()
     assert len(bench.arm.audit.commands) > begun
-    bench.arm.audit.finish()
+    bench.audited()
 
 
 def test_afterwards_rows_reach_the_disk(bench):

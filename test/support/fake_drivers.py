@@ -38,7 +38,7 @@ class Arm(Node):
         brings: names that it publishes.
         misreads: what becomes of the positions that it says.
         silent: it says nothing.
-        farthest: rad, of a command from where the arm was.
+        farthest: rad, of a command from where the arm began: nobody asks it to move.
     """
 
     def __init__(self, brings: list[str], **options: Any) -> None:
@@ -62,7 +62,7 @@ class Arm(Node):
         command = dict(zip(message.name, message.position))
         self._command = np.array([command[name] for name in JOINTS])
         self.commands += 1
-        self.farthest = max(self.farthest, float(np.abs(self._command - self.position).max()))
+        self.farthest = max(self.farthest, float(np.abs(self._command - HOME).max()))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

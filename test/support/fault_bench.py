@@ -152,6 +152,15 @@ class FaultBench:
         report = self.report("control_node")
         return report["message"] if report and float(report["at"]) > self.arm.operator.changed_at else ""
 
+    def audited(self) -> None:
+        """Fail if any command broke a limit or followed what was too old.
+
+        What a command followed was sent before it, and may be heard after it: on several topics messages wait side by side.
+        """
+        now_ns = time.time_ns()
+        self.spin(0.5)
+        self.arm.audit.finish(now_ns)
+
     def moves_again(self) -> float:
         """Wait until the arm moves, as an operator who resets a stop; s that it took."""
         took = self.wait(self.moves, "the arm moves again", practising=True)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from onlooker import Operator
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 
@@ -15,6 +17,8 @@ from rl_token_ros.settings.files import config_file
 # Nobody else's nodes, and none of a second test run beside this one. Up to 101 ports stay clear of Linux's ephemeral ones.
 DOMAIN = 1 + os.getpid() % 101
 ENVIRONMENT = {"ROS_DOMAIN_ID": str(DOMAIN), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+
+STALLED = ("stopped: the newest measurement of ", "stopped: no control step for ", "stopped: no usable chunk ")
 
 
 def quick_learner(folder: Path) -> Path:
@@ -36,7 +40,10 @@ def quick_learner(folder: Path) -> Path:
 
 
 class Listener:
-    """Subscribes to topics and remembers what came. Use as a context manager, with ENVIRONMENT set."""
+    """Subscribes to topics and remembers what came. Use as a context manager, with ENVIRONMENT set.
+
+    It is the operator, too: a simulation on a machine that stalls is stopped rightly, and nobody else is there to reset that.
+    """
 
     def __init__(self, topics: dict[str, type]) -> None:
         self.messages: dict[str, list] = {topic: [] for topic in topics}
@@ -45,6 +52,8 @@ class Listener:
         self._node = rclpy.create_node("listener", context=self._context)
         for topic, message_type in topics.items():
             self._node.create_subscription(message_type, topic, self.messages[topic].append, qos_profile_sensor_data)
+        self._operators: dict[str, Operator] = {}  # by control_node
+        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._operate, 10)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
 
@@ -62,6 +71,16 @@ class Listener:
         while not condition():
             assert time.monotonic() < deadline, f"{what}: not within {timeout:g} s; came: {self.counts()}; said: {self._said()}"
             self._executor.spin_once(timeout_sec=0.1)
+
+    def _operate(self, message: DiagnosticArray, info: dict) -> None:
+        """Go on after a stall, and after nothing else."""
+        for status in message.status:
+            if status.name.endswith("/control_node"):
+                if status.message.startswith(STALLED) and status.name not in self._operators:
+                    self._operators[status.name] = Operator(self._node, status.name)
+                operator = self._operators.get(status.name)
+                if operator is not None and info["source_timestamp"] * 1e-9 > operator.changed_at:
+                    operator.operate(status.message)
 
     def counts(self) -> dict[str, int]:
         """Number of messages by topic."""

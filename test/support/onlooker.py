@@ -51,13 +51,18 @@ class Onlooker(Node):
 
 
 class Operator:
-    """Resets a stop and enables, one call after the other, as people do: of two that wait side by side control_node answers either first."""
+    """Resets a stop and enables, one call after the other, as people do: of two that wait side by side control_node answers either first.
+
+    Args:
+        node: that calls.
+        name: of control_node.
+    """
 
     PATIENCE = 3.0  # s for an answer; a call may go to a node that was killed
 
-    def __init__(self, node: Node) -> None:
-        self._reset = node.create_client(Trigger, "control_node/reset_stop")
-        self._enable = node.create_client(SetBool, "control_node/enable")
+    def __init__(self, node: Node, name: str = "control_node") -> None:
+        self._reset = node.create_client(Trigger, f"{name}/reset_stop")
+        self._enable = node.create_client(SetBool, f"{name}/enable")
         self._next: deque[Callable[[], Any]] = deque()  # calls to be made
         self._call: Any = None  # under way
         self._called_at = 0.0

@@ -62,6 +62,21 @@ def test_it_tells_a_command_that_moves_on_what_is_too_old(audit, age, what):
     assert [sentence.split()[5] for sentence in audit.broken] == what
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_what_a_command_followed_may_be_heard_after_it(audit, said):
+    audit._said = {"chunk": [], "measurement": []}
+    stamp = 1000 * SECOND + PERIOD
+    audit.take(stamp, np.full(1, STEP), 2 * PERIOD)
+    audit.finish(until_ns=PERIOD)
+    if said:
+        audit.said("chunk", PERIOD, stamp)
+        audit.said("measurement", PERIOD, stamp)
+        audit.finish(until_ns=2 * PERIOD)
+    else:
+        with pytest.raises(AssertionError, match="outside limits"):
+            audit.finish(until_ns=2 * PERIOD)
+
+
 def test_an_arm_that_rests_may_do_so_on_old_data(audit):
     hear(audit, 1, 0.0, known=-1000)
     audit.finish()

@@ -38,6 +38,7 @@ class Arm:
         self.state = RobotState(self.settings.joint_names, ["joint_position"])
         self.judge = Plausibility(self.settings)
         self.now, self.enabled = START, False
+        self.moving: bool | None = None  # as long as it is enabled
 
     def say(self, position: list[float], names: tuple[str, ...] = ("a", "b", "finger"), after: int = 10 * MS) -> bool:
         """Whether a message is believed."""
@@ -45,7 +46,7 @@ class Arm:
         reading = self.state.reader.joints(self.now, names, position)
         assert reading is not None
         try:
-            self.judge.judge(reading, self.state, self.enabled, self.now)
+            self.judge.judge(reading, self.state, self.now, self.enabled, self.moving if self.moving is not None else self.enabled)
         except LeapError:
             return False
         self.state.accept(reading)
@@ -81,14 +82,25 @@ def test_a_leap_is_counted_and_not_used(position):
     assert arm.judge.disagreements(arm.now) == []
 
 
-def test_after_a_gap_an_enabled_arm_went_no_further_than_it_was_commanded():
+@pytest.mark.parametrize(
+    "commanded, moving, gap, reach",
+    [
+        (False, False, 0.4, 0.4 * 2.0),
+        (True, True, 0.05, 0.05 * 2.0),
+        (True, True, 0.4, 0.1 * 2.0 + 0.3 * 0.5),
+        (True, True, 5.0, 0.1 * 2.0 + 0.4 * 0.5),  # after 0.5 s it was stopped
+        (True, False, 0.05, 0.05 * 2.0),  # somebody pushes
+        (True, False, 0.4, 0.1 * 0.5),
+        (True, False, 5.0, 0.1 * 0.5),
+    ],
+)
+def test_after_a_gap_an_arm_went_no_further_than_it_was_commanded(commanded, moving, gap, reach):
     """A stall of both of two drivers, after which the false one is heard first: 4 times velocity_limit for 0.4 s would be 0.8 rad."""
-    for enabled, reach in ((False, 0.4 * 2.0), (True, 0.1 * 2.0 + 0.3 * 0.5)):
-        for beyond in (-0.01, 0.01):
-            arm = Arm()
-            arm.rest()
-            arm.enabled = enabled
-            assert arm.say([reach + 0.02 + beyond, 0.0, 0.0], after=400 * MS) == (beyond < 0.0)
+    for beyond in (-0.01, 0.01):
+        arm = Arm(state_timeout=0.5)
+        arm.rest()
+        arm.enabled, arm.moving = commanded, moving
+        assert arm.say([reach + 0.02 + beyond, 0.0, 0.0], after=round(gap * 1000) * MS) == (beyond < 0.0)
 
 
 def test_leaps_in_a_row_stop_the_arm_and_are_not_believed_while_it_is_enabled():
@@ -166,7 +178,7 @@ def test_a_quaternion_and_its_negative_are_one_orientation(signs):
     judge, state = pose_judge()
     for n, sign in enumerate(signs):
         reading = state.reader.pose(START + n * 10 * MS, small_robot.HOME, np.array(small_robot.DOWN) * (1 if sign else -1))
-        judge.judge(reading, state, True, START + n * 10 * MS)
+        judge.judge(reading, state, START + n * 10 * MS, True, True)
         state.accept(reading)
 
 
@@ -179,4 +191,4 @@ def test_a_pose_may_not_leap(position, orientation, says):
     state.update_pose(START, small_robot.HOME, small_robot.DOWN)
     reading = state.reader.pose(START + 10 * MS, small_robot.HOME + position, orientation)
     with pytest.raises(LeapError, match=says):
-        judge.judge(reading, state, True, START + 10 * MS)
+        judge.judge(reading, state, START + 10 * MS, True, True)
