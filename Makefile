@@ -54,11 +54,12 @@ check: $(READY)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# Tests of logic on all cores; those with nodes and processes one at a time, for they need what cores there are.
+# Tests of logic, and of nodes in one process, on all cores; those with processes one at a time, for they need what cores there are.
 test: $(READY)
 ifeq ($(ARGS),)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest test/unit -n auto -q
-	$(VENV)/bin/python -m pytest test/ros test/process
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest test/ros -n auto -q
+	$(VENV)/bin/python -m pytest test/process
 else
 	$(VENV)/bin/python -m pytest $(ARGS)
 endif

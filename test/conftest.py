@@ -12,13 +12,16 @@ import small_robot
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"  # before any rclpy.init
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
-_numbers = itertools.count(os.getpid() * 13)
+# Up to 101 ports stay clear of Linux's ephemeral ones. Of several workers (pytest-xdist) each has a share of its own; other runs begin elsewhere.
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_numbers = itertools.count((os.getppid() if _workers > 1 else os.getpid()) * 13)
 
 
 @pytest.fixture(scope="module")
 def domain() -> int:
     """A ROS domain that no other file of this run uses."""
-    return 1 + next(_numbers) % 101
+    return 1 + _worker + _workers * (next(_numbers) % (101 // _workers))
 
 
 @pytest.fixture(scope="session")
