@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import functools
 import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class Shown:
     def proprio(self) -> np.ndarray:
         return self.data.proprio
 
-    @property
+    @functools.cached_property
     def weight(self) -> np.ndarray:
         """Near the hole steps are short and matter most."""
         return np.where(self.data.height < 0.008, 2.0, 1.0).astype(np.float32)
@@ -89,6 +90,12 @@ def network(scene: Scene, view: tuple[int, int]) -> VisionPolicy:
     middle = torch.tensor([value for group in scene.proprioception for value in PROPRIO[group][0]])
     scale = torch.tensor([PROPRIO[group][1] for group in scene.proprioception for _ in PROPRIO[group][0]])
     return VisionPolicy(demonstrator.CHUNK, [view] * len(CAMERAS), middle, scale, torch.tensor(ACTION_SCALE[: len(scene.actions)]))
+
+
+def write(model: VisionPolicy, scene: Scene, view: tuple[int, int], path: Path) -> None:
+    """The ONNX file, for pictures of that size."""
+    form = Form(tuple(CAMERAS), tuple(scene.actions), "delta", demonstrator.STEP, tuple(scene.proprioception))
+    export(model, form, [view] * len(CAMERAS), [view] * len(CAMERAS), path)
 
 
 def main() -> None:
@@ -112,8 +119,7 @@ def main() -> None:
     shown, held, model = Shown(data), data.episode % 10 == 9, network(scene, view)
     loss = clone(model, shown, held, Settings(options.iterations, options.batch, options.rate, options.seed))
     print(f"loss {loss:.4f}, on demonstrations kept aside {judge(model, shown, held).loss:.4f}")
-    form = Form(tuple(CAMERAS), tuple(scene.actions), "delta", demonstrator.STEP, tuple(scene.proprioception))
-    export(model, form, [view] * len(CAMERAS), [view] * len(CAMERAS), output)
+    write(model, scene, view, output)
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 

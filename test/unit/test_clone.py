@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import sys
 from pathlib import Path
@@ -33,7 +35,7 @@ def picture(size: tuple[int, int], place: np.ndarray) -> np.ndarray:
     """uint8 [h, w, 3]: a bright dot at a place in 0..1 on a dark ground."""
     rows, columns = (np.arange(n)[:, None] if i == 0 else np.arange(n)[None] for i, n in enumerate(size))
     far = (rows - place[0] * size[0]) ** 2 + (columns - place[1] * size[1]) ** 2
-    return (30 + 200 * np.exp(-far / 8.0))[..., None].repeat(3, 2).astype(np.uint8)
+    return (30 + 200 * np.exp(-far / 40.0))[..., None].repeat(3, 2).astype(np.uint8)
 
 
 def demonstration(seed: int, steps: int = 30) -> dict[str, np.ndarray]:
@@ -70,27 +72,27 @@ def config(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def cloned(tmp_path_factory, config):
+def cloned(folder: Path, config: Path, iterations: int) -> tuple[Path, str]:
     """The file, and what was said."""
-    import contextlib
-    import io
-
-    folder = tmp_path_factory.mktemp("cloned")
     demos, said = write(folder / "demos", 30), io.StringIO()
+    trained = ("--horizon", HORIZON, "--size", 24, "--iterations", iterations, "--batch", 32, "--threads", 1)
     with contextlib.redirect_stdout(said):
-        trained = ("--horizon", HORIZON, "--size", 24, "--iterations", 200, "--batch", 32, "--threads", 1)
-        status = run(demos, "--config", config, "--output", folder / "vla.onnx", *trained)
-    assert status == 0
+        assert run(demos, "--config", config, "--output", folder / "vla.onnx", *trained) == 0
     return folder / "vla.onnx", said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory, config):
+    return cloned(tmp_path_factory.mktemp("untrained"), config, 1)
 
 
 def backend_of(path: Path, config: Path, **changes):
     return make_backend(node_settings.load("vla_node", config, vla_model=str(path), **changes))
 
 
-def test_it_acts_on_what_it_sees_in_episodes_it_has_not_seen(cloned, config):
-    path, said = cloned
+@pytest.mark.slow
+def test_it_acts_on_what_it_sees_in_episodes_it_has_not_seen(tmp_path, config):
+    path, said = cloned(tmp_path, config, 250)
     shares = [float(value) for value in re.findall(r"^  [ab] +\S+ +(\S+)$", said, re.M)]
     assert len(shares) == 2 and max(shares) < 0.4, said
     backend, errors, sizes = backend_of(path, config), [], []
@@ -105,8 +107,8 @@ def test_it_acts_on_what_it_sees_in_episodes_it_has_not_seen(cloned, config):
     assert np.square(errors).mean() < 0.2 * np.square(sizes - np.mean(sizes, 0)).mean()
 
 
-def test_it_says_what_to_write_and_how_near_the_file_is(cloned):
-    path, said = cloned
+def test_it_says_what_to_write_and_how_near_the_file_is(untrained):
+    path, said = untrained
     assert f"vla_model: {path}, cameras: [front, wrist], action_names: [a, b], action_type: delta, chunk_dt: 0.05" in said
     assert "vla_proprioception: [joint_position]" in said and "30 demonstrations, 900 samples, 45 s; 3 held out" in said
     assert "front 30 x 40 seen as 24 x 36" in said
@@ -123,9 +125,9 @@ def test_it_says_what_to_write_and_how_near_the_file_is(cloned):
         ({"vla_proprioception": ["joint_velocity"]}, 'was trained with \\["joint_position"\\]'),
     ],
 )
-def test_a_robot_of_another_form_is_refused(cloned, config, change, says):
+def test_a_robot_of_another_form_is_refused(untrained, config, change, says):
     with pytest.raises(ParameterError, match=says):
-        backend_of(cloned[0], config, **change)
+        backend_of(untrained[0], config, **change)
 
 
 def test_without_a_parameter_file_names_are_written(tmp_path, capsys):
