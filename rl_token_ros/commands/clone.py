@@ -3,7 +3,8 @@
 DEMOS are folders of .npz files, one for each demonstration, with image_<camera> uint8 [T, h, w, 3], proprio [T, P] and action [T, A]; bags of
 `record` with pictures, in which a human's hand acted (`operator`); and LeRobot data sets (--lerobot, in LeRobot's own environment). Writes the
 file that `backend: onnx` of vla_node takes: pictures of the demonstrations' size and the state -> a chunk of actions, and embeddings for the
-token. Says on demonstrations held out, one in ten, how near its actions come. Needs the extra `token`, no ROS.
+token, whose encoder --token writes as well. Says on demonstrations held out, one in ten, how near its actions come. Needs the extra `token`, no
+ROS.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from rl_token_ros.bags.message_types import TypeUnknown
 from rl_token_ros.bags.reader import BagError
 from rl_token_ros.bags.recorded_run import NotARun, RecordedRun
 from rl_token_ros.bags.topic_names import RemapError
-from rl_token_ros.cloning import npz_files, recorded
+from rl_token_ros.cloning import npz_files, recorded, token_of_policy
 from rl_token_ros.cloning.demonstrations import Demonstrations, NotUsable
+from rl_token_ros.cloning.network import VisionPolicy
 from rl_token_ros.cloning.policy import Form, difference, export, network
 from rl_token_ros.cloning.training import Judgement, Settings, clone, judge
 from rl_token_ros.commands import measured_groups
@@ -80,6 +82,10 @@ def _parse() -> argparse.Namespace:
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train (default auto: CUDA where there is one)")
     train.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of the processor (default: as many as it has)")
     train.add_argument("--seed", type=int, default=0)
+    encoder = parser.add_argument_group("the token's encoder, from the demonstrations' embeddings (train_token makes one from rollouts, in bags)")
+    encoder.add_argument("--token", type=Path, metavar="FILE", help="the encoder to write, too")
+    encoder.add_argument("--token-size", type=int, default=48, help="Dz, width of the token (48)")
+    encoder.add_argument("--token-steps", type=int, default=500, help="gradient steps (500)")
     options = parser.parse_args()
     _check(parser, options)
     return options
@@ -93,9 +99,9 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--lerobot: name the robot's parameter file with --config; it says which cameras, state and actions are wanted")
     if options.config and (options.actions or options.dt or options.cameras):
         parser.error("--config says cameras, actions and chunk_dt; leave --actions, --dt and --cameras out")
-    for name, least in (("horizon", 1), ("size", LEAST_SIZE), ("iterations", 1), ("batch", 1), ("threads", 1)):
+    for name, least in (("horizon", 1), ("size", LEAST_SIZE), ("iterations", 1), ("batch", 1), ("threads", 1), ("token_size", 1), ("token_steps", 1)):
         if getattr(options, name) < least:
-            parser.error(f"--{name} must be at least {least}")
+            parser.error(f"--{name.replace('_', '-')} must be at least {least}")
     if options.before < 0.0 or options.dt < 0.0 or options.rate <= 0.0:
         parser.error("--before and --dt must not be negative, and --rate must be above 0")
 
@@ -127,11 +133,20 @@ def _clone(options: argparse.Namespace) -> None:
         f"wrote {options.output} ({options.output.stat().st_size / 1e6:.1f} MB; {options.horizon} x {len(form.actions)} actions, embeddings "
         f"{rows} x {columns}; within {apart:.1g} of what was trained)"
     )
+    encoder = _token(model, shown, options) if options.token else ""
     state = f", vla_proprioception: [{', '.join(form.groups)}]" if form.groups else ""
     print(
         f"for the robot's file: backend: onnx, vla_model: {options.output}, cameras: [{', '.join(form.cameras)}], action_names: "
-        f"[{', '.join(form.actions)}], action_type: {form.action_type}, chunk_dt: {form.dt:g}{state}"
+        f"[{', '.join(form.actions)}], action_type: {form.action_type}, chunk_dt: {form.dt:g}{state}{encoder}"
     )
+
+
+def _token(model: VisionPolicy, shown: Demonstrations, options: argparse.Namespace) -> str:
+    """Train and write the encoder; what the robot's file says of it."""
+    settings = token_of_policy.Settings(options.token_size, options.token_steps, seed=options.seed)
+    made = token_of_policy.train(model, shown, settings, options.output, options.token)
+    print(f"wrote {options.token}; held out: {100 * made:.1f} % of the embeddings' variance can be made again from the token alone")
+    return f", token_encoder: {options.token}, token_size: {options.token_size}"
 
 
 def _text(size: tuple[int, int]) -> str:

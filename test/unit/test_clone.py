@@ -17,6 +17,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("rosbags")
 
 from rl_token_ros.commands import clone
+from rl_token_ros.rl_token import encoder
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.system.onnx_session import session
@@ -128,6 +129,32 @@ def test_it_says_what_to_write_and_how_near_the_file_is(untrained):
 def test_a_robot_of_another_form_is_refused(untrained, config, change, says):
     with pytest.raises(ParameterError, match=says):
         backend_of(untrained[0], config, **change)
+
+
+def test_the_token_is_of_the_same_policy(tmp_path, config, capsys):
+    write(tmp_path / "demos", 4)
+    files = ("--output", tmp_path / "vla.onnx", "--token", tmp_path / "token.onnx")
+    trained = ("--horizon", 3, "--size", 24, "--iterations", 2, "--batch", 4, "--threads", 1, "--token-size", 6, "--token-steps", 5)
+    assert run(tmp_path / "demos", "--config", config, *files, *trained) == 0
+    said = capsys.readouterr().out
+    assert f"token_encoder: {tmp_path / 'token.onnx'}, token_size: 6" in said
+    assert 0.0 < float(re.search(r"held out: (\S+) % of the embeddings", said)[1]) <= 100.0
+    named = {"vla_model": str(tmp_path / "vla.onnx"), "token_encoder": str(tmp_path / "token.onnx"), "token_size": 6}
+    limits = {"position_min": [0.0] * 2, "position_max": [1.0] * 2, "velocity_limit": [1.0] * 2, "acceleration_limit": [9.0] * 2}
+    made_for = encoder.load(
+        node_settings.load("control_node", config, lead_limit=[0.1] * 2, replan_interval=2, **limits, **named)
+    )  # refuses that of another VLA
+    shown = demonstration(9)
+    images = {camera: shown[f"image_{camera}"][0] for camera in ROBOT["cameras"]}
+    answer = backend_of(tmp_path / "vla.onnx", config).query(Observation(0, images, shown["proprio"][0], ""))
+    assert made_for.run(answer.embeddings).shape == (6,)
+
+
+def test_a_token_wider_than_the_demonstrations_is_refused(tmp_path, config, capsys):
+    write(tmp_path / "demos", 3)
+    trained = ("--horizon", 3, "--size", 24, "--iterations", 1, "--threads", 1, "--token", tmp_path / "token.onnx", "--token-size", 64)
+    assert run(tmp_path / "demos", "--config", config, "--output", tmp_path / "vla.onnx", *trained) == clone.EXIT_BAD_INPUT
+    assert "60 samples are too few for a token of 64; write a smaller --token-size" in capsys.readouterr().err
 
 
 def test_without_a_parameter_file_names_are_written(tmp_path, capsys):
