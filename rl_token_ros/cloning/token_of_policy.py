@@ -28,17 +28,26 @@ def embeddings(model: VisionPolicy, shown: Demonstrations, numbers: np.ndarray) 
     return np.concatenate(found)
 
 
+def chosen(model: VisionPolicy, shown: Demonstrations, size: int) -> np.ndarray:
+    """Numbers of the samples that a token of that size is trained from, and judged with.
+
+    Raises:
+        NotUsable: they are too few.
+    """
+    numbers = spread(len(shown), min(MOST, BYTES // (2 * model.place.numel())))
+    if (count := int((~shown.held[numbers]).sum())) < max(LEAST, size + 1):
+        raise NotUsable(f"{count} samples are too few for a token of {size}; write a smaller --token-size (and at least {LEAST} samples)")
+    return numbers
+
+
 def train(model: VisionPolicy, shown: Demonstrations, settings: Settings, vla: Path, path: Path) -> float:
     """Write the encoder for the policy of that file; the share of the embeddings' variance held out that can be made again from the token.
 
     Raises:
         NotUsable: too few samples, or a token wider than what they fill.
     """
-    numbers = spread(len(shown), min(MOST, BYTES // (2 * model.place.numel())))
-    held = shown.held[numbers]
-    if (count := int((~held).sum())) < max(LEAST, settings.size + 1):
-        raise NotUsable(f"{count} samples are too few for a token of {settings.size}; write a smaller --token-size (and at least {LEAST} samples)")
-    seen = embeddings(model, shown, numbers)
+    numbers = chosen(model, shown, settings.size)
+    seen, held = embeddings(model, shown, numbers), shown.held[numbers]
     try:
         encoder, decoder = fit(seen[~held], settings)
     except TooWide as error:

@@ -123,6 +123,8 @@ def _clone(options: argparse.Namespace) -> None:
     kept_aside = len(set(shown.episode[held].tolist()))
     print(f"{len(shown.steps)} demonstrations, {len(shown)} samples, {form.dt * sum(shown.steps):.0f} s; {kept_aside} held out; pictures: {views}")
     model = network(form, shown, ~held, options.horizon)
+    if options.token:
+        token_of_policy.chosen(model, shown, options.token_size)  # what is refused is refused before training
     settings = Settings(options.iterations, options.batch, options.rate, options.seed, device)
     loss = clone(model, shown, held, settings)
     _tell(form, loss, judge(model, shown, held))

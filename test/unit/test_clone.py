@@ -155,6 +155,7 @@ def test_a_token_wider_than_the_demonstrations_is_refused(tmp_path, config, caps
     trained = ("--horizon", 3, "--size", 24, "--iterations", 1, "--threads", 1, "--token", tmp_path / "token.onnx", "--token-size", 64)
     assert run(tmp_path / "demos", "--config", config, "--output", tmp_path / "vla.onnx", *trained) == clone.EXIT_BAD_INPUT
     assert "60 samples are too few for a token of 64; write a smaller --token-size" in capsys.readouterr().err
+    assert not (tmp_path / "vla.onnx").exists()  # before training
 
 
 def test_without_a_parameter_file_names_are_written(tmp_path, capsys):

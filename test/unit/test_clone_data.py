@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,10 @@ from rl_token_ros.cloning.demonstrations import Demonstrations
 from rl_token_ros.cloning.network import VisionPolicy
 from rl_token_ros.cloning.policy import Form, network
 from rl_token_ros.cloning.resizing import FromCameras, Resizer, view_of
+from rl_token_ros.commands import clone
 from rl_token_ros.control.tick_record import Event
+from rl_token_ros.vla.backend import Observation
+from rl_token_ros.vla.make_backend import make_backend
 
 
 def taken(folder, episodes, cameras=("front",), shorter=24, size=(24, 24)) -> Demonstrations:
@@ -162,3 +167,14 @@ def test_of_a_data_set_successes_are_learned(tmp_path, bag, named):
     assert len(shown.steps) == 3 and len(shown) == sum(shown.steps) and any("it ended as failure" in note for note in notes)
     np.testing.assert_allclose(shown.action[0], frames.action[0], atol=1e-7)
     np.testing.assert_array_equal(shown.example["base"], frames.frames[-1]["observation.images.base"])
+
+
+def test_a_bag_says_by_itself_what_the_policy_is_called(tmp_path, bag, named, capsys, monkeypatch):
+    trained = ("--horizon", "20", "--size", "24", "--iterations", "2", "--batch", "8", "--threads", "1")
+    monkeypatch.setattr(sys, "argv", ["rl_token clone", str(bag), "--output", str(tmp_path / "vla.onnx"), *trained])
+    assert clone.main() == 0
+    said = capsys.readouterr().out
+    assert "action_names: [x, y, z], action_type: delta, chunk_dt: 0.02, vla_proprioception: [ee_position]" in said
+    backend = make_backend(small_run.vla_settings(vla_model=str(tmp_path / "vla.onnx")))
+    shade = np.zeros((small_robot.IMAGE, small_robot.IMAGE, 3), np.uint8)
+    assert backend.query(Observation(0, {"base": shade}, np.zeros(3, np.float32), "")).actions.shape == (20, 3)
