@@ -33,7 +33,7 @@ class Demonstrations:
         given: rows and columns of each camera's pictures, once there are some.
         views: those that the network sees.
         steps: of each episode that was kept.
-        example: the newest picture of each camera as it came.
+        example: pictures of the last sample, by camera, as they came.
     """
 
     def __init__(self, folder: Path, cameras: Sequence[str], shorter: int) -> None:
@@ -43,6 +43,7 @@ class Demonstrations:
         self._resizers: dict[str, Resizer] = {}
         self.steps: list[int] = []
         self.example: dict[str, np.ndarray] = {}
+        self._newest: dict[str, np.ndarray] = {}
         self._at: list[int] = []  # step of each sample
         self._proprio: list[np.ndarray] = []  # of each sample
         self._action: list[np.ndarray] = []  # of each step
@@ -77,7 +78,7 @@ class Demonstrations:
             raise NotUsable(
                 f"a picture of camera '{camera}' is {size[0]} x {size[1]}, the first {resizer.given[0]} x {resizer.given[1]}; record all of one size"
             )
-        self.example[camera] = picture
+        self._newest[camera] = picture
         return resizer(picture)
 
     def save(self) -> bool:
@@ -86,7 +87,7 @@ class Demonstrations:
             self.drop()
             return False
         self.steps.append(len(self._action) - self._kept[1])
-        self._kept = len(self._at), len(self._action)
+        self._kept, self.example = (len(self._at), len(self._action)), dict(self._newest)
         return True
 
     def drop(self) -> None:

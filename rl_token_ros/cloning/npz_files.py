@@ -7,7 +7,9 @@ Arrays, T steps: ``image_<camera>`` uint8 [T, h, w, 3] rgb, ``proprio`` [T, P], 
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -39,6 +41,17 @@ def find(path: Path) -> list[Path]:
     raise NotUsable(f"'{path}' holds no demonstrations; write an .npz file for each: {HOW}")
 
 
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What zip files and numpy raise of a file that is none, or not whole, as one sentence."""
+    try:
+        yield
+    except NotUsable:
+        raise
+    except (OSError, EOFError, KeyError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise NotUsable(f"'{path}' cannot be read ({error}); write it again with np.savez") from None
+
+
 class Episode:
     """One file; its pictures are read one at a time.
 
@@ -53,7 +66,7 @@ class Episode:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with _reading(path):
             self._zip = zipfile.ZipFile(path)
             names = [name.removesuffix(".npy") for name in self._zip.namelist()]
             self.cameras = [name.removeprefix(IMAGE) for name in names if name.startswith(IMAGE)]
@@ -62,20 +75,16 @@ class Episode:
                 raise NotUsable(f"'{path}' has no {', '.join(missing)}, but {', '.join(names) or 'nothing'}; write {HOW}")
             self.proprio, self.action = self._numbers("proprio"), self._numbers("action")
             self._check_steps()
-        except (OSError, zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
-            if isinstance(error, NotUsable):
-                raise
-            raise NotUsable(f"'{path}' cannot be read ({error}); write it again with np.savez") from None
 
     def steps(self, cameras: Sequence[str]) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
-        """Pictures by camera, state and action of each step."""
-        try:
+        """Pictures by camera, state and action of each step.
+
+        Raises:
+            NotUsable: the file is not whole.
+        """
+        with _reading(self.path):
             for pictures, proprio, action in zip(zip(*map(self._pictures, cameras)), self.proprio, self.action):
                 yield dict(zip(cameras, pictures)), proprio, action
-        except (OSError, zipfile.BadZipFile, ValueError, EOFError) as error:
-            if isinstance(error, NotUsable):
-                raise
-            raise NotUsable(f"'{self.path}' cannot be read to its end ({error}); write it again with np.savez") from None
 
     def close(self) -> None:
         """Read no more."""

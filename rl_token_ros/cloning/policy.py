@@ -14,7 +14,7 @@ from rl_token_ros.cloning.demonstrations import Demonstrations, NotUsable
 from rl_token_ros.cloning.network import VisionPolicy
 from rl_token_ros.cloning.resizing import FromCameras, Size
 from rl_token_ros.rl_token import onnx_file
-from rl_token_ros.settings.proprioception_groups import least_deviations, size
+from rl_token_ros.settings.proprioception_groups import least_deviations
 from rl_token_ros.settings.robot import Robot
 from rl_token_ros.system.onnx_session import session
 
@@ -43,12 +43,10 @@ class Form:
     state_floor: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, robot: Robot, groups: Sequence[str]) -> Form:
-        """That of a robot's VLA whose state has these groups."""
-        counts = len(robot.joint_names), robot.action_size
-        floor = tuple(least_deviations(list(groups), *counts))
-        assert len(floor) == size(list(groups), *counts)
-        return cls(tuple(robot.cameras), tuple(robot.chunk_names), robot.action_type, robot.chunk_dt, tuple(groups), floor)
+    def of(cls, robot: Robot, cameras: Sequence[str], groups: Sequence[str]) -> Form:
+        """That of a robot's VLA with these cameras, whose state has these groups."""
+        floor = least_deviations(list(groups), len(robot.joint_names), robot.action_size)
+        return cls(tuple(cameras), tuple(robot.chunk_names), robot.action_type, robot.chunk_dt, tuple(groups), tuple(floor))
 
     def refuse_other(self, other: Form, source: str) -> None:
         """

@@ -118,6 +118,7 @@ def _clone(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     form, shown = _read(options)
     _refuse_too_few(shown, options.horizon)
+    shown.close()
     held = shown.held
     views = ", ".join(f"{camera} {_text(given)} seen as {_text(view)}" for camera, given, view in zip(form.cameras, shown.given, shown.views))
     kept_aside = len(set(shown.episode[held].tolist()))
@@ -164,14 +165,13 @@ def _read(options: argparse.Namespace) -> tuple[Form, Demonstrations]:
     form = _form(options, config, runs, files)
     shown = Demonstrations(options.output.parent, form.cameras, options.size)
     for run in runs:
-        form.refuse_other(Form.of(run.control, run.state), str(run.bag.path))
+        form.refuse_other(Form.of(run.control, run.vla.cameras, run.state), str(run.bag.path))
         recorded.read_bag(run, shown, options.before, options.who == "anybody", _note)
     if files:
         npz_files.read(files, form, shown, _note)
     for name in options.lerobot:
         assert config is not None
         _read_lerobot(options, config, form, name, shown)
-    shown.close()
     return form, shown
 
 
@@ -181,9 +181,9 @@ def _is_bag(path: Path) -> bool:
 
 def _form(options: argparse.Namespace, config: Vla | None, runs: list[RecordedRun], files: list[Path]) -> Form:
     if config is not None:
-        return Form.of(config, config.vla_proprioception)
+        return Form.of(config, config.cameras, config.vla_proprioception)
     if runs:
-        return Form.of(runs[0].control, runs[0].state)
+        return Form.of(runs[0].control, runs[0].vla.cameras, runs[0].state)
     if not options.actions or not options.dt:
         raise NotUsable(
             f"'{files[0]}' does not say what its actions are called and how far they are apart; name the robot's parameter file with --config, or "

@@ -212,9 +212,14 @@ def test_demonstrations_that_cannot_be_used_are_refused(tmp_path, config, capsys
     assert not (tmp_path / "out" / "vla.onnx").exists()
 
 
-def test_a_file_that_is_cut_off_is_refused(tmp_path, config, capsys):
-    whole = (write(tmp_path, 2) / "001.npz").read_bytes()
-    (tmp_path / "001.npz").write_bytes(whole[: len(whole) // 2])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("damage", ["cut off", "overwritten"])
+def test_a_file_that_is_damaged_is_refused(tmp_path, config, capsys, save, damage):
+    write(tmp_path, 2)
+    save(tmp_path / "001.npz", **demonstration(1))
+    whole = (tmp_path / "001.npz").read_bytes()
+    middle = len(whole) // 3
+    (tmp_path / "001.npz").write_bytes(whole[:middle] if damage == "cut off" else whole[:middle] + bytes(200) + whole[middle + 200 :])
     assert run(tmp_path, "--config", config, "--output", tmp_path / "vla.onnx") == clone.EXIT_BAD_INPUT
     assert re.search(r"001.npz' cannot be read .*; write it again", capsys.readouterr().err)
 

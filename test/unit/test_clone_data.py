@@ -67,6 +67,7 @@ def test_what_is_dropped_leaves_nothing_behind(tmp_path):
     shown.add(None, np.zeros(1), np.zeros(1))
     assert not shown.save()  # nothing of it was seen
     shown.close()
+    assert shown.example["front"].max() == 2  # of the last that was kept
     assert shown.pictures(np.arange(2))[0][:, 0, 0, 0].tolist() == [0, 2] and shown.action[:, 0].tolist() == [0.0, 2.0]
     assert not list(tmp_path.iterdir())
 
@@ -148,7 +149,7 @@ def test_of_a_bag_the_hand_is_learned(tmp_path, bag, named):
     at = (commands.now_ns >= first.begin_ns) & (commands.now_ns < first.end_ns)
     whole = commands.position[at][-1] - commands.position[at][0]
     np.testing.assert_allclose(shown.action[: shown.steps[0]].sum(0), whole, atol=4e-4)  # the hand moves up to 0.2 mm a step
-    assert shown.proprio.shape[1] == 3 and Form.of(run.control, run.state).actions == ("x", "y", "z")
+    assert shown.proprio.shape[1] == 3 and Form.of(run.control, ["base"], run.state).actions == ("x", "y", "z")
 
 
 def test_everybody_is_learned_where_asked_for(tmp_path, bag, named):
@@ -162,11 +163,21 @@ def test_of_a_data_set_successes_are_learned(tmp_path, bag, named):
     robot = small_robot.settings(**named)
     found = LeRobotDemonstrations(frames, robot, [], ["ee_position"], ["base"], Mapping())
     shown, notes = Demonstrations(tmp_path, ["base"], 24), []
-    recorded.read_lerobot(found, Form.of(robot, ["ee_position"]), shown, "memory", notes.append)
+    recorded.read_lerobot(found, Form.of(robot, ["base"], ["ee_position"]), shown, "memory", notes.append)
     shown.close()
     assert len(shown.steps) == 3 and len(shown) == sum(shown.steps) and any("it ended as failure" in note for note in notes)
     np.testing.assert_allclose(shown.action[0], frames.action[0], atol=1e-7)
     np.testing.assert_array_equal(shown.example["base"], frames.frames[-1]["observation.images.base"])
+
+
+def test_a_bag_without_a_hand_is_refused(tmp_path, named, capsys, monkeypatch):
+    live = SmallRun(tmp_path / "bag", named)
+    live.episode(30, Event.SUCCESS, by_hand=False)
+    live.close()
+    monkeypatch.setattr(sys, "argv", ["rl_token clone", str(tmp_path / "bag"), "--output", str(tmp_path / "vla.onnx")])
+    assert clone.main() == clone.EXIT_BAD_INPUT
+    said = capsys.readouterr().err
+    assert "no human acted in it while a picture came; --who anybody" in said and "no demonstration(s) that can be learned from" in said
 
 
 def test_a_bag_says_by_itself_what_the_policy_is_called(tmp_path, bag, named, capsys, monkeypatch):
