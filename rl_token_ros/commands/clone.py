@@ -140,7 +140,7 @@ def _clone(options: argparse.Namespace) -> None:
     state = f", vla_proprioception: [{', '.join(form.groups)}]" if form.groups else ""
     print(
         f"for the robot's file: backend: onnx, vla_model: {options.output}, cameras: [{', '.join(form.cameras)}], action_names: "
-        f"[{', '.join(form.actions)}], action_type: {form.action_type}, chunk_dt: {form.dt:g}{state}{encoder}"
+        f"[{', '.join(form.actions)}], action_type: {form.action_type}, chunk_dt: {form.dt}{state}{encoder}"
     )
 
 
