@@ -34,6 +34,7 @@ class Demonstrations:
         views: those that the network sees.
         steps: of each episode that was kept.
         example: pictures of the last sample, by camera, as they came.
+        ahead: int [N], of each sample, once closed: how many actions were shown from there on, without a break.
     """
 
     def __init__(self, folder: Path, cameras: Sequence[str], shorter: int) -> None:
@@ -49,7 +50,7 @@ class Demonstrations:
         self._action: list[np.ndarray] = []  # of each step
         self._taught: list[bool] = []
         self._kept = (0, 0)  # samples and steps of the episodes that are whole
-        self._joined: tuple[np.ndarray, ...] = ()
+        self._step = self.ahead = np.zeros(0, int)
 
     def add(self, images: Mapping[str, np.ndarray] | None, proprio: np.ndarray, action: np.ndarray, taught: bool = True) -> None:
         """The next step.
@@ -113,13 +114,14 @@ class Demonstrations:
     def close(self) -> None:
         """No more comes: what follows may be asked."""
         self._file.flush()
-        ends = np.cumsum(self.steps)
-        at = np.array(self._at)
-        self.episode = np.searchsorted(ends, at, side="right")
+        ends, self._step = np.cumsum(self.steps), np.array(self._at)
+        self.episode = np.searchsorted(ends, self._step, side="right")
+        untaught = np.where(self._taught, len(self._taught), np.arange(len(self._taught)))
+        following = np.minimum.accumulate(untaught[::-1])[::-1][self._step]  # the next step that nobody taught
+        self.ahead = np.minimum(ends[self.episode], following) - self._step
         self.proprio = np.stack(self._proprio)
         self.action = np.stack(self._action)
-        self.weight = np.ones(len(at), np.float32)
-        self._joined = at, ends[self.episode], np.array(self._taught)
+        self.weight = np.ones(len(self), np.float32)
         self._proprio, self._action = [], []
 
     def __len__(self) -> int:
@@ -146,8 +148,6 @@ class Demonstrations:
 
         A chunk ends with its episode, and before the first action that is not taught: what would come after it nobody showed.
         """
-        first, ends, taught = self._joined
-        steps = first[at, None] + np.arange(horizon)
-        inside = np.minimum(steps, ends[at, None] - 1)
-        known = (steps < ends[at, None]) & taught[inside]
-        return self.action[inside], np.logical_and.accumulate(known, axis=1)
+        ahead = self.ahead[at, None]
+        steps = np.arange(horizon)
+        return self.action[self._step[at, None] + np.minimum(steps, ahead - 1)], steps < ahead

@@ -39,6 +39,7 @@ from rl_token_ros.settings.vla import Vla
 
 EXIT_BAD_INPUT = 2
 LEAST_SIZE = 24  # pixels
+FEW = 0.3  # of the samples with a whole chunk
 POOR = 0.9  # of the mean action's error, from which on nothing was learned that is worth a word
 
 
@@ -117,12 +118,14 @@ def _clone(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     form, shown = _read(options)
-    _refuse_too_few(shown, options.horizon)
+    if (count := len(shown.steps)) < 2:
+        raise NotUsable(f"{count or 'no'} demonstration(s) that can be learned from; write at least 2, one of which is held out, better 50")
     shown.close()
+    _refuse_short(shown, options.horizon)
     held = shown.held
     views = ", ".join(f"{camera} {_text(given)} seen as {_text(view)}" for camera, given, view in zip(form.cameras, shown.given, shown.views))
     kept_aside = len(set(shown.episode[held].tolist()))
-    print(f"{len(shown.steps)} demonstrations, {len(shown)} samples, {form.dt * sum(shown.steps):.0f} s; {kept_aside} held out; pictures: {views}")
+    print(f"{count} demonstrations, {len(shown)} samples, {form.dt * sum(shown.steps):.0f} s; {kept_aside} held out; pictures: {views}")
     model = network(form, shown, ~held, options.horizon)
     if options.token:
         token_of_policy.chosen(model, shown, options.token_size)  # what is refused is refused before training
@@ -208,14 +211,13 @@ def _read_lerobot(options: argparse.Namespace, config: Vla, form: Form, name: st
     recorded.read_lerobot(found, form, shown, name, _note)
 
 
-def _refuse_too_few(shown: Demonstrations, horizon: int) -> None:
-    count = len(shown.steps)
-    if count < 2:
-        raise NotUsable(f"{count or 'no'} demonstration(s) that can be learned from; write at least 2, one of which is held out, better 50")
-    if (longest := max(shown.steps)) < horizon:
-        raise NotUsable(f"the longest demonstration has {longest} steps, a chunk {horizon}; write --horizon {max(longest // 2, 1)}, or the like")
-    if short := sum(steps < horizon for steps in shown.steps):
-        _note(f"{short} demonstrations are shorter than a chunk of {horizon} steps; what comes after their ends is learned from the others alone")
+def _refuse_short(shown: Demonstrations, horizon: int) -> None:
+    if (longest := int(shown.ahead.max())) < horizon:
+        raise NotUsable(f"at most {longest} actions are shown one after the other, a chunk has {horizon}; write --horizon {max(longest // 2, 1)}")
+    if (whole := float((shown.ahead >= horizon).mean())) < FEW:
+        _note(
+            f"a whole chunk of {horizon} actions is shown in {100 * whole:.0f} % of the samples alone: its end is hardly learned; write a smaller --horizon"
+        )
 
 
 def _tell(form: Form, loss: float, judged: Judgement) -> None:

@@ -169,6 +169,13 @@ def test_without_a_parameter_file_names_are_written(tmp_path, capsys):
     assert (metadata["action_type"], metadata["action_names"], metadata["dt"]) == ("absolute", '["a", "b"]', "0.05")
 
 
+def test_a_chunk_that_is_hardly_shown_is_said(tmp_path, config, capsys):
+    write(tmp_path / "demos", 2)
+    trained = ("--horizon", 25, "--size", 24, "--iterations", 1, "--batch", 4, "--threads", 1)
+    assert run(tmp_path / "demos", "--config", config, "--output", tmp_path / "vla.onnx", *trained) == 0
+    assert "only 20 % of the samples show a whole chunk of 25 actions" in capsys.readouterr().err
+
+
 def test_the_same_seed_gives_the_same_policy(tmp_path):
     write(tmp_path / "demos", 3)
     feed = {"image_wrist": demonstration(9)["image_wrist"][:1], "proprio": np.zeros((1, 2), np.float32)}
@@ -229,7 +236,7 @@ def test_a_file_that_is_damaged_is_refused(tmp_path, config, capsys, save, damag
     [
         (0, (), "holds no demonstrations; write an .npz file for each"),
         (1, (), "1 demonstration.* at least 2"),
-        (2, ("--horizon", 40), "the longest demonstration has 30 steps, a chunk 40; write --horizon 15"),
+        (2, ("--horizon", 40), "at most 30 actions are shown one after the other, a chunk has 40; write --horizon 15"),
         (2, ("--config", ""), "does not say what its actions are called.*--actions"),
     ],
 )

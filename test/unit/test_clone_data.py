@@ -47,6 +47,7 @@ def test_a_chunk_ends_with_its_episode_and_before_what_nobody_taught(tmp_path):
     shown = taken(tmp_path, [[(True, True)] * 3, [(True, True), (False, True), (True, False), (True, True)]])
     actions, known = shown.chunks(np.arange(len(shown)), 3)
     assert [row[k].tolist() for row, k in zip(actions[:, :, 0], known)] == [[0, 1, 2], [1, 2], [2], [3, 4], [6]]
+    assert shown.ahead.tolist() == [3, 2, 1, 2, 1]
     assert shown.episode.tolist() == [0, 0, 0, 1, 1] and shown.held.tolist() == [False] * 3 + [True] * 2
     assert [int(each.max()) for each in shown.pictures(np.arange(5))[0]] == [0, 1, 2, 3, 6]
 
