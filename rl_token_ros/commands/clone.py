@@ -215,9 +215,8 @@ def _refuse_short(shown: Demonstrations, horizon: int) -> None:
     if (longest := int(shown.ahead.max())) < horizon:
         raise NotUsable(f"at most {longest} actions are shown one after the other, a chunk has {horizon}; write --horizon {max(longest // 2, 1)}")
     if (whole := float((shown.ahead >= horizon).mean())) < FEW:
-        _note(
-            f"a whole chunk of {horizon} actions is shown in {100 * whole:.0f} % of the samples alone: its end is hardly learned; write a smaller --horizon"
-        )
+        share = f"{100 * whole:.0f} % of the samples show a whole chunk of {horizon} actions"
+        _note(f"only {share}: its end is hardly learned; write a smaller --horizon")
 
 
 def _tell(form: Form, loss: float, judged: Judgement) -> None:
