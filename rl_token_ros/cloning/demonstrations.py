@@ -74,7 +74,8 @@ class Demonstrations:
 
     def _small(self, camera: str, picture: np.ndarray) -> np.ndarray:
         size: Size = (picture.shape[0], picture.shape[1])
-        resizer = self._resizers.setdefault(camera, Resizer(size, view_of(size, self._shorter)))
+        if (resizer := self._resizers.get(camera)) is None:
+            resizer = self._resizers[camera] = Resizer(size, view_of(size, self._shorter))
         if size != resizer.given:
             raise NotUsable(
                 f"a picture of camera '{camera}' is {size[0]} x {size[1]}, the first {resizer.given[0]} x {resizer.given[1]}; record all of one size"
