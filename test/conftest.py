@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import small_robot
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started this in the background; processes of the tests are to heed Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"  # before any rclpy.init
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 # Up to 101 ports stay clear of Linux's ephemeral ones. Of several workers (pytest-xdist) each has a share of its own; other runs begin elsewhere.

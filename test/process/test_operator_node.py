@@ -76,7 +76,7 @@ def operator(graph, world, tty):
     return node
 
 
-def enable(graph, control, tty) -> None:
+def enable(graph, control, tty, operator) -> None:
     """Press the key until it is: at the pace of a person. At every spin, requests would come faster than the one executor takes anything else."""
     pressed = 0.0
 
@@ -89,11 +89,12 @@ def enable(graph, control, tty) -> None:
         return control.controller.enabled
 
     graph.wait_for(enabled, "enabled by its key")
+    graph.wait_for(lambda: operator.screen.may_move(operator._now()), "the operator knows")  # else a hand is refused
 
 
 def test_keys_enable_judge_stop_and_reset(graph, control, world, operator, tty):
     assert "DISABLED" in tty.screen and "mode      vla" in tty.screen
-    enable(graph, control, tty)
+    enable(graph, control, tty, operator)
     graph.wait_for(lambda: "ENABLED: the arm may move" in tty.screen, "that on the screen")
     for judgement, code in (("s", Ended.SUCCESS), ("f", Ended.FAILURE), ("x", Ended.ABORTED), ("c", Ended.ABORTED)):
         tty.press("c")
@@ -116,8 +117,7 @@ def test_keys_enable_judge_stop_and_reset(graph, control, world, operator, tty):
 def test_a_hand_by_keys_is_recorded_as_human_and_handed_back(graph, control, world, operator, tty):
     tty.press("t")
     graph.wait_for(lambda: "the arm may not move: enable it first" in tty.screen, "the refusal")
-    enable(graph, control, tty)
-    graph.wait_for(lambda: operator.screen.may_move(operator._now()), "the operator knows")
+    enable(graph, control, tty, operator)
     tty.press("ct")
     graph.wait_for(lambda: "HUMAN (keys)" in tty.screen, "the human's hand")
     begin = world.position.copy()
@@ -138,7 +138,7 @@ def test_a_hand_by_keys_is_recorded_as_human_and_handed_back(graph, control, wor
 
 
 def test_a_hand_that_corrects_adds_to_the_vla_within_the_residuals_bounds(graph, control, world, operator, tty):
-    enable(graph, control, tty)
+    enable(graph, control, tty, operator)
     tty.press("c")
     graph.wait_for(lambda: control.controller.episode.active, "the critical phase")
     tty.press("g")
@@ -163,8 +163,7 @@ def test_a_hand_that_corrects_adds_to_the_vla_within_the_residuals_bounds(graph,
 
 
 def test_the_joysticks_deadman_acts_while_held_and_silence_takes_it_off(graph, control, world, operator, tty):
-    enable(graph, control, tty)
-    graph.wait_for(lambda: operator.screen.may_move(operator._now()), "the operator knows")
+    enable(graph, control, tty, operator)
     joy = world.create_publisher(Joy, "joy", 10)
     state = {"pressed": [], "axis": 0.0}
 
@@ -189,8 +188,7 @@ def test_the_joysticks_deadman_acts_while_held_and_silence_takes_it_off(graph, c
 
 
 def test_a_leader_arm_and_a_spacemouse(graph, control, world, operator, tty):
-    enable(graph, control, tty)
-    graph.wait_for(lambda: operator.screen.may_move(operator._now()), "the operator knows")
+    enable(graph, control, tty, operator)
     twist = world.create_publisher(TwistStamped, "twist", 10)
     message = TwistStamped()
     message.twist.linear.z = 1.0
