@@ -33,6 +33,7 @@ VERBS = {
     "export": ("rl_token_ros.commands.export", "makes a LeRobot data set of recorded runs, with LeRobot itself"),
     "import": ("rl_token_ros.commands.import_demonstrations", "makes a seed of the replay of a LeRobot data set: demonstrations, lived again"),
     "report": ("rl_token_ros.commands.report", "one HTML page of a run: is practice working?"),
+    "clone": ("rl_token_ros.commands.clone", "makes a small VLA of demonstrations, for who has none: .npz files, bags, LeRobot data sets"),
     "train_token": ("rl_token_ros.commands.train_token", "trains the token's encoder from bags and LeRobot data sets"),
 }
 

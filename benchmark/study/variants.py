@@ -11,13 +11,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from rl_token_ros.cloning.network import EMBEDDING, PATCH
 from rl_token_ros.learning.replay_buffer import Batch
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy.residual_policy import ResidualPolicy
+from rl_token_ros.settings.sim_task import SimParameters
 from rl_token_ros.sim.training import METHOD, Hand, Variant
-from rl_token_ros.sim.vla_model import EMBEDDING, PATCHES
 from study import scripted
 
+PATCHES = SimParameters().image_size // PATCH  # per side and camera
 WRIST = slice(PATCHES**2, 2 * PATCHES**2)  # rows of the embeddings that show the wrist camera: the shipped token is made from them alone
 RANDOM_SIZE = 48  # as wide as the shipped token
 

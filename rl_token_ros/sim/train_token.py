@@ -19,8 +19,7 @@ import torch
 from rl_token_ros.rl_token.probe import LOST, ridge_rmse
 from rl_token_ros.rl_token.training import Settings, export, fit, tokens_of
 from rl_token_ros.sim.rollout import Recording, roll_out
-from rl_token_ros.sim.train_vla import CONFIGS, MODELS
-from rl_token_ros.sim.vla_model import PATCHES
+from rl_token_ros.sim.train_vla import CONFIGS, MODELS, PATCHES
 from rl_token_ros.system.progress import Progress
 
 NEAR = 5.0  # mm, as `reached the hole` in a recording's summary

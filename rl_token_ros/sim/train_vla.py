@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import math
+import functools
 import multiprocessing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from rl_token_ros.rl_token import onnx_file
+from rl_token_ros.cloning.network import PATCH, VisionPolicy
+from rl_token_ros.cloning.policy import Form, export
+from rl_token_ros.cloning.training import Settings, clone, judge
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.sim_task import SimParameters
 from rl_token_ros.sim import demonstrator
 from rl_token_ros.sim.scene import CENTRE, SURFACE, Scene
 from rl_token_ros.sim.simulation import CAMERAS, SCENES
-from rl_token_ros.sim.vla_model import VisionPolicy
 from rl_token_ros.system.progress import Progress
 
 SLIP = 0.0003  # m: the most that the peg had slipped on the day of the demonstrations
@@ -30,6 +31,7 @@ ACTION_SCALE = (5e-5, 5e-5, 1e-4, 1.5e-3)  # m and rad per step: typical actions
 # Middle and scale of what the VLA may see of the robot.
 PROPRIO = {"ee_position": ((*CENTRE, SURFACE + 0.03), 0.02), "ee_orientation": ((1.0, 0.0, 0.0, 0.0), 0.1)}
 CONFIGS = {"peg": "sim", "plug": "sim_plug"}  # parameter files
+PATCHES = SimParameters().image_size // PATCH  # per side and camera
 MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
@@ -59,70 +61,41 @@ def demonstrate(task: str, episodes: int, backend: str, workers: int) -> demonst
     )
 
 
-def vary(images: torch.Tensor) -> torch.Tensor:
-    """Another exposure, another white balance and noise for each image: uint8 [N, h, w, 3] -> float of 0..255."""
-    n = len(images)
-    gain = torch.empty(n, 1, 1, 1).uniform_(0.85, 1.15) * torch.empty(n, 1, 1, 3).uniform_(0.95, 1.05)
-    return (images.to(torch.float32) * gain + 2.0 * torch.randn(images.shape)).clamp_(0.0, 255.0)
+@dataclass(frozen=True)
+class Shown:
+    """Demonstrations as training takes them: each frame has the chunk that the demonstrator meant from there on."""
+
+    data: demonstrator.Demonstrations
+
+    @property
+    def proprio(self) -> np.ndarray:
+        return self.data.proprio
+
+    @functools.cached_property
+    def weight(self) -> np.ndarray:
+        """Near the hole steps are short and matter most."""
+        return np.where(self.data.height < 0.008, 2.0, 1.0).astype(np.float32)
+
+    def pictures(self, at: np.ndarray) -> list[np.ndarray]:
+        """As :meth:`training.Samples.pictures`."""
+        return [self.data.images[name][at] for name in CAMERAS]
+
+    def chunks(self, at: np.ndarray, horizon: int) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`training.Samples.chunks`."""
+        return self.data.actions[at, :horizon], np.ones((len(at), horizon), bool)
 
 
-def clone(scene: Scene, data: demonstrator.Demonstrations, iterations: int, batch: int, rate: float) -> VisionPolicy:
-    """Behaviour cloning with a Huber loss; one demonstration in ten is kept aside and its loss printed."""
+def network(scene: Scene, view: tuple[int, int]) -> VisionPolicy:
+    """The policy before training, for pictures of that size."""
     middle = torch.tensor([value for group in scene.proprioception for value in PROPRIO[group][0]])
     scale = torch.tensor([PROPRIO[group][1] for group in scene.proprioception for _ in PROPRIO[group][0]])
-    model = VisionPolicy(demonstrator.CHUNK, middle, scale, torch.tensor(ACTION_SCALE[: len(scene.actions)]))
-    images = [torch.from_numpy(data.images[name]) for name in CAMERAS]
-    proprio, actions = torch.from_numpy(data.proprio), torch.from_numpy(data.actions)
-    held = torch.from_numpy(data.episode % 10 == 9)
-    train, test = (~held).nonzero()[:, 0], held.nonzero()[:, 0][::4]
-    # Near the hole steps are short and matter most.
-    weight = torch.from_numpy(np.where(data.height < 0.008, 2.0, 1.0).astype(np.float32))
-
-    def loss_of(at: torch.Tensor, seen: list[torch.Tensor]) -> torch.Tensor:
-        steps, _ = model(*seen, proprio[at])
-        error = functional.smooth_l1_loss(steps / model.action_scale, actions[at] / model.action_scale, reduction="none", beta=0.2)
-        return (error.mean((1, 2)) * weight[at]).mean()
-
-    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=1e-4)
-    warm = max(1, iterations // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda i: min((i + 1) / warm, 0.5 * (1.0 + math.cos(math.pi * min(1.0, i / iterations))) + 0.002)
-    )
-    progress, order, smooth = Progress("cloning", iterations), torch.randperm(len(train)), None
-    for i in range(iterations):
-        if len(order) < batch:
-            order = torch.randperm(len(train))
-        at, order = train[order[:batch]], order[batch:]
-        loss = loss_of(at, [vary(view[at]) for view in images])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        progress(i + 1, f"(loss {smooth:.4f})")
-    model.eval()
-    with torch.no_grad():
-        kept = [loss_of(at, [view[at] for view in images]).item() for at in test.split(256)]
-    print(f"loss {smooth:.4f}, on demonstrations kept aside {np.mean(kept):.4f}")
-    return model
+    return VisionPolicy(demonstrator.CHUNK, [view] * len(CAMERAS), middle, scale, torch.tensor(ACTION_SCALE[: len(scene.actions)]))
 
 
-def export(scene: Scene, model: VisionPolicy, size: int, path: Path) -> None:
-    """Write the ONNX file with the metadata that the nodes check; images are `size` pixels wide and high."""
-    image = torch.zeros(1, size, size, 3, dtype=torch.uint8)
-    onnx_file.write(
-        model,
-        {**{f"image_{name}": image for name in CAMERAS}, "proprio": torch.zeros(1, len(model.proprio_mean))},
-        ["actions", "embeddings"],
-        path,
-        cameras=list(CAMERAS),
-        action_names=list(scene.actions),
-        action_type="delta",
-        dt=demonstrator.STEP,
-        horizon=model.horizon,
-        proprioception=list(scene.proprioception),
-    )
+def write(model: VisionPolicy, scene: Scene, view: tuple[int, int], path: Path) -> None:
+    """The ONNX file, for pictures of that size."""
+    form = Form(tuple(CAMERAS), tuple(scene.actions), "delta", demonstrator.STEP, tuple(scene.proprioception))
+    export(model, form, [view] * len(CAMERAS), [view] * len(CAMERAS), path)
 
 
 def main() -> None:
@@ -142,8 +115,11 @@ def main() -> None:
     scene, output = SCENES[options.task], options.output or MODELS / f"{CONFIGS[options.task]}_vla.onnx"
     data = demonstrate(options.task, options.episodes, options.backend, options.workers)
     print(f"{len(data.height)} frames; critical phase of undisturbed demonstrations: median {np.median(data.seconds):.1f} s")
-    model = clone(scene, data, options.iterations, options.batch, options.rate)
-    export(scene, model, data.images["base"].shape[1], output)
+    view = data.images["base"].shape[1:3]
+    shown, held, model = Shown(data), data.episode % 10 == 9, network(scene, view)
+    loss = clone(model, shown, held, Settings(options.iterations, options.batch, options.rate, options.seed))
+    print(f"loss {loss:.4f}, on demonstrations kept aside {judge(model, shown, held).loss:.4f}")
+    write(model, scene, view, output)
     print(f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -1,7 +1,7 @@
 """The `onnx` backend: a VLA in a local ONNX file, run on one CPU thread.
 
 Inputs ``image_<camera>`` uint8 [1, h, w, 3] and ``proprio`` float32 [1, P]; outputs ``actions`` [1, H, A] and ``embeddings``
-[1, M, D]. Metadata says what it was trained for: ``action_names``, ``proprioception`` (JSON lists), ``dt`` (s).
+[1, M, D]. Metadata says what it was trained for: ``action_names``, ``proprioception`` (JSON lists), ``action_type``, ``dt`` (s).
 """
 
 from __future__ import annotations
@@ -71,6 +71,7 @@ class OnnxBackend:
         metadata = self._session.get_modelmeta().custom_metadata_map
         for key, mine in (
             ("action_names", settings.chunk_names),
+            ("action_type", settings.action_type),
             ("vla_proprioception", settings.vla_proprioception),
             ("chunk_dt", settings.chunk_dt),
         ):
@@ -116,8 +117,10 @@ class OnnxBackend:
 
 
 def _says(text: str, value: object) -> bool:
-    """Whether a metadata entry is the JSON of a value."""
+    """Whether a metadata entry is a value: a string as it is, else its JSON."""
+    if isinstance(value, str):
+        return text == value
     try:
-        return json.loads(text) == value
+        return bool(json.loads(text) == value)
     except ValueError:
         return False

@@ -82,7 +82,8 @@ def test_the_modules_of_an_extra_are_those_it_installs(declared):
 @pytest.mark.parametrize(
     "module, verb, extra",
     [
-        ("torch.nn", "", "learner"), ("torch", "train_token", "token"), ("mujoco", "sim_node", "sim"), ("mujoco", "demo", "demo"),
+        ("torch.nn", "", "learner"), ("torch", "train_token", "token"), ("onnx", "clone", "token"),
+        ("mujoco", "sim_node", "sim"), ("mujoco", "demo", "demo"),
         ("mcap.reader", "replay_bag", "bags"), ("mcap", "report", "report"), ("zstandard", "learner_node", "learner"), ("PIL", "report", "vla"),
         ("rclpy.node", "report", "ros"), ("std_msgs.msg", "", "ros"), ("builtin_interfaces", "", "ros"),
     ],

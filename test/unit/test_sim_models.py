@@ -17,7 +17,7 @@ from rl_token_ros.rl_token.probe import ridge_rmse
 from rl_token_ros.settings.sim_task import SimParameters
 from rl_token_ros.sim import demonstrator
 from rl_token_ros.sim.rollout import roll_out
-from rl_token_ros.sim.simulation import CAMERAS, Simulation
+from rl_token_ros.sim.simulation import CAMERAS, SCENES, Simulation
 from rl_token_ros.system.onnx_session import session
 
 MODELS = Path(demonstrator.__file__).resolve().parent.parent / "models"
@@ -49,6 +49,28 @@ def test_vla_says_what_it_was_trained_for(vla):
     }
     assert {value.name: value.shape for value in vla.get_outputs()} == {"actions": [1, 50, 3], "embeddings": [1, 98, 128]}
     assert VLA.stat().st_size < 5_000_000
+
+
+@pytest.mark.parametrize("task", ["peg", "plug"])
+def test_training_makes_the_networks_that_are_shipped(tmp_path, task):
+    torch = pytest.importorskip("torch")
+    onnx = pytest.importorskip("onnx")
+    from rl_token_ros.sim import train_vla
+
+    scene, view = SCENES[task], (84, 84)
+    network = train_vla.network(scene, view)
+    for parameter in network.parameters():  # those that are equal would be written once
+        torch.nn.init.normal_(parameter)
+    train_vla.write(network, scene, view, tmp_path / "vla.onnx")
+    made, shipped = onnx.load(tmp_path / "vla.onnx"), onnx.load(MODELS / f"{train_vla.CONFIGS[task]}_vla.onnx")
+
+    def form(model):
+        return sorted(list(each.dims) for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT)
+
+    def told(model):
+        return {each.key: each.value for each in model.metadata_props}
+
+    assert form(made) == form(shipped) and told(made) == told(shipped)
 
 
 def test_vla_goes_to_where_it_sees_the_hole(vla):
