@@ -21,6 +21,7 @@ from rl_token_ros.settings import node_settings
 from rl_token_ros.sim.closed_loop import ClosedLoop
 
 EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a training
+WORLDS = ("sim_node", "gym_node")  # whose seed is that of the scenes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,7 @@ def train(
         variant: what is trained.
     """
     given = variant.overrides(overrides)
-    seeded = {node: {"seed": seed, **given.get(node, {})} for node in ("sim_node", "control_node", "learner_node")}
+    seeded = {node: {"seed": seed, **given.get(node, {})} for node in (*WORLDS, "control_node", "learner_node")}
     overrides = {**given, **seeded}
     loop = variant.loop(parameter_file, overrides)
     learner_settings = node_settings.load("learner_node", parameter_file, **overrides["learner_node"])
@@ -133,7 +134,7 @@ def train(
         episodes += scorer.add(result.rows)
         if progress:
             progress(gone, episodes)
-    loop.simulation.close()
+    loop.close()
     blob = actor_weights.encode(learner.best_weights()) if learner.warm else b""
     used, hand_seconds = (loop.now_ns - begun) * 1e-9, by_hand / loop.controller.settings.control_rate
     return Training(episodes, learner_settings.warmup_episodes, blob, learner.stats(), used, hand_seconds)
@@ -155,7 +156,7 @@ def evaluate(
     sigma = node_settings.load("control_node", parameter_file, **given.get("control_node", {})).exploration_sigma
     merged = {
         **given,
-        "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
+        **{node: {**given.get(node, {}), "seed": EVALUATION_SEED + seed} for node in WORLDS},
         "control_node": {"rollout_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
     }
     loop = variant.loop(parameter_file, merged)
@@ -173,7 +174,7 @@ def best_of_run(parameter_file: str | Path, run_directory: str | Path) -> bytes:
     """
     loop = METHOD.loop(parameter_file, {})
     learner = _learner_for(loop, node_settings.load("learner_node", parameter_file), METHOD)
-    loop.simulation.close()
+    loop.close()
     if not learner.restore(str(run_directory)):
         raise FileNotFoundError(f"there is no checkpoint in '{run_directory}'; write the run_directory of a learner_node")
     return actor_weights.encode(learner.best_weights())
@@ -199,5 +200,5 @@ def run_episodes(loop: ClosedLoop, episodes: int, on_step: Callable[[], None] | 
         reached += result.reached
         if result.ended != Ended.ABORTED:
             scored += scorer.add(result.rows)
-    loop.simulation.close()
+    loop.close()
     return scored, reached / episodes
