@@ -51,11 +51,13 @@ class EpisodeResult:
         ended: code of :class:`Ended`; ABORTED also when the critical phase was never reached.
         rows: what `replay` would have carried, structured array [n].
         reached: whether the critical phase was entered.
+        decided: whether the environment said how it went.
     """
 
     ended: int
     rows: np.ndarray
     reached: bool
+    decided: bool
 
 
 class NothingRecorded(RuntimeError):
@@ -165,6 +167,7 @@ class ClosedLoop:
                 ended = endings[0]
             elif not controller.episode.active and (reached or environment.outcome is not None or self.now_ns - begun_ns > self._approach_ns):
                 ended = Ended.ABORTED  # not reached, or the arm was stopped by then
+        decided = environment.outcome is not None
         self._timed.reset()
         self._grippers = None
         if reached:
@@ -174,7 +177,7 @@ class ClosedLoop:
         if reached and not rows and ended != Ended.ABORTED:
             skipped = controller.episode.skipped
             raise NothingRecorded(f"an episode ended without a row: {unrecorded(skipped, 0, least=1) or dict(skipped)}")
-        return EpisodeResult(ended, np.concatenate(rows) if rows else np.zeros(0, controller.row_dtype), reached)
+        return EpisodeResult(ended, np.concatenate(rows) if rows else np.zeros(0, controller.row_dtype), reached, decided)
 
     def step(self) -> None:
         """One control period: physics, measurements, VLA, tick."""

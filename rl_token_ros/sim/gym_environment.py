@@ -66,18 +66,9 @@ class GymEnvironment:
         raise ParameterError(f"{type(self).__name__}: where the robot is in {', '.join(names)} is not known; write position()")
 
     def action(self, command: np.ndarray) -> np.ndarray:
-        """What ``env`` is told for a command [A + G], within the bounds of its `action_space`."""
+        """What ``env`` is told for a command [A + G]; what lies beyond the bounds of its `action_space` is cut off afterwards."""
         arm = command[: self._arm] - (self.position() if self.deltas else 0.0)
-        wanted = np.concatenate([arm / self.action_scale, command[self._arm :]])
-        space = getattr(self.env, "action_space", None)
-        if space is None:
-            return wanted
-        if np.shape(space.low) != wanted.shape:
-            raise ParameterError(
-                f"{type(self).__name__}: the action of env has shape {np.shape(space.low)}, action_names {list(self.action_names)}; write action(), "
-                "which makes the one of the other"
-            )
-        return np.clip(wanted, space.low, space.high).astype(space.dtype)
+        return np.concatenate([arm / self.action_scale, command[self._arm :]])
 
     def images(self) -> Mapping[str, np.ndarray]:
         """As :meth:`Environment.images`."""
@@ -119,7 +110,19 @@ class GymEnvironment:
         while self._owed >= self.step_seconds * WHOLE:
             self._owed -= self.step_seconds
             if self.outcome is None:
-                self._take(*self.env.step(self.action(command)))
+                self._take(*self.env.step(self._within(self.action(command))))
+
+    def _within(self, action: np.ndarray) -> np.ndarray:
+        """The action within the bounds of the `action_space`, where there is one, in its type."""
+        space = getattr(self.env, "action_space", None)
+        if space is None:
+            return action
+        if np.shape(space.low) != action.shape:
+            raise ParameterError(
+                f"{type(self).__name__}: the action of env has shape {list(np.shape(space.low))}, action_names {list(self.action_names)} give "
+                f"{list(action.shape)}; write action(), which makes the one of the other"
+            )
+        return np.clip(action, space.low, space.high).astype(space.dtype)
 
     def _take(self, observation: Any, reward: float, terminated: bool, truncated: bool, info: Mapping[str, Any]) -> None:
         self.observation, self.info = observation, info

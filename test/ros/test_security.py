@@ -75,6 +75,15 @@ def sim(graph, models, tmp_path):
     return graph.add(SimNode), set()
 
 
+def gym(graph, models, tmp_path):
+    from rl_token_ros.nodes.gym_node import GymNode
+
+    names = small_robot.shared(proprioception=["ee_position"], command_interface="pose")
+    return graph.add(GymNode, values={**names, "env": "reach:Reach", "use_sim_time": True}), {
+        "/joint_states", "/wrench", "/camera/wrist/image_raw", "/gripper/command"
+    }  # fmt: skip
+
+
 def operator(graph, models, tmp_path):
     from rl_token_ros.nodes.operator_node import OperatorNode
 
@@ -82,7 +91,7 @@ def operator(graph, models, tmp_path):
     return graph.add(OperatorNode, values=small_robot.shared()), from_a_shell
 
 
-@pytest.mark.parametrize("make", [control, vla, learner, sim, operator])
+@pytest.mark.parametrize("make", [control, vla, learner, sim, gym, operator])
 def test_the_policy_grants_each_node_what_it_has_and_nothing_else(graph, models, tmp_path, make):
     """``optional``: what it has with other parameters."""
     node, optional = make(graph, models, tmp_path)
