@@ -16,7 +16,7 @@ from rl_token_ros.settings.proprioception_groups import GROUPS, size
 from rl_token_ros.settings.robot import Robot
 from rl_token_ros.system.imported import imported
 
-MEMBERS = ("action_names", "critical", "outcome", "reset", "step", "measured", "images", "close")
+METHODS, ATTRIBUTES = ("reset", "step", "measured", "images", "close"), ("action_names", "critical", "outcome")  # the latter once it was reset
 # Groups that come in one message: who measures one of them measures the other. Of joint_states velocity and effort may be left out.
 FELLOWS = (("ee_position", "ee_orientation"), ("wrench_force", "wrench_torque"))
 
@@ -78,8 +78,10 @@ def load(name: str) -> Environment:
         ParameterError: there is none, or what it makes lacks something of the protocol.
     """
     made: Any = imported(name, "MODULE:CLASS of your environment, as docs/your_simulation.md says")()
-    if lacks := [member for member in MEMBERS if not hasattr(made, member)]:
-        raise ParameterError(f"'{name}' has no {', '.join(lacks)}; write them, as rl_token_ros.sim.environment.Environment says")
+    if lacks := [method for method in METHODS if not callable(getattr(made, method, None))]:
+        raise ParameterError(
+            f"'{name}' has no {', '.join(f'{method}()' for method in lacks)}; write them, as rl_token_ros.sim.environment.Environment says"
+        )
     return made
 
 
@@ -92,6 +94,12 @@ def refuse_misfit(environment: Environment, robot: Robot, groups: Iterable[str])
     Raises:
         ParameterError: commands, measurements or pictures differ; the message says what to write where.
     """
+    if lacks := [name for name in ATTRIBUTES if not hasattr(environment, name)]:
+        raise ParameterError(
+            f"the environment has no {', '.join(lacks)} after reset(seed); give it, as rl_token_ros.sim.environment.Environment says"
+        )
+    if environment.outcome is not None:
+        raise ParameterError(f"the environment's outcome is {environment.outcome} after reset(seed); let it be None until the episode is decided")
     names = list(environment.action_names)
     if names != robot.chunk_names:
         raise ParameterError(

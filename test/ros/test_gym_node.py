@@ -140,7 +140,7 @@ def test_joints_and_a_gripper_are_commanded_by_any_interface(graph, interface, w
         ({"env": ""}, "parameter 'env' is empty; write the class of your environment"),
         ({"use_sim_time": False, "real_time_factor": 1.0}, "gym_node needs use_sim_time: true"),
         ({"cameras": ["front"]}, r"images\(\) has no front"),
-        ({"env": "reach:Silent"}, "has no outcome"),
+        ({"env": "reach:Silent"}, r"has no step\(\)"),
         ({"proprioception": ["wrench_force"]}, r"measured\(\) has no wrench_force"),
     ],
 )

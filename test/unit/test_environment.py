@@ -155,6 +155,12 @@ class Other(Reach):
         self.changes = changes
         self.action_names = changes.get("names", self.action_names)
 
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(seed)
+        self.outcome = self.changes.get("outcome")
+        if self.changes.get("undecided"):
+            del self.outcome, self.critical
+
     def measured(self) -> dict[str, Any]:
         found = {**super().measured(), **self.changes.get("measured", {})}
         return {group: values for group, values in found.items() if values is not None}
@@ -166,6 +172,8 @@ class Other(Reach):
 @pytest.mark.parametrize(
     "changes, sentence",
     [
+        ({"undecided": True}, r"has no critical, outcome after reset\(seed\); give it"),
+        ({"outcome": False}, r"outcome is False after reset\(seed\); let it be None"),
         ({"names": ("x", "z", "y")}, r"action_names are \['x', 'z', 'y'\], but .* \['x', 'y', 'z'\]; write the same names in the same order"),
         ({"names": ("x", "y", "z", "jaw")}, "'gripper_names'"),
         ({"measured": {"ee_position": None, "ee_orientation": None}}, "has no ee_position, which the parameter file asks for"),
@@ -191,7 +199,7 @@ def test_what_does_not_fit_the_parameter_file_is_refused(config, changes, senten
         ("reach", "is no MODULE:NAME; write MODULE:CLASS of your environment"),
         ("reech:Reach", "'reech:Reach' cannot be imported: No module named 'reech'"),
         ("reach:Reech", "'reach:Reech' cannot be imported: .*no attribute 'Reech'"),
-        ("reach:Silent", "has no outcome, step, measured, images, close; write them"),
+        ("reach:Silent", r"has no step\(\), measured\(\), images\(\), close\(\); write them"),
     ],
 )
 def test_a_class_that_is_none_is_refused(name, sentence):
@@ -270,7 +278,7 @@ def test_practice_prints_base_and_practised_and_keeps_the_actor(config, tmp_path
         ({"cameras": ["front"]}, (), 2, "images() has no front; it has base"),
         ({"backend": "openpi"}, (), 2, "parameter 'backend' is openpi; practise asks an ONNX file"),
         ({}, ("--env", "reach:Lost"), 2, "in 3 episodes of the base alone the critical phase never began; 3 were decided before it"),
-        ({}, ("--env", "reach:Silent"), 2, "'reach:Silent' has no outcome"),
+        ({}, ("--env", "reach:Silent"), 2, "'reach:Silent' has no step()"),
         ({}, ("--seconds", 1, "--episodes", 1), 1, "the warm-up was not over after"),
     ],
 )
