@@ -150,6 +150,10 @@ TABLE = (
         SIMULATORS, ("vla_node", "control_node"), Qos(depth=5), STATES,
     ),
     Topic(
+        "extra", JOINT_STATE, "what no other topic measures: `position` by name, in any unit, of the groups extra/NAME of `proprioception`",
+        ("gym_node",), ("vla_node", "control_node"), Qos(depth=5), STATES,
+    ),
+    Topic(
         CAMERA["raw"], IMAGE,
         "one per entry of `cameras`, reliable where the camera is; rgb8, bgr8, rgba8, bgra8, mono8, mono16, YUV 4:2:2 and 4:2:0, bayer of 8 bits",
         SIMULATORS, ("vla_node",), Qos(depth=2), PICTURES, recorded=False,

@@ -25,7 +25,7 @@ from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.robot.yaw import tilt_of
 from rl_token_ros.settings.gym import Gym
 from rl_token_ros.settings.parameters import ParameterError
-from rl_token_ros.settings.proprioception_groups import measured_group
+from rl_token_ros.settings.proprioception_groups import EXTRA, measured_group
 from rl_token_ros.settings.sim import Simulated
 from rl_token_ros.sim.environment import Environment, refuse_misfit
 from rl_token_ros.sim.timed import Timed
@@ -79,6 +79,7 @@ class EnvironmentNode(Node):
         self._joints = publisher(self, "joint_states") if "joint_position" in measured else None
         self._pose = publisher(self, "ee_pose") if "ee_position" in measured else None
         self._wrench = publisher(self, "wrench") if "wrench_force" in measured else None
+        self._extra = publisher(self, "extra") if any(group.startswith(EXTRA) for group in measured) else None
         self._images = {name: publisher(self, CAMERA["raw"], camera=name) for name in settings.cameras}
         self._critical_phase = publisher(self, "critical_phase")
         self._outcome = publisher(self, "outcome")
@@ -196,6 +197,8 @@ class EnvironmentNode(Node):
             self._pose.publish(self._stamped(_pose(measured), stamp))
         if self._wrench is not None:
             self._wrench.publish(self._stamped(_wrench(measured), stamp))
+        if self._extra is not None:
+            self._extra.publish(self._stamped(_extra(measured), stamp))
         return stamp
 
     def _stamped(self, message: Any, stamp: Time) -> Any:
@@ -253,3 +256,8 @@ def _wrench(measured: Mapping[str, np.ndarray]) -> WrenchStamped:
     f.x, f.y, f.z = measured["wrench_force"].tolist()
     t.x, t.y, t.z = measured["wrench_torque"].tolist()
     return message
+
+
+def _extra(measured: Mapping[str, np.ndarray]) -> JointState:
+    values = {group.removeprefix(EXTRA): float(value[0]) for group, value in measured.items() if group.startswith(EXTRA)}
+    return JointState(name=list(values), position=list(values.values()))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from rl_token_ros.settings.parameters import ParameterError
-from rl_token_ros.settings.proprioception_groups import GROUPS, size
+from rl_token_ros.settings.proprioception_groups import known, size, source, vocabulary
 from rl_token_ros.settings.robot import Robot
 from rl_token_ros.system.imported import imported
 
@@ -61,7 +61,8 @@ class Environment(Protocol):
         """float64, by group of `proprioception`, of this moment: at least what the parameter file asks for.
 
         joint_position, joint_velocity, joint_effort [J] in order of `joint_names` (rad, rad/s, N m); ee_position [3] (m) with ee_orientation [4]
-        (quaternion x, y, z, w) of the tool in `base_frame`; wrench_force [3] (N) with wrench_torque [3] (N m), of the surroundings on the tool.
+        (quaternion x, y, z, w) of the tool in `base_frame`; wrench_force [3] (N) with wrench_torque [3] (N m), of the surroundings on the tool;
+        extra/NAME [1], in any unit, what none of these is.
         """
 
     def images(self) -> Mapping[str, np.ndarray]:
@@ -107,14 +108,12 @@ def refuse_misfit(environment: Environment, robot: Robot, groups: Iterable[str])
             "write the same names in the same order"
         )
     measured = environment.measured()
-    if unknown := [group for group in measured if group not in GROUPS or not GROUPS[group]]:
-        raise ParameterError(
-            f"measured() has '{unknown[0]}'; write groups of proprioception: {', '.join(group for group in GROUPS if GROUPS[group])}"
-        )
+    if unknown := [group for group in measured if not known(group) or not source(group)]:
+        raise ParameterError(f"measured() has '{unknown[0]}'; write groups of proprioception: {vocabulary(measured=True)}")
     for one, other in FELLOWS:
         if (one in measured) != (other in measured):
             raise ParameterError(f"measured() has {one if one in measured else other} alone; one message says {one} and {other}: give both")
-    if missing := [group for group in groups if GROUPS[group] and group not in measured]:
+    if missing := [group for group in groups if source(group) and group not in measured]:
         raise ParameterError(
             f"measured() has no {', '.join(missing)}, which the parameter file asks for; give it, or leave it out of 'proprioception' and "
             "'vla_proprioception'"
@@ -122,7 +121,7 @@ def refuse_misfit(environment: Environment, robot: Robot, groups: Iterable[str])
     for group, values in measured.items():
         wanted = size([group], len(robot.joint_names), robot.action_size)
         if np.shape(values) != (wanted,):
-            told = f", one for each of joint_names {robot.joint_names}" if GROUPS[group] == "joint_states" else ""
+            told = f", one for each of joint_names {robot.joint_names}" if source(group) == "joint_states" else ""
             raise ParameterError(f"measured() gives {group} of shape {np.shape(values)}; give {wanted} numbers{told}")
         if not np.isfinite(values).all():
             raise ParameterError(f"measured() gives a {group} that is not finite after reset(seed): {np.asarray(values).tolist()}")

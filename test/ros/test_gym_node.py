@@ -19,7 +19,14 @@ from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.nodes.gym_node import GymNode
 from rl_token_ros.settings.parameters import ParameterError
 
-TOPICS = {"ee_pose": PoseStamped, "joint_states": JointState, "camera/base/image_raw": Image, "critical_phase": Bool, "outcome": Bool}
+TOPICS = {
+    "ee_pose": PoseStamped,
+    "joint_states": JointState,
+    "extra": JointState,
+    "camera/base/image_raw": Image,
+    "critical_phase": Bool,
+    "outcome": Bool,
+}
 FAST = {"use_sim_time": True, "real_time_factor": 5.0, "reset_time": 1.0}
 
 
@@ -36,7 +43,7 @@ class Joints(Reach):
         return super().action(command)[:3]
 
     def measured(self) -> dict[str, np.ndarray]:
-        return {"joint_position": self.observation}
+        return {"joint_position": self.observation, "extra/gap": self.observation[2:]}
 
 
 class Listener(Node):
@@ -132,6 +139,8 @@ def test_joints_and_a_gripper_are_commanded_by_any_interface(graph, interface, w
 
     graph.wait_for(there, "the joints at their goal")
     assert set(node.environment.jaw) == {0.3}
+    extra = listener.came["extra"][-1]
+    assert extra.name == ["gap"] and extra.position[0] < small_robot.HOME[2] - 0.001
 
 
 @pytest.mark.parametrize(

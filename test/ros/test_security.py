@@ -80,7 +80,7 @@ def gym(graph, models, tmp_path):
 
     names = small_robot.shared(proprioception=["ee_position"], command_interface="pose")
     return graph.add(GymNode, values={**names, "env": "reach:Reach", "use_sim_time": True}), {
-        "/joint_states", "/wrench", "/camera/wrist/image_raw", "/gripper/command"
+        "/joint_states", "/wrench", "/extra", "/camera/wrist/image_raw", "/gripper/command"
     }  # fmt: skip
 
 
