@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +14,23 @@ from rl_token_ros.sim.gym_environment import GymEnvironment
 
 STEP = 0.0005  # m, of an action of 1
 TABLE = small_robot.HOME[2] - 0.0032  # m
+
+
+SOON = {"base_episodes": 2, "warmup_episodes": 3, "pretrain_updates": 20, "push_updates": 20, "updates_per_step": 0.2, "batch_size": 16}
+
+
+def parameter_file(folder: Path, models: dict[str, Path], env: str = "reach:Reach", **changes: Any) -> Path:
+    """That of the small robot in an environment, written into a folder; ``changes`` of what its nodes share."""
+    files = {"vla_model": str(models["vla"]), "token_encoder": str(models["encoder"]), "tool_orientation": list(small_robot.DOWN)}
+    shared = {
+        **small_robot.control(proprioception=["ee_position", "command_lead"], lead_limit=[0.001] * 3, **files), "vla_proprioception": ["ee_position"],
+        "enable_on_start": True, "mode": "actor", "use_sim_time": True, **changes,
+    }  # fmt: skip
+    learner = {**SOON, "run_directory": str(folder / "learner")}
+    sections = {"/**": shared, "/**/gym_node": {"env": env, "reset_time": 0.5, "approach_limit": 2.0}, "/**/learner_node": learner}
+    path = folder / "robot.yaml"
+    path.write_text(json.dumps({name: {"ros__parameters": values} for name, values in sections.items()}))  # JSON is YAML
+    return path
 
 
 class PointEnv:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import small_robot
-from reach import STEP, PointEnv, Reach
+from reach import STEP, PointEnv, Reach, parameter_file
 
 from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.settings import node_settings
@@ -20,29 +21,11 @@ from rl_token_ros.sim.closed_loop import ClosedLoop
 from rl_token_ros.sim.environment import load, refuse_misfit
 from rl_token_ros.sim.timed import Timed
 
-SOON = {"base_episodes": 2, "warmup_episodes": 3, "pretrain_updates": 20, "push_updates": 20, "updates_per_step": 0.2, "batch_size": 16}
-GROUPS = ["ee_position", "command_lead"]
-
 
 @pytest.fixture
 def config(tmp_path, models):
-    """A parameter file of the small robot in the small environment."""
-
-    def write(**changes: Any) -> Path:
-        files = {"vla_model": str(models["vla"]), "token_encoder": str(models["encoder"]), "tool_orientation": list(small_robot.DOWN)}
-        shared = {
-            **small_robot.control(proprioception=GROUPS, lead_limit=[0.001] * 3, **files),
-            "vla_proprioception": ["ee_position"],
-            "enable_on_start": True,
-            "mode": "actor",
-        }
-        own = {"gym_node": {"env": "reach:Reach", "reset_time": 0.5, "approach_limit": 2.0}, "learner_node": SOON}
-        sections = {"/**": {**shared, **changes}, **{f"/**/{node}": values for node, values in own.items()}}
-        path = tmp_path / "robot.yaml"
-        path.write_text(json.dumps({name: {"ros__parameters": values} for name, values in sections.items()}))
-        return path
-
-    return write
+    """Writes the parameter file of the small robot in the small environment."""
+    return functools.partial(parameter_file, tmp_path, models)
 
 
 def robot(config: Path) -> Any:

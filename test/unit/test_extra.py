@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 import pytest
 import small_robot
-from reach import Reach
+from reach import Reach, parameter_file
 
 from rl_token_ros.adapters import lerobot_columns
 from rl_token_ros.control.measurement_check import MeasurementCheck
@@ -97,12 +96,8 @@ def test_a_bag_with_it_is_replayed_bit_for_bit(tmp_path, models, monkeypatch):
     from test_bag_pipeline import replayed
     from test_closed_loop import Recorded
 
-    files = {"vla_model": str(models["vla"]), "token_encoder": str(models["encoder"]), "tool_orientation": list(small_robot.DOWN)}
-    shared = {**small_robot.control(lead_limit=[0.001] * 3, **files), "vla_proprioception": ["ee_position"], "mode": "actor"}
-    shared |= {"proprioception": ["extra/way", "command_lead", "extra/gap"], "enable_on_start": True, "rollout_ramp": 0.0}
-    sections = {"/**": shared, "/**/gym_node": {"env": "test_extra:Gauged", "reset_time": 0.5}}
-    config = tmp_path / "robot.yaml"
-    config.write_text(json.dumps({name: {"ros__parameters": values} for name, values in sections.items()}))
+    groups = ["extra/way", "command_lead", "extra/gap"]
+    config = parameter_file(tmp_path, models, "test_extra:Gauged", proprioception=groups, rollout_ramp=0.0)
     loop = Recorded(config)
     with monkeypatch.context() as patched:
         loop.record(tmp_path / "bag", patched)
