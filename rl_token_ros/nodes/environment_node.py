@@ -171,7 +171,7 @@ class EnvironmentNode(Node):
             return
         if was_resetting:
             self._began_s = seconds
-        if environment.critical and environment.outcome is None:
+        if environment.critical and environment.outcome is None and self._target is not None:  # before a command nobody begins an episode
             self._set_critical(True)
         if environment.outcome is not None and self._outcome_sent_s is None:
             self._outcome_sent_s = seconds

@@ -101,6 +101,22 @@ def test_an_episode_on_topics_and_measurements_during_the_reset(graph):
     graph.wait_for(lambda: not came["critical_phase"][-1].data, "the end of the critical phase")
 
 
+def test_an_episode_that_is_critical_from_the_start_begins_with_the_first_command(graph):
+    """control_node begins none before it is enabled, and would not be told again."""
+    node = start(graph, "reach:Whole")
+    listener = graph.add(Listener, PoseStamped)
+    came = listener.came
+    graph.wait_for(lambda: len(came["ee_pose"]) > 10, "measurements")
+    assert node.environment.critical and not came["critical_phase"]
+
+    def begun() -> bool:
+        listener.command.publish(pose(small_robot.HOME))
+        return bool(came["critical_phase"])
+
+    graph.wait_for(begun, "the critical phase")
+    assert came["critical_phase"][0].data is True
+
+
 def joint_state(names: list[str], positions: list[float]) -> JointState:
     return JointState(name=names, position=positions)
 

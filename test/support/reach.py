@@ -76,6 +76,13 @@ class Reach(GymEnvironment):
         return self.observation[2] < small_robot.HOME[2] - 0.0007
 
 
+class Whole(Reach):
+    """All of an episode is critical."""
+
+    def is_critical(self) -> bool:
+        return True
+
+
 class Lost(Reach):
     """Its critical phase never begins."""
 

@@ -130,6 +130,15 @@ def test_the_loop_runs_episodes_of_it_with_state_during_resets(config):
     assert loop.environment.env.closed
 
 
+def test_an_episode_that_is_critical_from_the_start_is_recorded(config):
+    """The very first as well: it begins when the base acts."""
+    loop = ClosedLoop(config(env="reach:Whole"))
+    first, second = loop.episode(), loop.episode()
+    loop.close()
+    for result in (first, second):
+        assert result.ended == Ended.SUCCESS and result.reached and len(result.rows) > 10
+
+
 class Other(Reach):
     """Something is otherwise."""
 
