@@ -21,11 +21,12 @@ from typing import Any
 from rl_token_ros.evaluation import statistics
 from rl_token_ros.evaluation.scores import ScoredEpisode
 from rl_token_ros.evaluation.statistics import Group
+from rl_token_ros.robot.readings import StateError
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.sim import training
-from rl_token_ros.sim.closed_loop import ClosedLoop, EpisodeResult, NothingRecorded
+from rl_token_ros.sim.closed_loop import ClosedLoop, EpisodeResult, NothingRecorded, Stopped
 from rl_token_ros.system.progress import Progress
 from rl_token_ros.vla.backend import BackendError
 
@@ -59,13 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     try:
         config = config_file(options.config)
+        options.out.mkdir(parents=True, exist_ok=True)
         overrides: Overrides = {"gym_node": {"env": options.env}} if options.env else {}
         try_out(config, overrides)
         run(config, overrides, options)
-    except (ParameterError, FileNotFoundError, BackendError) as error:
+    except (ParameterError, OSError, BackendError, StateError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (NothingLearned, NothingRecorded) as error:
+    except (NothingLearned, NothingRecorded, Stopped) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -88,6 +90,8 @@ def try_out(config: Path, overrides: Overrides) -> None:
     while len(results) < TRIALS and not any(result.reached for result in results):
         results.append(loop.episode())
     loop.close()
+    if not loop.controller.enabled and not loop.controller.stop_reason:
+        raise ParameterError(f"the robot cannot be enabled: {loop.refusal}")
     if not any(result.reached for result in results):
         decided = sum(result.decided for result in results)
         told = f"; {decided} were decided before it" if decided else ""
@@ -107,8 +111,9 @@ def run(config: Path, overrides: Overrides, options: argparse.Namespace) -> None
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # as the learner's own process does
-    base = evaluate(config, overrides, options, "base alone")
-    print(told := f"base alone: {statistics.group('base', base).success.text('{:.0f}')} % of {len(base)} critical phases", flush=True)
+    base, reached = evaluate(config, overrides, options, "base alone")
+    told = f"the base alone reached {reached:.0%} of the critical phases and succeeded in {_percent(base)} % of these"
+    print(told, flush=True)
     learner = options.out / "learner"
     shutil.rmtree(learner, ignore_errors=True)  # begins to learn anew
     progress = Progress("practice, s", round(options.seconds))
@@ -118,24 +123,23 @@ def run(config: Path, overrides: Overrides, options: argparse.Namespace) -> None
     progress(round(options.seconds))
     if not done.blob:
         raise NothingLearned(
-            f"the warm-up was not over after {done.robot_seconds:.0f} s: {len(done.episodes)} of {done.warmup} episodes, {told}. Write a larger "
+            f"the warm-up was not over after {done.robot_seconds:.0f} s: {len(done.episodes)} of {done.warmup} episodes; {told}. Write a larger "
             "--seconds, or fewer warmup_episodes"
         )
-    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "actor.safetensors").write_bytes(done.blob)
-    practised = evaluate(config, overrides, options, "practised", done.blob)
+    practised, _ = evaluate(config, overrides, options, "practised", done.blob)
     groups = [statistics.group("base", base), statistics.group("practised", practised)]
     gain = statistics.ratio(practised, base)
     print(f"\n{table(groups, gain)}\n")
-    figures = {"env": options.env, "seed": options.seed, "robot_seconds": done.robot_seconds, "throughput_over_base": dataclasses.asdict(gain)}
-    (options.out / "summary.json").write_text(json.dumps({**figures, **{g.name: dataclasses.asdict(g) for g in groups}}, indent=2) + "\n")
+    figures = {"env": options.env, "seed": options.seed, "robot_seconds": done.robot_seconds, "base_reached": reached, "throughput_over_base": gain}
+    (options.out / "summary.json").write_text(json.dumps(_plain({**figures, **{found.name: found for found in groups}}), indent=2) + "\n")
     print(f"wrote {options.out}/actor.safetensors and summary.json; to use it, give learner_node learn: false and run_directory: {learner}")
 
 
-def evaluate(config: Path, overrides: Overrides, options: argparse.Namespace, what: str, blob: bytes = b"") -> list[ScoredEpisode]:
-    """Episodes of weights, or of the base alone, over the scenes of the seed."""
+def evaluate(config: Path, overrides: Overrides, options: argparse.Namespace, what: str, blob: bytes = b"") -> tuple[list[ScoredEpisode], float]:
+    """Episodes of weights, or of the base alone, over the scenes of the seed; and the share that reached the critical phase."""
     progress = Progress(what, options.episodes)
-    return training.evaluate(config, options.seed, options.episodes, blob, overrides, progress=progress)[0]
+    return training.evaluate(config, options.seed, options.episodes, blob, overrides, progress=progress)
 
 
 def table(groups: Sequence[Group], gain: statistics.Estimate) -> str:
@@ -146,6 +150,19 @@ def table(groups: Sequence[Group], gain: statistics.Estimate) -> str:
         rows.append((found.name, str(found.episodes), found.success.text("{:.0f}"), found.time.text(), found.throughput.text(), ratio))
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths)) for row in rows)
+
+
+def _percent(episodes: Sequence[ScoredEpisode]) -> str:
+    return statistics.group("", episodes).success.text("{:.0f}")
+
+
+def _plain(value: Any) -> Any:
+    """As JSON knows it: what is not known is null, not NaN."""
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    return None if value != value else value
 
 
 def _recent(episodes: Sequence[ScoredEpisode]) -> str:

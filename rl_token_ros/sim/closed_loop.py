@@ -64,6 +64,10 @@ class NothingRecorded(RuntimeError):
     """An episode without a row; the message says why its steps were not recorded."""
 
 
+class Stopped(RuntimeError):
+    """The arm was stopped in an earlier episode, and nobody is here to reset that; the message says why it was."""
+
+
 class ClosedLoop:
     """Runs episodes, in the environment that `env` of gym_node names, else in the simulated robot of sim_node.
 
@@ -79,6 +83,7 @@ class ClosedLoop:
         environment: in which it runs.
         pipeline: as control_node has it. An input that it refuses raises: a measurement must not go on without it.
         controller: that of the pipeline.
+        refusal: why the arm cannot be enabled, or nothing.
         ticks: rows of `~/ticks` of the newest step, and of calls between it and the one before.
     """
 
@@ -107,6 +112,7 @@ class ClosedLoop:
         self.synchroniser = Synchroniser(vla)
         takers = ((self.pipeline.measure, self.controller.needed), (self.synchroniser.measure, vla.measured_groups))
         self._takers = {topic: [take for take, groups in takers if topic in measurements.topics(groups)] for topic in measurements.TYPES}
+        self.refusal = ""
         self.ticks: list[bytes] = []
         self._log: list[bytes] = []
         self._rows: list[np.ndarray] = []
@@ -142,8 +148,11 @@ class ClosedLoop:
 
         Raises:
             NothingRecorded: it ended without a row, thus nothing can be learned.
+            Stopped: it cannot begin.
         """
         environment, controller = self.environment, self.controller
+        if controller.stop_reason:
+            raise Stopped(f"the arm was stopped: {controller.stop_reason}")
         begun_ns, reached, ended = self.now_ns, False, None
         rows: list[np.ndarray] = []
         while ended is None:
@@ -192,8 +201,9 @@ class ClosedLoop:
         if not self.controller.enabled:
             try:
                 self._call(Event.ENABLE)
-            except Refused:
-                pass  # as with `enable_on_start`: tried again at the next tick
+                self.refusal = ""
+            except Refused as error:
+                self.refusal = str(error)  # as with `enable_on_start`: tried again at the next tick
         self._target = self._commanded(self._call(Event.TICK))
         self.ticks, self._log = self._log, []
 

@@ -139,6 +139,14 @@ def test_an_episode_that_is_critical_from_the_start_is_recorded(config):
         assert result.ended == Ended.SUCCESS and result.reached and len(result.rows) > 10
 
 
+class Torn(Reach):
+    """Its measurements end while it moves."""
+
+    def measured(self) -> dict[str, np.ndarray]:
+        found = super().measured()
+        return found if self.env.steps < 10 else {**found, "ee_position": np.full(3, np.nan)}
+
+
 class Other(Reach):
     """Something is otherwise."""
 
@@ -253,8 +261,9 @@ def test_practice_prints_base_and_practised_and_keeps_the_actor(config, tmp_path
     out = tmp_path / "out"
     assert practise("--env", "reach:Reach", "--config", config(), "--seconds", 20, "--episodes", 3, "--out", out) == 0
     printed = capsys.readouterr().out
-    assert [line.split()[0] for line in printed.splitlines() if "[" in line and "success [" not in line] == ["base", "base", "practised"]
+    assert [line.split()[0] for line in printed.splitlines() if "[" in line and "success [" not in line] == ["the", "base", "practised"]
     summary = json.loads((out / "summary.json").read_text())
+    assert summary["throughput_over_base"]["value"] > 0.0 and summary["base_reached"] == 1.0
     assert summary["base"]["episodes"] == summary["practised"]["episodes"] == 3 and summary["robot_seconds"] >= 20
     loop = ClosedLoop(config())
     loop.pipeline.admit((out / "actor.safetensors").read_bytes())
@@ -270,6 +279,9 @@ def test_practice_prints_base_and_practised_and_keeps_the_actor(config, tmp_path
         ({"cameras": ["front"]}, (), 2, "images() has no front; it has base"),
         ({"backend": "openpi"}, (), 2, "parameter 'backend' is openpi; practise asks an ONNX file"),
         ({}, ("--env", "reach:Lost"), 2, "in 3 episodes of the base alone the critical phase never began; 3 were decided before it"),
+        ({"position_max": [0.38, 0.1, 0.2]}, (), 2, "the robot cannot be enabled: the measured position"),
+        ({}, ("--env", "test_environment:Torn"), 2, "'ee_pose' holds a ee_position that is not finite"),
+        ({"workspace_min": [0.0, -1.0, 0.0991], "workspace_max": [1.0, 1.0, 1.0]}, (), 1, "the arm was stopped: the tool at ["),
         ({}, ("--env", "reach:Silent"), 2, "'reach:Silent' has no step()"),
         ({}, ("--seconds", 1, "--episodes", 1), 1, "the warm-up was not over after"),
     ],
