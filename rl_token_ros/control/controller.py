@@ -75,7 +75,7 @@ class Controller:
         self.counts: Counter[str] = Counter()
         self.source, self.clipped = int(Source.NONE), 0  # who made the last tick's command, and why the filter changed it
         self.counted_ns = 0
-        self._moved_ns = -1  # when a command last moved; what was measured before that is not where the arm is
+        self.moved_ns = -1  # when a command last moved; what was measured before that is not where the arm is
         self._step_inputs: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._pose: tuple[np.ndarray, np.ndarray] | None = None  # of the tool when the arm was enabled
         self.phase = PhaseWatch(settings, encoder_sha256) if settings.phase_model else None
@@ -132,7 +132,7 @@ class Controller:
         reasons = self.not_ready(now_ns)
         if other_publishers:
             reasons.append(second_publisher(other_publishers))
-        if (self.holding.leaving and self.filter.moving) or self._measured_ns <= self._moved_ns:
+        if (self.holding.leaving and self.filter.moving) or self._measured_ns <= self.moved_ns:
             reasons.append("the arm is coming to rest; enable it again in a moment")
         if not reasons:
             reasons += self.arming.turned()
@@ -205,7 +205,7 @@ class Controller:
         """One control step; None while the arm is disabled."""
         command = self._step(now_ns)
         if command is not None and command.velocity.any():
-            self._moved_ns = self.counted_ns
+            self.moved_ns = self.counted_ns
         return command
 
     def _step(self, now_ns: int) -> Command | None:
@@ -342,7 +342,7 @@ class Controller:
     def _clock_jumped(self, back_ns: int) -> None:
         """After a step back, stamps of before mean nothing: forget every input; stop if the arm was moving."""
         self.counts["clock_jumps"] += 1
-        self._moved_ns = -1
+        self.moved_ns = -1
         self.proposals.forget()
         if self.enabled:
             self.stop(f"the clock went back by {back_ns * 1e-9:.3f} s")

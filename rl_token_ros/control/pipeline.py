@@ -105,7 +105,7 @@ class Pipeline:
         controller = self.controller
         state = controller.state
         if (reading := measurements.read(state.reader, topic, message, now_ns)) is not None:
-            self.plausibility.judge(reading, state, now_ns, self._commanding, controller.moving)
+            self.plausibility.judge(reading, state, now_ns, controller.moved_ns if self._commanding else None)
             state.accept(reading)
 
     def propose(self, message: Any, now_ns: int) -> None:

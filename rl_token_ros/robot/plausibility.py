@@ -81,7 +81,6 @@ class Plausibility:
         self._joint_names = settings.joint_names
         self._resolution = settings.measured_resolution
         self._slower = 1.0 if settings.measured_velocity_limit else SPEED_FACTOR
-        self._state_timeout = settings.state_timeout
         speeds = dict(zip(settings.action_names, settings.measured_velocity_limit or [SPEED_FACTOR * limit for limit in settings.velocity_limit]))
         tool = [speeds[axis] for axis in AXES if settings.cartesian and axis in speeds]
         # A joint that is no action moves by nobody's command, and how fast is not known.
@@ -91,25 +90,22 @@ class Plausibility:
         self._turn_speed = speeds.get(turn, TOOL_TURN)
         self._all = range(len(settings.joint_names))
         self._tracks: dict[str, _Track] = {}
-        self._commanded = self._moving = False
 
-    def judge(self, reading: Reading, state: RobotState, now_ns: int, commanded: bool = False, moving: bool = False) -> None:
+    def judge(self, reading: Reading, state: RobotState, now_ns: int, moved_ns: int | None = None) -> None:
         """Whether to believe it.
 
         Args:
             reading: of any topic.
             state: what was believed.
             now_ns: time of arrival.
-            commanded: whether the arm is told anything.
-            moving: whether that may be more than to come to rest and hold.
+            moved_ns: when a command last moved the arm that is commanded, be it to hold; None: nobody commands it.
 
         Raises:
             LeapError: it is not to be believed.
         """
         track = self._tracks.setdefault(reading.topic, _Track())
-        track.frozen &= commanded
-        self._commanded, self._moving = commanded, moving
-        why = track.why if track.frozen else self._leap(reading, state) if self._judging else ""
+        track.frozen &= moved_ns is not None
+        why = track.why if track.frozen else self._leap(reading, state, moved_ns) if self._judging else ""
         track.add(now_ns, bool(why))
         if why:
             track.why = why
@@ -139,25 +135,24 @@ class Plausibility:
     def _told(self, topic: str, track: _Track) -> str:
         return f"{track.why} ({track.leaps} of the last {len(track.heard)} messages on '{topic}' were not believed)"
 
-    def _leap(self, reading: Reading, state: RobotState) -> str:
+    def _leap(self, reading: Reading, state: RobotState, moved_ns: int | None) -> str:
         if reading.topic == "joint_states":
-            return self._joint_leap(reading, state)
+            return self._joint_leap(reading, state, moved_ns)
         if reading.topic == "ee_pose" and "ee_position" in state.values:
-            return self._pose_leap(reading, state)
+            return self._pose_leap(reading, state, moved_ns)
         return ""
 
-    def _seconds(self, since_ns: int) -> float:
-        """For how long the arm may have gone at the largest speed.
+    def _seconds(self, before_ns: int, stamp_ns: int, moved_ns: int | None) -> float:
+        """For how long the arm may have gone at the largest speed between two stamps.
 
-        One that is commanded goes only as fast as it is told, but for what stamps jitter, and is told to go for `state_timeout` without a
-        measurement at most; one that holds stays.
+        One that is commanded goes no longer than it is told to, and no faster, but for what stamps jitter and an arm lags.
         """
-        seconds = since_ns * 1e-9
-        if not self._commanded or seconds <= LONGEST_JITTER:
+        seconds = (stamp_ns - before_ns) * 1e-9
+        if moved_ns is None or seconds <= LONGEST_JITTER:
             return seconds
-        return LONGEST_JITTER + (min(seconds, self._state_timeout) - LONGEST_JITTER) / self._slower if self._moving else LONGEST_JITTER / self._slower
+        return (LONGEST_JITTER + min(max((moved_ns - before_ns) * 1e-9, 0.0), seconds)) / self._slower
 
-    def _joint_leap(self, reading: Reading, state: RobotState) -> str:
+    def _joint_leap(self, reading: Reading, state: RobotState, moved_ns: int | None) -> str:
         position, held = reading.groups.get("joint_position"), state.brought("joint_position")
         if position is None or held is None:
             return ""
@@ -169,15 +164,16 @@ class Plausibility:
             since_ns = reading.stamp_ns - state.joint_stamps[joint]
             if state.joint_stamps[joint] == NEVER or since_ns <= 0:
                 continue
-            if abs(position[i] - held[joint]) > self._joint_speeds[joint] * self._seconds(since_ns) + self._resolution:
+            seconds = self._seconds(state.joint_stamps[joint], reading.stamp_ns, moved_ns)
+            if abs(position[i] - held[joint]) > self._joint_speeds[joint] * seconds + self._resolution:
                 return self._sentence(reading, self._joint_names[joint], held[joint], position[i], since_ns)
         return ""
 
-    def _pose_leap(self, reading: Reading, state: RobotState) -> str:
+    def _pose_leap(self, reading: Reading, state: RobotState, moved_ns: int | None) -> str:
         since_ns = reading.stamp_ns - state.stamps[reading.topic]
         if since_ns <= 0:
             return ""
-        seconds = self._seconds(since_ns)
+        seconds = self._seconds(state.stamps[reading.topic], reading.stamp_ns, moved_ns)
         position, held = reading.groups["ee_position"], state.values["ee_position"]
         for axis, speed, new, old in zip(AXES, self._axis_speeds, position, held):
             if abs(new - old) > speed * seconds + self._resolution:

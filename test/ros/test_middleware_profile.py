@@ -71,7 +71,7 @@ def test_a_killed_process_is_soon_forgotten(graph, cameras):
     cameras.send_signal(signal.SIGKILL)
     begun = time.monotonic()
     graph.wait_for(lambda: not node.count_publishers("camera_0"), "nobody there")
-    assert time.monotonic() - begun < 5.0  # 20 s by default
+    assert time.monotonic() - begun < 12.0  # 20 s by default
 
 
 @pytest.fixture

@@ -109,13 +109,17 @@ def kill_simulator(bench: FaultBench, random: np.random.Generator) -> Outcome:
 
 
 def stall_vla(bench: FaultBench, random: np.random.Generator) -> Outcome:
-    """vla_node stands still for a second and goes on."""
-    bench.runner.send("vla_node", signal.SIGSTOP)
-    try:
-        bench.wait(bench.rests, "the arm holds")
-    finally:
-        bench.runner.send("vla_node", signal.SIGCONT)
-    return Outcome("old chunk, held", recovery=bench.moves_again())
+    """vla_node stands still and goes on. For 2.2 s, after which a lease of 2 s was lost, and mostly topics with it, for good."""
+    for seconds in (0.0, 2.2, 2.2, 2.2, 2.2):
+        bench.moves_again()
+        bench.runner.send("vla_node", signal.SIGSTOP)
+        try:
+            bench.wait(bench.rests, "the arm holds")
+            bench.spin(seconds)
+        finally:
+            bench.runner.send("vla_node", signal.SIGCONT)
+        took = bench.moves_again()
+    return Outcome("old chunk, held", recovery=took)
 
 
 # --- a VLA that says wrong things -----------------------------------------------------------------------------------------

@@ -151,9 +151,9 @@ def test_a_measurement_that_turned_faster_than_any_tool_is_not_believed():
     state.update_pose(START, HOME, ASKEW)
     fast = rotations.times(rotations.exp((0.0, 0.0, 0.5)), ASKEW)
     slow = rotations.times(rotations.exp((0.0, 0.0, 0.05)), ASKEW)
-    judge.judge(state.reader.pose(START + PERIOD, HOME, slow), state, START + PERIOD, True, True)
+    judge.judge(state.reader.pose(START + PERIOD, HOME, slow), state, START + PERIOD, START + PERIOD)
     with pytest.raises(LeapError, match="the tool's orientation went from 0.000 to 0.500 rad in 20.0 ms"):
-        judge.judge(state.reader.pose(START + PERIOD, HOME, fast), state, START + PERIOD, True, True)
+        judge.judge(state.reader.pose(START + PERIOD, HOME, fast), state, START + PERIOD, START + PERIOD)
 
 
 class Turning:
