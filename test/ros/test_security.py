@@ -43,7 +43,7 @@ def has(node) -> dict[str, set[str]]:
 def control(graph, models, tmp_path):
     from rl_token_ros.nodes.control_node import ControlNode
 
-    proprioception = ["ee_position", "command_lead", "wrench_force", "joint_position"]
+    proprioception = ["ee_position", "command_lead", "wrench_force", "joint_position", "extra/gap"]
     robot = small_robot.control(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), proprioception=proprioception, joint_names=["j1"])
     return graph.add(ControlNode, values=robot), {
         "/gripper/command", "/ee_pose", "/robot_description", "/tf", "/tf_static"
@@ -55,7 +55,7 @@ def vla(graph, models, tmp_path):
 
     names = small_robot.shared(vla_model=str(models["vla"]), vla_proprioception=["ee_position"])
     return graph.add(VlaNode, values=names), {
-        "/joint_states", "/wrench", "/camera/wrist/image_raw", "/camera/base/image_raw/compressed", "/camera/wrist/image_raw/compressed"
+        "/joint_states", "/wrench", "/extra", "/camera/wrist/image_raw", "/camera/base/image_raw/compressed", "/camera/wrist/image_raw/compressed"
     }  # fmt: skip
 
 
