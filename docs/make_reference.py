@@ -25,6 +25,7 @@ NODES = {
     "control_node": "It alone may command.",
     "learner_node": "It is on the network: it may neither command nor speak for the VLA.",
     "sim_node": "It stands for the arm and its cameras. Write your cameras in place of base and wrist.",
+    "gym_node": "It stands for the robot and its cameras. Write your cameras in place of base and wrist.",
     "operator": "Also what a person calls from a shell.",
     "record": "It hears everything, and says nothing but how it goes.",
 }

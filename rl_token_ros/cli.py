@@ -26,6 +26,8 @@ VERBS = {
     "check": ("rl_token_ros.commands.check", "says what a robot's parameter file finds on the live graph, before anything moves"),
     "vla_server": ("rl_token_ros.commands.vla_server", "serves an ONNX or Python VLA to vla_node over openpi's protocol, for a GPU machine"),
     "sim_node": ("rl_token_ros.nodes.sim_node", "the simulated arm and task on the topics of a real one"),
+    "gym_node": ("rl_token_ros.nodes.gym_node", "an environment of yours, one Python class, on the topics of a real robot"),
+    "practise": ("rl_token_ros.commands.practise", "practises in one process, in our simulation or an environment of yours; base against practised"),
     "operator": ("rl_token_ros.nodes.operator_node", "keyboard, joystick, leader arm or SpaceMouse, and a screen of the robot's state"),
     "train_phase": ("rl_token_ros.commands.train_phase", "learns from the operator's switches in bags when the critical phase begins"),
     "record": ("rl_token_ros.nodes.record_node", "writes a run's topics into a bag (MCAP), whole also after a crash"),

@@ -11,7 +11,7 @@ from typing import Any
 
 from rl_token_ros.adapters.lerobot_checkpoint import ACTION, STATE
 from rl_token_ros.adapters.lerobot_dataset import SUCCESS
-from rl_token_ros.settings.proprioception_groups import size
+from rl_token_ros.settings.proprioception_groups import EXTRA, size
 from rl_token_ros.settings.robot import Robot
 
 PICTURE, MEASURED = "observation.images.", "measured."
@@ -32,7 +32,14 @@ _PARTS = {
 
 def group_names(group: str, joint_names: Sequence[str]) -> list[str]:
     """Names of the values of a group of measurements: joints as LeRobot's robots call them (``elbow.pos``), the tool in its own."""
+    if group.startswith(EXTRA):
+        return [group]
     return list(_PARTS[group]) if group in _PARTS else [f"{joint}.{_SUFFIX[group]}" for joint in joint_names]
+
+
+def measured_column(group: str) -> str:
+    """The column of a group that is no part of observation.state; LeRobot takes no slash in a name."""
+    return f"{MEASURED}{group.replace('/', '.')}"
 
 
 def features(robot: Robot, state: Sequence[str], others: Sequence[str], sizes: Mapping[str, tuple[int, int]], videos: bool) -> dict[str, Any]:
@@ -49,7 +56,7 @@ def features(robot: Robot, state: Sequence[str], others: Sequence[str], sizes: M
     kind = "video" if videos else "image"
     found: dict[str, Any] = {f"{PICTURE}{camera}": _of(kind, (*size, 3), ["height", "width", "channels"]) for camera, size in sizes.items()}
     found[STATE] = _of("float32", (size(list(state), len(joints), 0),), [name for group in state for name in group_names(group, joints)])
-    found |= {f"{MEASURED}{group}": _of("float32", (size([group], len(joints), 0),), group_names(group, joints)) for group in others}
+    found |= {measured_column(group): _of("float32", (size([group], len(joints), 0),), group_names(group, joints)) for group in others}
     found[ACTION] = _of("float32", (len(robot.chunk_names),), robot.chunk_names)
     found[COMMAND] = _of("float32", (robot.action_size,), robot.action_names)
     return found | {name: _of(dtype, (1,), None) for name, dtype in SINGLE.items()}

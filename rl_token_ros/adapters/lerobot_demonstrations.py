@@ -179,7 +179,7 @@ class Demonstrations:
         where = places(given or guessed, len(joints))
         found: dict[str, np.ndarray] = {}
         for group in wanted:
-            own = dataset.column(f"{columns.MEASURED}{group}")
+            own = dataset.column(columns.measured_column(group))
             if group in where:
                 found[group] = dataset.state[:, where[group]]
             elif own is not None and own.shape[1] == size([group], len(joints), 0):

@@ -20,7 +20,7 @@ from rl_token_ros.adapters.lerobot_inputs import parse_scale
 from rl_token_ros.adapters.openpi_inputs import Inputs
 from rl_token_ros.adapters.openpi_prefix import Prefix, listen, with_prefix
 from rl_token_ros.settings.parameters import ParameterError
-from rl_token_ros.vla.server import imported
+from rl_token_ros.system.imported import imported
 
 FAMILIES = ("pi0", "pi05")  # whose embeddings are known
 ENVIRONMENT = "--openpi runs in openpi's own environment: clone openpi, 'uv sync' in it, and there \"uv pip install 'rl_token_ros[vla]'\"; here: "
@@ -127,7 +127,7 @@ def load(
         from openpi.training import config as configs
     except ImportError as error:
         raise ParameterError(ENVIRONMENT + str(error)) from error
-    config = imported(name) if ":" in name else _said("openpi knows it not", lambda: configs.get_config(name))
+    config = imported(name, "MODULE:NAME of a TrainConfig") if ":" in name else _said("openpi knows it not", lambda: configs.get_config(name))
     family = config.model.model_type.value
     if family not in FAMILIES:
         raise ParameterError(

@@ -11,6 +11,7 @@ from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.robot.rotations import exp, times, turn_from
 from rl_token_ros.robot.yaw import turned, yaw_of
 from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.gym import Gym
 from rl_token_ros.settings.proprioception_groups import ROTATION, YAW
 
 
@@ -18,16 +19,16 @@ class CommandReader:
     """The counterpart of nodes.command_writer.CommandWriter.
 
     Args:
-        settings: parameters of the control_node that wrote.
-        decode: from CDR to the message.
+        settings: parameters of the control_node that wrote, or of the node that listens to it.
+        decode: from what :meth:`read` is given, CDR mostly, to the message.
     """
 
-    def __init__(self, settings: Control, decode: Callable[[bytes], Any]) -> None:
+    def __init__(self, settings: Control | Gym, decode: Callable[[Any], Any]) -> None:
         self._interface, self._names, self._decode = settings.command_interface, settings.action_names, decode
         self.speeds = settings.command_interface == "twist"
         self._turns, self._zero, self._rotation = settings.turns, settings.tool_orientation, settings.rotation_at
 
-    def read(self, cdr: bytes) -> tuple[int, np.ndarray | None]:
+    def read(self, cdr: Any) -> tuple[int, np.ndarray | None]:
         """Stamp in ns (0: it has none) and position [A] of each action, for twist: None.
 
         A message for other joints has no position.

@@ -74,7 +74,7 @@ class DatasetSink:
                 raise LeftOut(f"a picture of camera {camera} in it is not {height} x {width} as the first")
         self._writer = self._writer or self._make(self._features)
         values: dict[str, Any] = {f"{columns.PICTURE}{camera}": picture for camera, picture in seen.images.items()}
-        values |= {f"{columns.MEASURED}{group}": seen.proprio[self._places[group]] for group in self._others}
+        values |= {columns.measured_column(group): seen.proprio[self._places[group]] for group in self._others}
         values |= {
             columns.STATE: seen.proprio[: self._state],
             columns.ACTION: frame.action,

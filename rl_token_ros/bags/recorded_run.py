@@ -23,7 +23,7 @@ from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.interfaces.stamps import stamp_to_ns
 from rl_token_ros.interfaces.topics import TICKS
 from rl_token_ros.settings import parameters
-from rl_token_ros.settings.proprioception_groups import GROUPS, measured_group
+from rl_token_ros.settings.proprioception_groups import measured_group, source
 from rl_token_ros.settings.robot import Robot
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.backend import Observation
@@ -88,8 +88,8 @@ class RecordedRun:
         self.state = list(state) or (config.vla_proprioception if config else [measured_group(control.cartesian)])
         needed = [*control.needed_groups, *["ee_orientation"] * control.turns]
         there = {topic: found for topic in measurements.TYPES if (found := names.find(topic)) is not None}
-        others = [group for group in needed if GROUPS[group] and group not in self.state]
-        self.absent = [group for group in others if GROUPS[group] not in there]
+        others = [group for group in needed if source(group) and group not in self.state]
+        self.absent = [group for group in others if source(group) not in there]
         groups = [*self.state, *(group for group in others if group not in self.absent)]
         if not (config or control.cameras):
             raise NotARun(f"'{path}' does not say which cameras the robot has; name its parameter file with --config")

@@ -29,7 +29,7 @@ from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.control import Control
 from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.parameters import ParameterError
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.proprioception_groups import source
 from rl_token_ros.system.progress import Progress
 from rl_token_ros.vla.backend import BackendError
 from rl_token_ros.vla.make_backend import make_backend
@@ -83,7 +83,7 @@ def _import(options: argparse.Namespace) -> None:
     mapping = Mapping(
         options.state_groups, options.camera, options.action_columns, parse_factors(options.scale, "data set"), int(ENDINGS[options.ended])
     )
-    needed = [group for group in control.needed_groups if GROUPS[group]] + ["ee_orientation"] * control.turns
+    needed = [group for group in control.needed_groups if source(group)] + ["ee_orientation"] * control.turns
     found = Demonstrations(dataset, control, needed, vla.vla_proprioception, vla.cameras, mapping)
     for note in found.notes:
         print(f"note: {note}")

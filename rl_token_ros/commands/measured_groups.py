@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.proprioception_groups import known, source, vocabulary
 
 
 def check(parser: argparse.ArgumentParser, option: str, groups: Sequence[str]) -> None:
     """Refuse a group that does not exist, or that nobody measures."""
     for group in groups:
-        if not GROUPS.get(group):
-            parser.error(f"{option} {group}: write some of {', '.join(name for name, topic in GROUPS.items() if topic)}")
+        if not (known(group) and source(group)):
+            parser.error(f"{option} {group}: write some of {vocabulary(measured=True)}")

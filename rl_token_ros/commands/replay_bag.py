@@ -229,7 +229,7 @@ class _Run:
         self.traced = not self._untraced_because
         pipeline = self._make(told)
         self._needed = measurements.topics(pipeline.controller.needed)
-        inputs = [topic for topic in tick_record.INPUTS if topic not in measurements.TYPES or topic in self._needed] + ["actor/weights"]
+        inputs = [topic for topic in tick_record.NAMED if topic not in measurements.TYPES or topic in self._needed] + ["actor/weights"]
         wanted = (*inputs, TICKS, SETTINGS) if self.traced else (*inputs, "critical_phase", "outcome", "task")
         self._topics: dict[str, Topic] = {ours: topic for ours in wanted if (topic := names.find(ours)) is not None}
         command = names.find("command", COMMAND_TYPES[control.command_interface])

@@ -17,7 +17,7 @@ from rl_token_ros.commands import measured_groups
 from rl_token_ros.rl_token.dataset import Observations
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.proprioception_groups import vocabulary
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.vla.make_backend import make_backend
 from rl_token_ros.vla.patient import PatientVla, for_asking
@@ -29,7 +29,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """What is read, and whom to ask about pictures."""
     parser.add_argument("bags", type=Path, nargs="*", help="rosbag2 folders or files; the base alone should act in most")
     parser.add_argument(
-        "--probe", nargs="+", metavar="GROUP", help=f"measurements to read from the token (default: those of 'proprioception'): {', '.join(GROUPS)}"
+        "--probe",
+        nargs="+",
+        metavar="GROUP",
+        help=f"measurements to read from the token (default: those of 'proprioception'): {vocabulary(measured=True)}",
     )
     parser.add_argument("--remap", action="append", default=[], metavar="OURS:=THEIRS", help="topic of ours := topic of the bag; may be repeated")
     ask = parser.add_argument_group("a VLA that is asked about pictures: of bags (with --config), and of LeRobot data sets")

@@ -29,7 +29,7 @@ from rl_token_ros.policy.rollout import Rollout
 from rl_token_ros.robot import action_space
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.settings.control import Control
-from rl_token_ros.settings.proprioception_groups import GROUPS, measured_group, size
+from rl_token_ros.settings.proprioception_groups import measured_group, size, source
 
 CLOCK_STEP_NS = 50_000_000  # a clock set back by less is being corrected, not changed: time stands still until it has caught up
 LONGEST_PAUSE_NS = 1_000_000_000  # between two control steps of an enabled arm
@@ -239,7 +239,7 @@ class Controller:
     @property
     def _measured_ns(self) -> int:
         """Stamp of the measured position; 0 without one."""
-        return self.state.stamps.get(GROUPS[measured_group(self.settings.cartesian)] or "", 0)
+        return self.state.stamps.get(source(measured_group(self.settings.cartesian)) or "", 0)
 
     def _measured(self) -> np.ndarray:
         """The measured position [A]; the last command after a jump of the clock, until the next measurement."""

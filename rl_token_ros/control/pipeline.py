@@ -84,8 +84,9 @@ class Pipeline:
         self._log: list[bytes] = []
         self._sequence = 0
         action = settings.action_size
-        joints = len(settings.joint_names) if "joint_states" in measurements.topics(self.controller.needed) else 0
-        sizes = Sizes(action, settings.chunk_length * action, len(settings.gripper_names), int(self.controller.phase is not None), joints)
+        measured = measurements.topics(self.controller.needed)
+        joints, extra = len(settings.joint_names) if "joint_states" in measured else 0, int("extra" in measured)
+        sizes = Sizes(action, settings.chunk_length * action, len(settings.gripper_names), int(self.controller.phase is not None), joints, extra)
         self.layout = Layout(sizes)
 
     @property
@@ -293,7 +294,7 @@ class Pipeline:
         """Make a call and log it; ``outputs``: those of a control step, which the call fills."""
         self._take_finished(now_ns)
         controller, layout = self.controller, self.layout
-        stamps, joint_stamps = controller.input_stamps, controller.state.joint_stamps.copy()
+        stamps, joint_stamps, extra_stamp = controller.input_stamps, controller.state.joint_stamps.copy(), controller.state.stamps.get("extra", 0)
         result = action()
         ticked, command = event == Event.TICK, outputs.command
         values: list[Any] = [
@@ -306,6 +307,8 @@ class Pipeline:
             values.append(layout.no_gripper if outputs.grippers is None else outputs.grippers.tolist())
         if layout.sizes.joint:
             values.append([max(stamp, 0) for stamp in joint_stamps])
+        if layout.sizes.extra:
+            values.append(extra_stamp)
         self._log.append(layout.pack(values, layout.snapshot(controller)))
         self._sequence += 1
         return result

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rl_token_ros.control.pipeline import Pipeline
-from rl_token_ros.control.tick_record import INPUTS, Layout, Row
+from rl_token_ros.control.tick_record import NAMED, Layout, Row
 from rl_token_ros.interfaces import measurements
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import ActorWeights
@@ -58,9 +58,9 @@ class ResumablePipeline(Pipeline):
         controller.policy.resume(state.begun_ns, state.drawn, state.executed, state.plan_version, np.array(state.plan))
         left, acting, waiting = (weights(version) for version in (state.weights_left, state.weights_version, state.weights_waiting))
         controller.rollout.resume(acting, state.share, left, waiting, state.weights_held)
-        for topic, stamp in zip(INPUTS, controller.input_stamps):
+        for topic, stamp in self._held.items():
             if stamp > row.inputs.get(topic, 0) or (topic == "joint_states" and any(map(operator.gt, controller.state.joint_stamps, row.joint_ns))):
-                (controller.state if topic in INPUTS[:3] else controller.proposals).forget(topic)
+                (controller.state if topic in measurements.TYPES else controller.proposals).forget(topic)
         self.offered = row.weights_offered
         self._ready.clear()
 
@@ -84,8 +84,13 @@ class ResumablePipeline(Pipeline):
 
     def lacks(self, row: Row) -> dict[str, int]:
         """Stamp in ns of each input that a row used and that is not held; of joints see :meth:`lacks_joints` where its rows name them."""
-        held = dict(zip(INPUTS, self.controller.input_stamps))
+        held = self._held
         return {topic: stamp for topic, stamp in row.inputs.items() if held[topic] != stamp and not (row.joint_ns and topic == "joint_states")}
+
+    @property
+    def _held(self) -> dict[str, int]:
+        """Stamp in ns of each of tick_record.NAMED; 0 for what is not held."""
+        return dict(zip(NAMED, (*self.controller.input_stamps, self.controller.state.stamps.get("extra", 0))))
 
     def lacks_joints(self, row: Row) -> dict[int, set[str]]:
         """Stamps in ns, the oldest first, of the measurements that a row used and that are not held, with the joints that each brought."""

@@ -48,6 +48,7 @@ class Event(enum.IntEnum):
 
 # The inputs that a row names by stamp, in the order of columns `input_sec` and `input_nanosec`; zero: none held.
 INPUTS = ("joint_states", "ee_pose", "wrench", "vla/reference", "vla/embedding", "intervention")
+NAMED = (*INPUTS, "extra")  # all that a row names by stamp: `extra` has a column of its own, where it is needed
 
 NANOSECONDS = 1_000_000_000
 _FORMATS = {"u1": "B", "<u4": "I", "<i4": "i", "<f4": "f", "<f8": "d"}
@@ -64,6 +65,7 @@ class Sizes:
         gripper: G; 0: no such column, as in bags of before grippers were in it.
         phase: 1 where a model begins the critical phase, else 0: no such columns.
         joint: J, where joints are measured, else 0: no such column, as in bags of before joints had stamps of their own.
+        extra: 1 where `extra` is measured, else 0: no such column.
     """
 
     action: int
@@ -71,6 +73,7 @@ class Sizes:
     gripper: int = 0
     phase: int = 0
     joint: int = 0
+    extra: int = 0
 
     @property
     def inputs(self) -> int:
@@ -148,6 +151,7 @@ class Row:
         weights_offered: version of the newest weights that were let in.
         parameters: number of the set of parameters on `~/settings`.
         source: code of :class:`codes.Source`, and ``clipped``, bits of :class:`codes.Clipped`, of a tick.
+        extra_ns: stamp in ns of `extra`, 0: not held.
         joint_ns: stamp in ns of the newest measurement of each joint [J], 0: none: several drivers may each bring a part.
         command: float64 [A] position and ``velocity`` [A] that were sent, NaN without a command; ``gripper`` [G] likewise.
         state: after it.
@@ -166,6 +170,7 @@ class Row:
     velocity: np.ndarray = column("<f8", size="action")
     gripper: np.ndarray = column("<f8", size="gripper", only="gripper")
     joint_ns: Sequence[int] = column(STAMP, name="joint", size="joint", only="joint")
+    extra_ns: int = column(STAMP, name="extra", only="extra")
     state: State = column("")  # its columns follow
     raw: bytes = b""
 
@@ -177,7 +182,7 @@ class Row:
     @functools.cached_property
     def inputs(self) -> dict[str, int]:
         """Stamp in ns of each input that was held."""
-        return {topic: stamp for topic, stamp in zip(INPUTS, self.input_ns) if stamp}
+        return {topic: stamp for topic, stamp in zip(NAMED, (*self.input_ns, self.extra_ns)) if stamp}
 
     def joints(self, names: Sequence[str]) -> dict[int, set[str]]:
         """Names by the stamp in ns of the measurement of each joint, the oldest first; an empty name leaves a joint out."""
@@ -273,7 +278,7 @@ class Layout:
             found.append(values)
         row, state = found
         row |= {name: np.array(row.get(name, ())) for name in ("command", "velocity", "gripper")}
-        row.setdefault("joint_ns", ())
+        row = {"joint_ns": (), "extra_ns": 0, **row}
         return Row(**row, state=State(**state), raw=raw)
 
     def give_back(self, controller: Any, state: State) -> None:
@@ -298,4 +303,8 @@ def layout_of(table: Any) -> Layout:
     counts = {found.name: found.count for found in table.fields}
     action = max(counts.get("command", 1), 1)
     phase = int("phase_ready" in counts)
-    return Layout(Sizes(action, max(counts.get("plan", action), action), counts.get("gripper", 0), phase, counts.get("joint_sec", 0)))
+    return Layout(
+        Sizes(
+            action, max(counts.get("plan", action), action), counts.get("gripper", 0), phase, counts.get("joint_sec", 0), counts.get("extra_sec", 0)
+        )
+    )

@@ -80,6 +80,15 @@ def median(values: np.ndarray) -> Estimate:
     return Estimate(float(np.median(values)), *np.percentile(drawn, [2.5, 97.5]))
 
 
+def ratio(mine: Sequence[ScoredEpisode], base: Sequence[ScoredEpisode]) -> Estimate:
+    """Of the throughputs, with a bootstrap interval; NaN where the base has none."""
+    one, other = group("", mine).throughput.value, group("", base).throughput.value
+    if not (mine and base and other > 0.0):
+        return Estimate(float("nan"))
+    drawn = _throughputs(mine, 1) / np.maximum(_throughputs(base, 2), 1e-9)
+    return Estimate(one / other, *map(float, np.percentile(drawn, [2.5, 97.5])))
+
+
 def base_of(episodes: Sequence[ScoredEpisode]) -> list[ScoredEpisode]:
     """Those in which the VLA acted alone."""
     return [episode for episode in episodes if not episode.practised and not episode.human]

@@ -1,4 +1,4 @@
-"""Measurements as messages: `joint_states`, `ee_pose` and `wrench` into a RobotState, the same way live and from a bag."""
+"""Measurements as messages: `joint_states`, `ee_pose`, `wrench` and `extra` into a RobotState, the same way live and from a bag."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rl_token_ros.interfaces import topics as table
 from rl_token_ros.interfaces.stamps import from_future, stamp_to_ns
 from rl_token_ros.robot.proprioception import RobotState
 from rl_token_ros.robot.readings import Reader, Reading
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.proprioception_groups import source
 
-TYPES = {topic: table.TYPES[topic] for topic in ("joint_states", "ee_pose", "wrench")}
+TYPES = {topic: table.TYPES[topic] for topic in ("joint_states", "ee_pose", "wrench", "extra")}
 
 
 GID_BYTES = 16  # of the identifier of a publisher; rmw pads it on some releases
@@ -23,7 +23,7 @@ class StampError(ValueError):
 
 def topics(groups: Iterable[str]) -> list[str]:
     """The topics that these groups of proprioception are measured by."""
-    needed = {GROUPS[group] for group in groups}
+    needed = {source(group) for group in groups}
     return [topic for topic in TYPES if topic in needed]
 
 
@@ -49,6 +49,8 @@ def read(reader: Reader, topic: str, message: Any, now_ns: int) -> Reading | Non
     if topic == "ee_pose":
         p, q = message.pose.position, message.pose.orientation
         return reader.pose(stamp, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+    if topic == "extra":
+        return reader.extra(stamp, message.name, message.position)
     f, t = message.wrench.force, message.wrench.torque
     return reader.wrench(stamp, (f.x, f.y, f.z), (t.x, t.y, t.z))
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace as Message
 import numpy as np
 
 from rl_token_ros.interfaces.stamps import ns_to_stamp
+from rl_token_ros.settings.proprioception_groups import EXTRA
 
 
 def header(stamp_ns: int, frame_id: str = "") -> Message:
@@ -26,6 +27,9 @@ def measurement(topic: str, stamp_ns: int, joint_names: Sequence[str], values: M
     if topic == "joint_states":
         position, velocity, effort = (values.get(group, ()) for group in ("joint_position", "joint_velocity", "joint_effort"))
         return Message(header=head, name=joint_names, position=position, velocity=velocity, effort=effort)
+    if topic == "extra":
+        extra = {group.removeprefix(EXTRA): float(value[0]) for group, value in values.items() if group.startswith(EXTRA)}
+        return Message(header=head, name=list(extra), position=list(extra.values()))
     if topic == "ee_pose":
         return Message(header=head, pose=Message(position=_parts("xyz", values["ee_position"]), orientation=_parts("xyzw", values["ee_orientation"])))
     return Message(header=head, wrench=Message(force=_parts("xyz", values["wrench_force"]), torque=_parts("xyz", values["wrench_torque"])))

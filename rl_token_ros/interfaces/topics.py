@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 TICKS, SETTINGS = "control_node/ticks", "control_node/settings"
+SIMULATORS = ("sim_node", "gym_node")  # each speaks for a robot
 SHELL = "shell"  # stands among publishers and subscribers for a person at a shell, with the operator's rights
 
 
@@ -123,22 +124,22 @@ TABLE = (
     Topic(
         "command", "",
         "what moves the arm; the type follows `command_interface`: Float64MultiArray, JointTrajectory, JointState, TwistStamped, PoseStamped",
-        ("control_node",), ("sim_node",), NEWEST, NEWEST, COMMAND_TYPES, actuates=True, played=False,
+        ("control_node",), SIMULATORS, NEWEST, NEWEST, COMMAND_TYPES, actuates=True, played=False,
     ),
     Topic(
         "gripper/command", "", "positions of `gripper_names`; the type follows `gripper_interface`: Float64MultiArray, JointTrajectory, JointState",
-        ("control_node",), (), NEWEST, NEWEST, GRIPPER_TYPES, actuates=True, played=False,
+        ("control_node",), ("gym_node",), NEWEST, NEWEST, GRIPPER_TYPES, actuates=True, played=False,
     ),
     # Measurements.
     Topic(
         "joint_states", JOINT_STATE, "joint by joint, by name: several drivers may each bring a part; two that bring the same joint are refused",
-        ("sim_node",), ("vla_node", "control_node", SHELL), Qos(depth=5), STATES,
+        SIMULATORS, ("vla_node", "control_node", SHELL), Qos(depth=5), STATES,
     ),
     Topic(
         "ee_pose", POSE,
         "pose of the tool in `base_frame`, where `proprioception` or Cartesian actions ask for it; with `ee_pose_source` tf or description from "
         "control_node",
-        ("sim_node", "control_node"), ("vla_node", "control_node"), Qos(depth=5), STATES,
+        (*SIMULATORS, "control_node"), ("vla_node", "control_node"), Qos(depth=5), STATES,
     ),
     Topic(
         "robot_description", TEXT, "the robot's URDF, with `ee_pose_source: description`; what is made of it is `ee_pose`",
@@ -146,12 +147,16 @@ TABLE = (
     ),
     Topic(
         "wrench", WRENCH, "force and torque at the tool, where `proprioception` asks for them",
-        ("sim_node",), ("vla_node", "control_node"), Qos(depth=5), STATES,
+        SIMULATORS, ("vla_node", "control_node"), Qos(depth=5), STATES,
+    ),
+    Topic(
+        "extra", JOINT_STATE, "what no other topic measures: `position` by name, in any unit, of the groups extra/NAME of `proprioception`",
+        ("gym_node",), ("vla_node", "control_node"), Qos(depth=5), STATES,
     ),
     Topic(
         CAMERA["raw"], IMAGE,
         "one per entry of `cameras`, reliable where the camera is; rgb8, bgr8, rgba8, bgra8, mono8, mono16, YUV 4:2:2 and 4:2:0, bayer of 8 bits",
-        ("sim_node",), ("vla_node",), Qos(depth=2), PICTURES, recorded=False,
+        SIMULATORS, ("vla_node",), Qos(depth=2), PICTURES, recorded=False,
     ),
     Topic(
         CAMERA["compressed"], COMPRESSED, "with `image_transport: compressed`, in its place: JPEG, PNG",
@@ -173,12 +178,12 @@ TABLE = (
         "`residual` it is added to the VLA's",
         ("operator",), ("control_node",), NEWEST, SENSOR,
     ),
-    Topic("critical_phase", BOOL, "True begins an episode, False ends one that has no outcome yet", ("sim_node", SHELL), ("control_node",)),
-    Topic("outcome", BOOL, "the task's end: True success, False failure", ("sim_node", SHELL), ("control_node",)),
+    Topic("critical_phase", BOOL, "True begins an episode, False ends one that has no outcome yet", (*SIMULATORS, SHELL), ("control_node",)),
+    Topic("outcome", BOOL, "the task's end: True success, False failure", (*SIMULATORS, SHELL), ("control_node",)),
     # What control_node tells, and the learner.
     Topic(
         "episode_ended", CODE, "1 success, 2 failure, 3 time limit, 4 aborted; what resets a scene listens to it",
-        ("control_node",), ("vla_node", "sim_node", "operator"),
+        ("control_node",), ("vla_node", *SIMULATORS, "operator"),
     ),
     Topic(
         "replay", TABLE_ROWS, "one row per control step of the critical phase: a table of typed columns; a bag of it is the data set",
@@ -203,14 +208,14 @@ TABLE = (
     # Of ROS itself.
     Topic(
         "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "state, rates, ages, percentiles and refusals with their reasons, once a second",
-        ("vla_node", "control_node", "learner_node", "sim_node", "record"), ("operator", "monitor"), Qos(), Qos(depth=100),
+        ("vla_node", "control_node", "learner_node", *SIMULATORS, "record"), ("operator", "monitor"), Qos(), Qos(depth=100),
     ),
     Topic(
         "/tf", TF, "with `ee_pose_source: tf`; what is made of it is `ee_pose`",
         (), ("control_node",), asked=Qos(depth=100), played=False, recorded=False,
     ),
     Topic("/tf_static", TF, "likewise", (), ("control_node",), asked=Qos(durability="transient_local", depth=100), played=False, recorded=False),
-    Topic("/clock", "rosgraph_msgs/msg/Clock", "simulated time, where it is not the wall's", ("sim_node",), (), NEWEST),
+    Topic("/clock", "rosgraph_msgs/msg/Clock", "simulated time, where it is not the wall's", SIMULATORS, (), NEWEST),
 )  # fmt: skip
 
 ACTIONS = (

@@ -14,6 +14,7 @@ from rl_token_ros.settings.files import PACKAGE, config_file
 # so that its last command finds the arm and its last replay rows find the learner.
 COMPOSITIONS = {
     "sim": ("sim_node", "learner_node", "vla_node", "control_node"),
+    "gym": ("gym_node", "learner_node", "vla_node", "control_node"),
     "robot": ("vla_node", "control_node"),
     "learner": ("learner_node",),
 }

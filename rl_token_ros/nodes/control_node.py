@@ -37,7 +37,7 @@ from rl_token_ros.nodes.running import run
 from rl_token_ros.nodes.tool_pose import ToolPoseTopic
 from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
 from rl_token_ros.settings.control import Control
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.proprioception_groups import source
 from rl_token_ros.system.realtime import prioritise
 from rl_token_ros.system.timing import Percentiles, TickClock
 
@@ -78,7 +78,7 @@ class ControlNode(Node):
         if settings.ee_pose_source != "topic":
             used = "ee_pose" in measurements.topics(needed)
             self._tool_pose = ToolPoseTopic(self, settings, self.pipeline.measure if used else None)
-            needed = [group for group in needed if GROUPS[group] != "ee_pose"]
+            needed = [group for group in needed if source(group) != "ee_pose"]
         self._state_topics = StateTopics(self, self.pipeline.measure, self.controller.state, needed)
         self._command_topic = CommandTopic(self, self._command, self._doubled)
         subscription(self, "vla/reference", lambda m: self.pipeline.propose(m, self._now()))

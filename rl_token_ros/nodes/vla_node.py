@@ -31,6 +31,7 @@ from rl_token_ros.nodes.ros_topics import publisher, subscription
 from rl_token_ros.nodes.running import run
 from rl_token_ros.settings.horizon import shortfall
 from rl_token_ros.settings.vla import Vla
+from rl_token_ros.system.realtime import GIL_SWITCH
 from rl_token_ros.system.timing import Percentiles
 from rl_token_ros.vla.backend import Answer, BackendError, Observation
 from rl_token_ros.vla.make_backend import make_backend
@@ -215,6 +216,9 @@ def main() -> None:
     """Entry point of `vla_node`."""
     # Fast DDS: hand messages to its own thread. In this one, sending embeddings of 5.7 MB keeps the next query waiting for 5 ms.
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
+    sys.setswitchinterval(
+        GIL_SWITCH
+    )  # else pictures of 90 Hz hold a query up: 15 % of what is added to the server's own time (benchmark/real_size.py)
     camera_transport.use_profile()
     sys.exit(run(VlaNode))
 

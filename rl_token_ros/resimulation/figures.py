@@ -6,7 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from rl_token_ros.control.tick_record import INPUTS, Event, Row
+from rl_token_ros.control.tick_record import Event, Row
+from rl_token_ros.interfaces import measurements
 from rl_token_ros.interfaces.codes import Clipped, Source
 from rl_token_ros.resimulation.resimulator import Step
 from rl_token_ros.robot import action_space
@@ -136,7 +137,7 @@ class Figures:
                 self.clipped[bit.label] += 1
         if (stamp := row.inputs.get("vla/reference")) is not None:
             self.chunk_age.add((row.now_ns - stamp) * 1e-9)
-        measured = [row.inputs[topic] for topic in INPUTS[:3] if topic in row.inputs]
+        measured = [row.inputs[topic] for topic in measurements.TYPES if topic in row.inputs]
         if measured:
             self.state_age.add((row.now_ns - min(measured)) * 1e-9)
         time = (row.now_ns - (self._first_ns or row.now_ns)) * 1e-9

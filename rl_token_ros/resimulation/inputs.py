@@ -11,7 +11,7 @@ from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.bags.run_settings import read_settings
 from rl_token_ros.control.pipeline import Pipeline
 from rl_token_ros.control.resumable import ResumablePipeline
-from rl_token_ros.control.tick_record import INPUTS, Row
+from rl_token_ros.control.tick_record import NAMED, Row
 from rl_token_ros.interfaces.topics import SETTINGS
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.policy.actor_weights import ActorWeights, WeightsError
@@ -44,7 +44,7 @@ class Inputs:
 
     def take(self, ours: str, record: Record) -> None:
         """A message of any topic; of those that rows name none by, only the time counts."""
-        if ours in INPUTS:
+        if ours in NAMED:
             if len(record.data) < STAMP_BYTES:
                 self._refused(message_types.NotDecoded(f"a message of '{ours}' has {len(record.data)} bytes, too few for a header"))
                 return
@@ -207,7 +207,7 @@ def _over(topic: str, row: Row, pipeline: Pipeline | None) -> bool:
 
 
 def hand_over(pipeline: Pipeline, topic: str, message: Any, now_ns: int) -> None:
-    """A message of one of tick_record.INPUTS.
+    """A message of one of tick_record.NAMED.
 
     Raises:
         ValueError: a measurement that cannot be used.

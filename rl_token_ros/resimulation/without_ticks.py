@@ -18,7 +18,7 @@ from rl_token_ros.bags.reader import Record, Topic
 from rl_token_ros.control.arming import Refused
 from rl_token_ros.control.command import Outputs
 from rl_token_ros.control.resumable import ResumablePipeline
-from rl_token_ros.control.tick_record import INPUTS, Event, Row
+from rl_token_ros.control.tick_record import NAMED, Event, Row
 from rl_token_ros.policy.actor_weights import WeightsError
 from rl_token_ros.resimulation.inputs import hand_over
 from rl_token_ros.resimulation.resimulator import Step
@@ -87,7 +87,7 @@ class ResimulatorWithoutTicks:
             self._look.take(ours, message, now, [self.pipeline, *self.others.values()])
 
     def _hand_over(self, pipeline: ResumablePipeline, ours: str, message: Any, now: int) -> None:
-        if ours in INPUTS:
+        if ours in NAMED:
             hand_over(pipeline, ours, message, now)
         elif ours == "critical_phase":
             self._call(pipeline, Event.CRITICAL if message.data else Event.NOT_CRITICAL, now)

@@ -16,7 +16,7 @@ from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.rl_token.shards import Shards, fits
 from rl_token_ros.robot.history import StateHistory
 from rl_token_ros.robot.readings import Reader, StateError
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.proprioception_groups import source
 from rl_token_ros.settings.robot import Robot
 
 LEAST = 50  # observations below which nothing is trained
@@ -141,13 +141,13 @@ class Collector:
         """The parameters of the robot, which name its joints."""
         self._seen.vla_sha256, self._seen.token_size = vla_sha256, robot.token_size
         if self._reader is None:
-            self._groups = self._groups or [group for group in robot.proprioception if GROUPS[group]]
+            self._groups = self._groups or [group for group in robot.proprioception if source(group)]
             self._reader = Reader(robot.joint_names, self._groups)
             self._history = StateHistory(len(robot.joint_names), ANSWERED_NS)
 
     def wants(self, topic: str) -> bool:
         """Whether its messages are probed with, so that others need not be decoded."""
-        return self._reader is not None and any(GROUPS[group] == topic for group in self._groups)
+        return self._reader is not None and any(source(group) == topic for group in self._groups)
 
     def measurement(self, topic: str, message: Any, received_ns: int) -> None:
         """A message of one of `interfaces.measurements.TYPES`; one that nobody could believe is left out, as live."""

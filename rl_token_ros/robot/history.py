@@ -9,7 +9,7 @@ from math import pi
 import numpy as np
 
 from rl_token_ros.robot.readings import Reading
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.proprioception_groups import source
 
 SPAN_NS = 1_000_000_000
 MOST = 10_000  # samples of one joint or topic
@@ -48,7 +48,8 @@ class StateHistory:
     def __init__(self, joints: int, span_ns: int = SPAN_NS) -> None:
         self._span_ns = span_ns
         self._tracks: dict[str, list[deque[tuple[int, np.ndarray]]]] = {
-            topic: [deque(maxlen=MOST) for _ in range(count)] for topic, count in (("joint_states", joints), ("ee_pose", 1), ("wrench", 1))
+            topic: [deque(maxlen=MOST) for _ in range(count)]
+            for topic, count in (("joint_states", joints), ("ee_pose", 1), ("wrench", 1), ("extra", 1))
         }
         self._sizes: dict[str, dict[str, int]] = {}  # by topic: groups in the order in which samples hold them, and values of each
 
@@ -76,7 +77,7 @@ class StateHistory:
         """The state at a stamp, None where nothing is held of a joint or topic. Nothing is extrapolated; a sample of that stamp stays as it is."""
         values: dict[str, np.ndarray] = {}
         offs, distances = [0], [0]
-        for topic in {topic for group in groups if (topic := GROUPS[group])}:
+        for topic in {topic for group in groups if (topic := source(group))}:
             tracks = self._tracks[topic]
             if not (tracks and all(tracks)):
                 return None

@@ -9,7 +9,7 @@ import numpy as np
 from rl_token_ros.robot.readings import Numbers, Reader, Reading
 from rl_token_ros.robot.rotations import turn_from
 from rl_token_ros.robot.yaw import yaw_of
-from rl_token_ros.settings.proprioception_groups import AXES, GROUPS, ROTATION, YAW, moves_tool
+from rl_token_ros.settings.proprioception_groups import AXES, ROTATION, YAW, moves_tool, source
 
 NEVER = -1  # stamp of what has not come
 NOTHING = np.zeros(0)  # numpy joins one array at least
@@ -93,7 +93,7 @@ class RobotState:
 
     def forget(self, topic: str = "") -> None:
         """Drop everything, as after a jump of the clock, or what one topic brought."""
-        for group in [group for group in self.values if topic in ("", GROUPS[group])]:
+        for group in [group for group in self.values if topic in ("", source(group))]:
             del self.values[group]
         for name in [name for name in self.stamps if topic in ("", name)]:
             del self.stamps[name]
@@ -107,7 +107,7 @@ class RobotState:
 
     def missing(self, groups: list[str]) -> list[str]:
         """The groups that no message has brought yet (command_lead excepted)."""
-        return [group for group in groups if GROUPS[group] and group not in self.values]
+        return [group for group in groups if source(group) and group not in self.values]
 
     def why_missing(self, groups: list[str]) -> str:
         """The sentence about what of these groups no message has brought yet; nothing when all is there."""
@@ -115,8 +115,8 @@ class RobotState:
         if not missing:
             return ""
         absent = [name for name, stamp in zip(self.joint_names, self.joint_stamps) if stamp == NEVER]
-        if GROUPS[missing[0]] != "joint_states" or not (len(absent) < len(self.joint_names) or self.reader.others):
-            return f"no measurement of {', '.join(missing)} yet; check the topics {', '.join(sorted({GROUPS[group] or '' for group in missing}))}"
+        if source(missing[0]) != "joint_states" or not (len(absent) < len(self.joint_names) or self.reader.others):
+            return f"no measurement of {', '.join(missing)} yet; check the topics {', '.join(sorted({source(group) or '' for group in missing}))}"
         brought = sorted({*self.joint_names, *self.reader.others} - set(absent))
         return (
             f"no message on 'joint_states' brings {', '.join(absent)}; there {'is' if len(brought) == 1 else 'are'} {', '.join(brought)}: "
@@ -125,14 +125,14 @@ class RobotState:
 
     def oldest(self, groups: list[str]) -> str:
         """What of these groups, none of which is missing, is the oldest: a joint by its name, or a topic."""
-        topic = min((topic for group in groups if (topic := GROUPS[group])), key=lambda topic: self.stamps[topic])
+        topic = min((topic for group in groups if (topic := source(group))), key=lambda topic: self.stamps[topic])
         if topic == "joint_states" and min(self.joint_stamps) < max(self.joint_stamps):
             return f"joint {self.joint_names[self.joint_stamps.index(min(self.joint_stamps))]}"
         return f"'{topic}'"
 
     def age_ns(self, groups: list[str], now_ns: int) -> int:
         """Age of the oldest of these groups, none of which is missing."""
-        return max((now_ns - self.stamps[topic] for group in groups if (topic := GROUPS[group])), default=0)
+        return max((now_ns - self.stamps[topic] for group in groups if (topic := source(group))), default=0)
 
     def vector(self, groups: list[str], command_lead: np.ndarray | None = None) -> np.ndarray:
         """Proprioception float32 [P], groups in the given order."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rl_token_ros.settings.proprioception_groups import GROUPS
+from rl_token_ros.settings.proprioception_groups import EXTRA, source
 
 Numbers = Sequence[float] | np.ndarray
 MOST_NAMES = 200  # of joints that are not ours, kept for the sentence that says what was brought instead
@@ -23,7 +23,7 @@ class Reading:
     """What one message says of what is needed.
 
     Attributes:
-        topic: `joint_states`, `ee_pose` or `wrench`.
+        topic: `joint_states`, `ee_pose`, `wrench` or `extra`.
         stamp_ns: when it was measured.
         groups: values float64 of each group of the topic; of joints one for each of ``joints``.
         joints: indices of the joints that it brings, in ``joint_names``; None: all, in their order, or no joints at all.
@@ -56,7 +56,8 @@ class Reader:
     def __init__(self, joint_names: list[str], groups: list[str]) -> None:
         self.joint_names = joint_names
         self.others: set[str] = set()  # names on `joint_states` that are not ours
-        self._joint_groups = [group for group in groups if GROUPS[group] == "joint_states"]
+        self._joint_groups = [group for group in groups if source(group) == "joint_states"]
+        self._extras = [group for group in groups if group.startswith(EXTRA)]
         self._all = tuple(range(len(joint_names)))
         self._known: dict[tuple[str, ...], tuple[tuple[int, ...], tuple[int, ...]]] = {}  # names -> joints, and where they stand in the message
 
@@ -107,6 +108,19 @@ class Reader:
         return self._finite(
             Reading("wrench", stamp_ns, {"wrench_force": np.asarray(force, np.float64), "wrench_torque": np.asarray(torque, np.float64)})
         )
+
+    def extra(self, stamp_ns: int, names: Sequence[str], values: Numbers) -> Reading:
+        """An `extra`: values by name, of which those that are needed are taken.
+
+        Raises:
+            StateError: one that is needed is missing or not finite.
+        """
+        given = dict(zip(names, values))
+        if missing := [name for group in self._extras if (name := group.removeprefix(EXTRA)) not in given]:
+            raise StateError(
+                f"'extra' has no {', '.join(missing)}, with a position; it has {', '.join(given) or 'nothing'}: let one publisher send all of them"
+            )
+        return self._finite(Reading("extra", stamp_ns, {group: np.array([given[group.removeprefix(EXTRA)]], np.float64) for group in self._extras}))
 
     def _places(self, names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Which of our joints these are, in our order, and where each stands; drivers send the same names again and again."""

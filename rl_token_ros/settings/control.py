@@ -119,7 +119,9 @@ class Control(Robot):
         low=0.001,
         high=4.0,
     )
-    state_timeout: float = parameter(0.2, "Largest age of joint_states, ee_pose and wrench; older ones stop the arm.", unit="s", low=0.001, high=10.0)
+    state_timeout: float = parameter(
+        0.2, "Largest age of joint_states, ee_pose, wrench and extra; older ones stop the arm.", unit="s", low=0.001, high=10.0
+    )
     chunk_timeout: float = parameter(1.0, "Largest age of a VLA chunk's observation; older chunks are not executed.", unit="s", low=0.01, high=60.0)
     hold_timeout: float = parameter(5.0, "Time without a usable chunk after which holding becomes a latched stop.", unit="s", low=0.0, high=3600.0)
     intervention_timeout: float = parameter(0.2, "Age below which `intervention` acts.", unit="s", low=0.01, high=5.0)

@@ -7,6 +7,7 @@ from typing import Any
 
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.gym import Gym
 from rl_token_ros.settings.learner import Learner
 from rl_token_ros.settings.operator import Operator
 from rl_token_ros.settings.record import Record
@@ -14,9 +15,11 @@ from rl_token_ros.settings.robot import Robot
 from rl_token_ros.settings.sim import Sim
 from rl_token_ros.settings.vla import Vla
 
-__all__ = ["NODES", "Control", "Learner", "Operator", "Record", "Robot", "Sim", "Vla", "known_names", "load"]
+__all__ = ["NODES", "Control", "Gym", "Learner", "Operator", "Record", "Robot", "Sim", "Vla", "known_names", "load"]
 
-NODES: dict[str, type] = {"control_node": Control, "vla_node": Vla, "learner_node": Learner, "sim_node": Sim, "record": Record, "operator": Operator}
+NODES: dict[str, type] = {
+    "control_node": Control, "vla_node": Vla, "learner_node": Learner, "sim_node": Sim, "gym_node": Gym, "record": Record, "operator": Operator,
+}  # fmt: skip
 
 
 def known_names() -> set[str]:

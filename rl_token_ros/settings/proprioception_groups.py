@@ -27,10 +27,27 @@ LEAST_DEVIATION = {
     "wrench_torque": 0.01,
     "command_lead": 1e-4,
 }
+EXTRA = "extra/"  # and a name: a group of one value, which the topic `extra` brings by that name
+LEAST_EXTRA = 1e-3  # its least standard deviation: its unit is not known
 FIXED_SIZES = {"ee_position": 3, "ee_orientation": 4, "wrench_force": 3, "wrench_torque": 3}
 AXES = ("x", "y", "z")
 YAW = "yaw"  # as an action: of the tool about z of the base frame, from `tool_orientation`, unless a joint has that name
 ROTATION = ("rx", "ry", "rz")  # likewise: the rotation vector from `tool_orientation` to the tool's orientation, in axes of the base frame
+
+
+def known(group: str) -> bool:
+    """Whether there is such a group."""
+    return group in GROUPS or (group.startswith(EXTRA) and group != EXTRA)
+
+
+def source(group: str) -> str | None:
+    """The topic that brings a known group; None: control_node itself has it."""
+    return "extra" if group.startswith(EXTRA) else GROUPS[group]
+
+
+def vocabulary(measured: bool = False) -> str:
+    """The names of groups, for texts; ``measured``: of those that a topic brings."""
+    return ", ".join([*(group for group, topic in GROUPS.items() if topic or not measured), f"{EXTRA}NAME"])
 
 
 def size(groups: list[str], joints: int, actions: int) -> int:
@@ -39,18 +56,20 @@ def size(groups: list[str], joints: int, actions: int) -> int:
     Raises:
         ParameterError: a group that does not exist.
     """
-    unknown = [group for group in groups if group not in GROUPS]
+    unknown = [group for group in groups if not known(group)]
     if unknown:
-        raise ParameterError(f"parameter 'proprioception' names '{unknown[0]}'; write some of {', '.join(GROUPS)}")
+        raise ParameterError(f"parameter 'proprioception' names '{unknown[0]}'; write some of {vocabulary()}")
     return sum(_size(group, joints, actions) for group in groups)
 
 
 def least_deviations(groups: list[str], joints: int, actions: int) -> list[float]:
     """:data:`LEAST_DEVIATION` of each of the P values."""
-    return [LEAST_DEVIATION[group] for group in groups for _ in range(_size(group, joints, actions))]
+    return [LEAST_DEVIATION.get(group, LEAST_EXTRA) for group in groups for _ in range(_size(group, joints, actions))]
 
 
 def _size(group: str, joints: int, actions: int) -> int:
+    if group.startswith(EXTRA):
+        return 1
     return FIXED_SIZES.get(group, actions if group == "command_lead" else joints)
 
 

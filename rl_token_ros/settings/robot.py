@@ -8,7 +8,7 @@ from typing import Any
 
 from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.parameters import ParameterError, parameter
-from rl_token_ros.settings.proprioception_groups import GROUPS, ROTATION, YAW, moves_tool
+from rl_token_ros.settings.proprioception_groups import ROTATION, YAW, known, moves_tool, source, vocabulary
 
 CARTESIAN = ("x", "y", "z")
 TOOL = (*CARTESIAN, YAW)
@@ -44,7 +44,8 @@ class Robot:
     proprioception: list[str] = parameter(
         ["joint_position"],
         "Groups that make up the proprioception, in order: joint_position, joint_velocity, joint_effort, ee_position, "
-        "ee_orientation, command_lead (last command minus measured), wrench_force, wrench_torque.",
+        "ee_orientation, command_lead (last command minus measured), wrench_force, wrench_torque; "
+        "extra/NAME: the value that `extra` brings by this name.",
     )
     control_rate: float = parameter(50.0, "Rate of the control loop.", unit="Hz", low=1.0, high=200.0)
     chunk_dt: float = parameter(0.02, "Time between two steps of a VLA chunk.", unit="s", low=0.001, high=1.0)
@@ -183,7 +184,7 @@ def fingerprint(group: Any, name: str) -> None:
 def known_groups(group: Any, name: str) -> None:
     """Refuse groups of proprioception that do not exist or that have no joints to be measured."""
     for value in getattr(group, name):
-        if value not in GROUPS:
-            raise ParameterError(f"parameter '{name}' names '{value}'; write some of {', '.join(GROUPS)}")
-        if GROUPS[value] == "joint_states" and not group.joint_names:
+        if not known(value):
+            raise ParameterError(f"parameter '{name}' names '{value}'; write some of {vocabulary()}")
+        if source(value) == "joint_states" and not group.joint_names:
             raise ParameterError(f"parameter 'joint_names' is empty but '{name}' has {value}; write the joints to be measured")

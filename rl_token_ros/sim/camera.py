@@ -51,7 +51,7 @@ def choose(backend: str) -> str:
 
 def make_renderer(backend: str, model: mujoco.MjModel, size: int) -> GlRenderer | RaycastRenderer:
     """A renderer of square images of `size` pixels; `backend` is one of BACKENDS, from :func:`choose`."""
-    return RaycastRenderer(model, size) if backend == "raycast" else GlRenderer(backend, model, size)
+    return RaycastRenderer(model, size) if backend == "raycast" else GlRenderer(backend, model, size, size)
 
 
 def try_out(backend: str) -> None:
@@ -60,7 +60,7 @@ def try_out(backend: str) -> None:
     model = mujoco.MjModel.from_xml_string(xml)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    renderer = GlRenderer(backend, model, 16)
+    renderer = GlRenderer(backend, model, 16, 16)
     image = renderer.render(data, "c")
     renderer.close()
     if image.max() == 0:
@@ -68,15 +68,15 @@ def try_out(backend: str) -> None:
 
 
 class GlRenderer:
-    """Renders through EGL or OSMesa. Use it from the thread that made it."""
+    """Renders through EGL or OSMesa, up to so many geoms. Use it from the thread that made it."""
 
-    def __init__(self, backend: str, model: mujoco.MjModel, size: int) -> None:
+    def __init__(self, backend: str, model: mujoco.MjModel, height: int, width: int, geoms: int = 200) -> None:
         # mujoco's `Renderer` picks its GL from an environment variable at import; the modules below can be chosen at run time.
         context = importlib.import_module(f"mujoco.{backend}").GLContext
-        self._model, self._size = model, size
-        self._gl = context(size, size)
+        self._model = model
+        self._gl = context(width, height)
         self._gl.make_current()
-        self._scene = mujoco.MjvScene(model, maxgeom=200)
+        self._scene = mujoco.MjvScene(model, maxgeom=geoms)
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -86,11 +86,11 @@ class GlRenderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         for flag in ("SHADOW", "REFLECTION", "SKYBOX", "FOG", "HAZE"):
             self._scene.flags[getattr(mujoco.mjtRndFlag, f"mjRND_{flag}")] = 0
-        self._viewport = mujoco.MjrRect(0, 0, size, size)
-        self._buffer = np.empty((size, size, 3), np.uint8)
+        self._viewport = mujoco.MjrRect(0, 0, width, height)
+        self._buffer = np.empty((height, width, 3), np.uint8)
 
     def render(self, data: mujoco.MjData, camera: str) -> np.ndarray:
-        """uint8 [size, size, 3] rgb, row 0 at the top."""
+        """uint8 [h, w, 3] rgb, row 0 at the top."""
         self._gl.make_current()
         self._camera.fixedcamid = self._model.camera(camera).id
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene)

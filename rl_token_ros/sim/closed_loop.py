@@ -1,4 +1,4 @@
-"""The whole loop in one process and in simulated time: simulator, VLA, and the pipeline that control_node and a replayed bag drive.
+"""The whole loop in one process and in simulated time: environment, VLA, and the pipeline that control_node and a replayed bag drive.
 
 For benchmarks, for training the models and for tests. Nothing here decides anything: it hands messages over, and calls, in the order
 and with the delays that the topics would.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace as Message
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,16 +25,22 @@ from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.control import Control
+from rl_token_ros.settings.gym import Gym
 from rl_token_ros.settings.proprioception_groups import size
 from rl_token_ros.settings.sim import Sim
 from rl_token_ros.settings.vla import Vla
-from rl_token_ros.sim.simulation import Simulation
+from rl_token_ros.sim.environment import Environment, load, refuse_misfit
+from rl_token_ros.sim.timed import Timed
 from rl_token_ros.vla.backend import Answer
 from rl_token_ros.vla.in_process import InProcessVla
 from rl_token_ros.vla.observation import Synchroniser
 from rl_token_ros.vla.onnx import OnnxBackend
 
-FIRST_STAMP_NS = 1_000_000_000  # as in sim_node
+if TYPE_CHECKING:
+    from rl_token_ros.sim.simulation import Simulation  # with mujoco, which another environment does without
+
+FIRST_STAMP_NS = 1_000_000_000  # a stamp of zero would mean "none"
+NODES = ("gym_node", "sim_node", "vla_node", "control_node")
 
 
 @dataclass(frozen=True)
@@ -45,22 +51,28 @@ class EpisodeResult:
         ended: code of :class:`Ended`; ABORTED also when the critical phase was never reached.
         rows: what `replay` would have carried, structured array [n].
         reached: whether the critical phase was entered.
+        decided: whether the environment said how it went.
     """
 
     ended: int
     rows: np.ndarray
     reached: bool
+    decided: bool
 
 
 class NothingRecorded(RuntimeError):
     """An episode without a row; the message says why its steps were not recorded."""
 
 
+class Stopped(RuntimeError):
+    """The arm was stopped in an earlier episode, and nobody is here to reset that; the message says why it was."""
+
+
 class ClosedLoop:
-    """Runs episodes.
+    """Runs episodes, in the environment that `env` of gym_node names, else in the simulated robot of sim_node.
 
     Args:
-        parameter_file: a ROS parameter file that configures sim_node, vla_node and control_node.
+        parameter_file: a ROS parameter file that configures gym_node or sim_node, vla_node and control_node.
         vla_latency: time from observation to answer, s; the nodes measure 5 to 40 ms.
         overrides: ``{node: {parameter: value}}``.
         on_answer: called with each answer of the VLA, for recording.
@@ -68,8 +80,10 @@ class ClosedLoop:
         policy: class of what acts.
 
     Attributes:
+        environment: in which it runs.
         pipeline: as control_node has it. An input that it refuses raises: a measurement must not go on without it.
         controller: that of the pipeline.
+        refusal: why the arm cannot be enabled, or nothing.
         ticks: rows of `~/ticks` of the newest step, and of calls between it and the one before.
     """
 
@@ -83,12 +97,14 @@ class ClosedLoop:
         encoder: Callable[[str], Any] | None = None,
         policy: type[ResidualPolicy] = ResidualPolicy,
     ) -> None:
-        overrides = overrides or {}
-        self.sim_settings: Sim = node_settings.load("sim_node", parameter_file, **overrides.get("sim_node", {}))
-        self.vla_settings: Vla = node_settings.load("vla_node", parameter_file, **overrides.get("vla_node", {}))
-        self.control_settings: Control = node_settings.load("control_node", parameter_file, **overrides.get("control_node", {}))
+        given = {node: node_settings.load(node, parameter_file, **(overrides or {}).get(node, {})) for node in NODES}
+        self.vla_settings: Vla = given["vla_node"]
+        self.control_settings: Control = given["control_node"]
         control, vla = self.control_settings, self.vla_settings
-        self.simulation = Simulation(self.sim_settings)
+        self.environment, where = _environment(given["gym_node"], given["sim_node"])
+        self._approach_ns = where.approach_limit * 1e9
+        self._timed = Timed(self.environment, where.seed, where.reset_time)
+        refuse_misfit(self.environment, control, {*control.needed_groups, *vla.measured_groups})
         self.backend = OnnxBackend(vla, size(vla.vla_proprioception, len(vla.joint_names), vla.action_size))
         stand_in = encoder(fingerprint(self.backend.path)) if encoder else None
         self.pipeline = Pipeline(control, _raise, stand_in, policy, simulated=True)
@@ -96,6 +112,7 @@ class ClosedLoop:
         self.synchroniser = Synchroniser(vla)
         takers = ((self.pipeline.measure, self.controller.needed), (self.synchroniser.measure, vla.measured_groups))
         self._takers = {topic: [take for take, groups in takers if topic in measurements.topics(groups)] for topic in measurements.TYPES}
+        self.refusal = ""
         self.ticks: list[bytes] = []
         self._log: list[bytes] = []
         self._rows: list[np.ndarray] = []
@@ -103,12 +120,25 @@ class ClosedLoop:
         self._on_answer = on_answer
         self._vla = InProcessVla(vla, self.backend, vla_latency)
         self._unread: Any = None  # `vla/embedding` whose token nobody has needed yet
-        self._target = self.simulation.tool_pose
+        self._target: np.ndarray | None = None  # [A + G]
+        self._grippers: np.ndarray | None = None  # [G], the last commanded in this episode
 
     @property
     def now_ns(self) -> int:
         """Stamp of this moment."""
-        return self.simulation.time_ns + FIRST_STAMP_NS
+        return self._timed.time_ns + FIRST_STAMP_NS
+
+    @property
+    def simulation(self) -> Simulation:
+        """The environment where it is our simulated robot, for what knows its truth."""
+        from rl_token_ros.sim.simulation import Simulation
+
+        assert isinstance(self.environment, Simulation)
+        return self.environment
+
+    def close(self) -> None:
+        """Free the environment."""
+        self.environment.close()
 
     def episode(self, on_rows: Callable[[np.ndarray], None] | None = None, on_step: Callable[[], None] | None = None) -> EpisodeResult:
         """One episode, from the start pose to its end, and the reset after it (`reset_time` of robot time).
@@ -118,20 +148,24 @@ class ClosedLoop:
 
         Raises:
             NothingRecorded: it ended without a row, thus nothing can be learned.
+            Stopped: it cannot begin.
         """
-        simulation, controller = self.simulation, self.controller
+        environment, controller = self.environment, self.controller
+        if controller.stop_reason:
+            raise Stopped(f"the arm was stopped: {controller.stop_reason}")
         begun_ns, reached, ended = self.now_ns, False, None
         rows: list[np.ndarray] = []
         while ended is None:
             self.step()
             if on_step is not None:
                 on_step()
-            if simulation.critical and not reached and simulation.outcome is None:
+            commanded = controller.enabled or controller.stop_reason  # at the very first, nobody commands before the VLA has answered
+            if environment.critical and not reached and environment.outcome is None and commanded:
                 reached = True
                 self._call(Event.CRITICAL)
                 self._read()
-            if simulation.outcome is not None:
-                self._call(Event.SUCCESS if simulation.outcome else Event.FAILURE)
+            if environment.outcome is not None:
+                self._call(Event.SUCCESS if environment.outcome else Event.FAILURE)
             new_rows, endings = self._rows, self._endings
             self._rows, self._endings = [], []
             rows += new_rows
@@ -140,39 +174,46 @@ class ClosedLoop:
                     on_rows(row)
             if endings:
                 ended = endings[0]
-            elif not controller.episode.active and (
-                reached or simulation.outcome is not None or self.now_ns - begun_ns > self.sim_settings.approach_limit * 1e9
-            ):
+            elif not controller.episode.active and (reached or environment.outcome is not None or self.now_ns - begun_ns > self._approach_ns):
                 ended = Ended.ABORTED  # not reached, or the arm was stopped by then
-        simulation.begin_reset()
+        decided = environment.outcome is not None
+        self._timed.reset()
+        self._grippers = None
         if reached:
             self._call(Event.NOT_CRITICAL)
-        while simulation.resetting:
+        while self._timed.resetting:
             self.step()
         if reached and not rows and ended != Ended.ABORTED:
             skipped = controller.episode.skipped
             raise NothingRecorded(f"an episode ended without a row: {unrecorded(skipped, 0, least=1) or dict(skipped)}")
-        return EpisodeResult(ended, np.concatenate(rows) if rows else np.zeros(0, controller.row_dtype), reached)
+        return EpisodeResult(ended, np.concatenate(rows) if rows else np.zeros(0, controller.row_dtype), reached, decided)
 
     def step(self) -> None:
         """One control period: physics, measurements, VLA, tick."""
-        simulation = self.simulation
-        simulation.step(self._target, self.controller.period_ns * 1e-9)
-        now = self.now_ns
+        self._timed.step(self._target, self.controller.period_ns)
+        now, measured = self.now_ns, self.environment.measured()
         for topic, takers in self._takers.items():
             if takers:
-                message = plain_messages.measurement(topic, now, simulation.joint_names, _measured(topic, simulation))
+                message = plain_messages.measurement(topic, now, self.control_settings.joint_names, measured)
                 for take in takers:
                     take(topic, message, now)
         self._look(now)
         if not self.controller.enabled:
             try:
                 self._call(Event.ENABLE)
-            except Refused:
-                pass  # as with `enable_on_start`: tried again at the next tick
-        command = self._call(Event.TICK).command
+                self.refusal = ""
+            except Refused as error:
+                self.refusal = str(error)  # as with `enable_on_start`: tried again at the next tick
+        self._target = self._commanded(self._call(Event.TICK))
         self.ticks, self._log = self._log, []
-        self._target = simulation.tool_pose if command is None or simulation.resetting else command.position
+
+    def _commanded(self, outputs: Outputs) -> np.ndarray | None:
+        """What the environment is told, [A + G]; None, to stay: nothing, or no gripper's position yet."""
+        if outputs.grippers is not None:
+            self._grippers = outputs.grippers
+        if outputs.command is None or not self.control_settings.gripper_names:
+            return None if outputs.command is None else outputs.command.position
+        return None if self._grippers is None else np.append(outputs.command.position, self._grippers)
 
     def _call(self, event: Event) -> Outputs:
         outputs = self.pipeline.step(event, self.now_ns)
@@ -197,8 +238,9 @@ class ClosedLoop:
                 self._read()
         if not self._vla.scheduler.due(now):
             return
-        for camera, picture in self.simulation.images().items():
-            self.synchroniser.set_image(camera, now, picture)
+        pictures = self.environment.images()
+        for camera in self.vla_settings.cameras:
+            self.synchroniser.set_image(camera, now, pictures[camera])
         observation, _ = self.synchroniser.observation(now)
         if observation is None:
             return
@@ -221,13 +263,10 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def _measured(topic: str, simulation: Simulation) -> dict[str, np.ndarray]:
-    """What a message of one of `measurements.TYPES` says, by group."""
-    if topic == "joint_states":
-        return {
-            "joint_position": simulation.joint_positions, "joint_velocity": simulation.joint_velocities, "joint_effort": simulation.joint_efforts,
-        }  # fmt: skip
-    if topic == "ee_pose":
-        return {"ee_position": simulation.ee_position, "ee_orientation": simulation.ee_orientation}
-    wrench = simulation.wrench
-    return {"wrench_force": wrench[:3], "wrench_torque": wrench[3:]}
+def _environment(gym: Gym, sim: Sim) -> tuple[Environment, Gym | Sim]:
+    """The environment that a parameter file names, and the parameters of its clock."""
+    if gym.env:
+        return load(gym.env), gym
+    from rl_token_ros.sim.simulation import Simulation
+
+    return Simulation(sim), sim

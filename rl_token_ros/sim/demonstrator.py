@@ -125,7 +125,7 @@ class Demonstrator:
     def perform(self, disturbed: bool, frames: dict[str, list], number: int) -> float | None:
         """One demonstration, appended to `frames`; returns the length of its critical phase if it succeeded."""
         sim, random = self.simulation, self.random
-        sim.reset()
+        sim.place()
         if disturbed and random.random() < 0.6:
             self._go_near_hole()
         pace = draw_pace(random, 2500)

@@ -118,5 +118,5 @@ def roll_out(
         loop.episode(on_step=recorder.stepped)
         recorder.end()
         progress(done + 1, f"({recorder.recording.outcomes.count('inserted')} inserted)")
-    loop.simulation.close()
+    loop.close()
     return recorder.recording

@@ -34,19 +34,22 @@ POSTURE_STIFFNESS, POSTURE_DAMPING = 5.0, 1.0  # N m/rad, N m s/rad: of an arm w
 
 
 class Simulation:
-    """The arm, the socket and an episode. Lengths in m, forces in N, times in s, all in `base_link`; one thread only.
+    """The arm, the socket and an episode, an :class:`Environment`. Lengths in m, forces in N, times in s, all in `base_link`; one thread only.
 
     Same parameters and same calls give the same numbers.
 
     Attributes:
         scene: arm and task, those of the parameter `task`.
+        action_names: of a command's numbers: x, y, z of the TCP in m and, where the scene turns, its yaw in rad from pointing down.
+        critical: whether the peg has come to the hole in this episode.
+        outcome: True: it is in; False: it cannot go in any more, for its ``failure``, which is force, missed or wandered; None: neither.
     """
 
     def __init__(self, parameters: SimParameters | None = None) -> None:
         """Raises: camera.RenderError when `render_backend` does not work on this machine (found at the first image)."""
         self.parameters = p = parameters or SimParameters()
         self.scene = SCENES[p.task]
-        self.joint_names = self.scene.joints
+        self.joint_names, self.action_names = self.scene.joints, self.scene.actions
         self._model = mujoco.MjModel.from_xml_string(self.scene.mjcf(p.clearance, p.friction, p.image_size))
         self._data = mujoco.MjData(self._model)
         self._tcp = self._model.site("tcp").id
@@ -75,7 +78,8 @@ class Simulation:
         self._smoothing = 1.0 - np.exp(-2.0 * np.pi * p.force_cutoff * TIMESTEP)
         self._random = np.random.default_rng(p.seed)
         self._reset_path: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None  # time begun; from, top, new start
-        self.reset()
+        self._owed = 0.0  # s that steps so far were told to advance, and have not yet: less than TIMESTEP
+        self.place()
         self._stiffness = np.array([p.stiffness] * 3 + [p.rotation_stiffness] * 3)
         self._damping = 2.0 * np.sqrt(self._stiffness * self._felt_inertia())
         self.reset(p.seed)
@@ -83,10 +87,24 @@ class Simulation:
     # Episodes -------------------------------------------------------------------------------------------------------------
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin a new episode at once: new hole, new slip, new start, arm at rest. A seed restarts the random numbers."""
+        """Begin a new episode: new hole, new slip, new start.
+
+        With a seed at once, and the random numbers begin anew. Without, the arm returns by itself, straight up and then to the new start, which
+        takes `reset_time`; commands are ignored until `resetting` is False.
+        """
         if seed is not None:
             self._random = np.random.default_rng(seed)
-            self._data.time = 0.0
+            self._data.time = self._owed = 0.0
+            return self.place()
+        here = self.tool_pose
+        top = here.copy()
+        top[2] = max(here[2], SURFACE + self.parameters.start_height)
+        self._reset_path = (self._data.time, here, top, self._draw_start())
+        self._scene_is_old = True
+        self._open_episode()
+
+    def place(self) -> None:
+        """Begin a new episode at once, the arm at rest at its new start."""
         start = self._draw_start()
         self._draw_scene()
         self._data.qpos[:] = self._solve_joints(start)
@@ -97,15 +115,6 @@ class Simulation:
         self._wrench = np.zeros((2, 3))
         self._target = start
         self._reset_path = None
-        self._open_episode()
-
-    def begin_reset(self) -> None:
-        """Let the arm return by itself: straight up, then to a new start; targets are ignored until `resetting` is False."""
-        here = self.tool_pose
-        top = here.copy()
-        top[2] = max(here[2], SURFACE + self.parameters.start_height)
-        self._reset_path = (self._data.time, here, top, self._draw_start())
-        self._scene_is_old = True
         self._open_episode()
 
     def _open_episode(self) -> None:
@@ -140,18 +149,21 @@ class Simulation:
 
     # Physics --------------------------------------------------------------------------------------------------------------
 
-    def step(self, target: np.ndarray, dt: float) -> None:
-        """Advance `dt` seconds (a multiple of 2 ms) with the tool held at `target`: x, y, z of the TCP and, where it turns, its yaw."""
-        self._target = np.array(target, dtype=float)
+    def step(self, command: np.ndarray | None, dt: float) -> None:
+        """Advance `dt` seconds with the tool held at `command` [A], or where it is. What of `dt` is no whole timestep waits for the next step."""
+        self._target = np.array(self.tool_pose if command is None else command, dtype=float)
         if self._target.shape != self._farthest.shape or not np.isfinite(self._target).all():
             count, yaw = ("four", ", its yaw in rad") if self.scene.turns else ("three", "")
-            raise ValueError(f"target is {target!r}; give {count} finite numbers: x, y, z of the tool in metres{yaw}")
+            raise ValueError(f"command is {command!r}; give {count} finite numbers: x, y, z of the tool in metres{yaw}")
         # Saturated as on a real arm; a target a kilometre away would throw the simulation out of its stable range.
         here = self.tool_pose
         self._target = np.clip(self._target, here - self._farthest, here + self._farthest)
         if self._spare:
             self._find_slack()
-        for _ in range(max(1, round(dt / TIMESTEP))):
+        self._owed += dt
+        timesteps = round(self._owed / TIMESTEP)
+        self._owed -= timesteps * TIMESTEP
+        for _ in range(timesteps):
             if self._reset_path is not None:
                 self._follow_reset(*self._reset_path)
             mujoco.mj_step1(self._model, self._data)
@@ -250,29 +262,22 @@ class Simulation:
     # What is measured -----------------------------------------------------------------------------------------------------
 
     @property
-    def time_ns(self) -> int:
-        """Time since the simulation began, in nanoseconds."""
-        return round(self._data.time / TIMESTEP) * round(TIMESTEP * 1e9)
-
-    @property
     def resetting(self) -> bool:
         """Whether the arm is on its way to a new start and ignores targets."""
         return self._reset_path is not None
 
-    @property
-    def joint_positions(self) -> np.ndarray:
-        """[J] rad."""
-        return self._data.qpos.copy()
-
-    @property
-    def joint_velocities(self) -> np.ndarray:
-        """[J] rad/s."""
-        return self._data.qvel.copy()
-
-    @property
-    def joint_efforts(self) -> np.ndarray:
-        """[J] N m."""
-        return self._data.qfrc_applied.copy()
+    def measured(self) -> dict[str, np.ndarray]:
+        """By group, as :class:`Environment` has it: all there is to measure of an arm."""
+        wrench = self.wrench
+        return {
+            "joint_position": self._data.qpos.copy(),
+            "joint_velocity": self._data.qvel.copy(),
+            "joint_effort": self._data.qfrc_applied.copy(),
+            "ee_position": self.ee_position,
+            "ee_orientation": self.ee_orientation,
+            "wrench_force": wrench[:3],
+            "wrench_torque": wrench[3:],
+        }
 
     @property
     def ee_position(self) -> np.ndarray:

@@ -21,6 +21,7 @@ from rl_token_ros.settings import node_settings
 from rl_token_ros.sim.closed_loop import ClosedLoop
 
 EVALUATION_SEED = 1_000_000  # scenes of evaluations are never those of a training
+WORLDS = ("sim_node", "gym_node")  # whose seed is that of the scenes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,7 @@ def train(
     overrides: dict[str, dict[str, Any]] | None = None,
     progress: Callable[[float, list[ScoredEpisode]], None] | None = None,
     variant: Variant = METHOD,
+    checkpoint: str | Path | None = None,
 ) -> Training:
     """Train for ``robot_seconds`` of robot time: approaches, critical phases and resets all count.
 
@@ -104,9 +106,10 @@ def train(
         overrides: ``{node: {parameter: value}}``.
         progress: called after every episode with the robot time and the episodes so far.
         variant: what is trained.
+        checkpoint: folder into which the learner is kept at the end, as its node's `run_directory`.
     """
     given = variant.overrides(overrides)
-    seeded = {node: {"seed": seed, **given.get(node, {})} for node in ("sim_node", "control_node", "learner_node")}
+    seeded = {node: {"seed": seed, **given.get(node, {})} for node in (*WORLDS, "control_node", "learner_node")}
     overrides = {**given, **seeded}
     loop = variant.loop(parameter_file, overrides)
     learner_settings = node_settings.load("learner_node", parameter_file, **overrides["learner_node"])
@@ -133,8 +136,10 @@ def train(
         episodes += scorer.add(result.rows)
         if progress:
             progress(gone, episodes)
-    loop.simulation.close()
+    loop.close()
     blob = actor_weights.encode(learner.best_weights()) if learner.warm else b""
+    if checkpoint is not None:
+        learner.save(str(checkpoint))
     used, hand_seconds = (loop.now_ns - begun) * 1e-9, by_hand / loop.controller.settings.control_rate
     return Training(episodes, learner_settings.warmup_episodes, blob, learner.stats(), used, hand_seconds)
 
@@ -146,6 +151,7 @@ def evaluate(
     blob: bytes = b"",
     overrides: dict[str, dict[str, Any]] | None = None,
     variant: Variant = METHOD,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[list[ScoredEpisode], float]:
     """Score weights (none: the base alone) on scenes that depend on ``seed`` only; also the share that reached the critical phase.
 
@@ -155,13 +161,13 @@ def evaluate(
     sigma = node_settings.load("control_node", parameter_file, **given.get("control_node", {})).exploration_sigma
     merged = {
         **given,
-        "sim_node": {**given.get("sim_node", {}), "seed": EVALUATION_SEED + seed},
+        **{node: {**given.get(node, {}), "seed": EVALUATION_SEED + seed} for node in WORLDS},
         "control_node": {"rollout_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
     }
     loop = variant.loop(parameter_file, merged)
     if blob:
         loop.pipeline.admit(blob)
-    return run_episodes(loop, episodes)
+    return run_episodes(loop, episodes, progress=progress)
 
 
 def best_of_run(parameter_file: str | Path, run_directory: str | Path) -> bytes:
@@ -173,7 +179,7 @@ def best_of_run(parameter_file: str | Path, run_directory: str | Path) -> bytes:
     """
     loop = METHOD.loop(parameter_file, {})
     learner = _learner_for(loop, node_settings.load("learner_node", parameter_file), METHOD)
-    loop.simulation.close()
+    loop.close()
     if not learner.restore(str(run_directory)):
         raise FileNotFoundError(f"there is no checkpoint in '{run_directory}'; write the run_directory of a learner_node")
     return actor_weights.encode(learner.best_weights())
@@ -185,19 +191,24 @@ def _learner_for(loop: ClosedLoop, learner_settings: node_settings.Learner, vari
     return Learner(learner_settings, proprio, encoder.sha256, encoder.vla_sha256, variant.algorithm)
 
 
-def run_episodes(loop: ClosedLoop, episodes: int, on_step: Callable[[], None] | None = None) -> tuple[list[ScoredEpisode], float]:
+def run_episodes(
+    loop: ClosedLoop, episodes: int, on_step: Callable[[], None] | None = None, progress: Callable[[int], None] | None = None
+) -> tuple[list[ScoredEpisode], float]:
     """Score so many episodes of a loop, which is closed then; also the share that reached the critical phase.
 
     Args:
         on_step: called after every control step.
+        progress: called after every episode with the number of those done.
     """
     scorer = EpisodeScorer(loop.controller.settings.control_rate)
     scored: list[ScoredEpisode] = []
     reached = 0
-    for _ in range(episodes):
+    for done in range(episodes):
         result = loop.episode(on_step=on_step)
         reached += result.reached
         if result.ended != Ended.ABORTED:
             scored += scorer.add(result.rows)
-    loop.simulation.close()
+        if progress is not None:
+            progress(done + 1)
+    loop.close()
     return scored, reached / episodes

@@ -16,7 +16,7 @@ EXTRAS = {
     "train": (*BAGS, "torch", "mujoco", "onnx"),
 }
 # Verbs that need several of these modules -> the extra with all of them, so that nobody installs one after the other.
-OF_VERB = {"demo": "demo", "learner_node": "learner", "report": "report", "train_token": "token", "clone": "token"}
+OF_VERB = {"demo": "demo", "learner_node": "learner", "practise": "learner", "report": "report", "train_token": "token", "clone": "token"}
 
 
 def missing(module: str | None, verb: str = "") -> str:

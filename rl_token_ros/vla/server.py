@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import hmac
 import http
-import importlib
 import logging
-import os
 import socket
 import ssl
-import sys
 import threading
 import time
 import traceback
@@ -29,6 +26,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from rl_token_ros.policy.actor_weights import fingerprint
 from rl_token_ros.settings.files import resolve_path
 from rl_token_ros.settings.parameters import ParameterError
+from rl_token_ros.system.imported import imported
 from rl_token_ros.vla import codec
 
 LARGEST_REQUEST = 1 << 28  # bytes
@@ -196,24 +194,8 @@ def load(what: str) -> Policy:
     """
     if what.endswith(".onnx"):
         return OnnxPolicy(resolve_path(what))
-    found = imported(what)
+    found = imported(what, "FILE.onnx, or MODULE:NAME of a Python object with infer(obs)")
     policy = found if hasattr(found, "infer") and not isinstance(found, type) else found()
     if not hasattr(policy, "infer"):
         raise ParameterError(f"'{what}' has no method infer(obs)")
     return policy
-
-
-def imported(what: str) -> Any:
-    """The object ``module:name`` of a module that is installed, or lies in the present folder.
-
-    Raises:
-        ParameterError: there is none.
-    """
-    module, colon, name = what.partition(":")
-    if not colon:
-        raise ParameterError(f"'{what}' is no policy; write FILE.onnx or MODULE:NAME of a Python object with infer(obs)")
-    sys.path.insert(0, os.getcwd())
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ParameterError(f"'{what}' cannot be imported: {error}") from None

@@ -33,7 +33,7 @@ from rl_token_ros.launching.compositions import COMPOSITIONS
 from rl_token_ros.settings.files import config_file
 
 LAUNCH_FILES = Path(__file__).resolve().parents[2] / "launch"
-FILE_ARGUMENT = {"sim": "params_file", "robot": "robot", "learner": "robot"}
+FILE_ARGUMENT = {"sim": "params_file", "gym": "params_file", "robot": "robot", "learner": "robot"}
 
 try:
     get_package_share_directory("rl_token_ros")

@@ -12,13 +12,15 @@ pytest.importorskip("rclpy")
 pytest.importorskip("mujoco")
 pytest.importorskip("torch")
 
+import reach
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from graph import ENVIRONMENT, Listener, quick_learner
 from sensor_msgs.msg import Image, PointCloud2
-from std_msgs.msg import UInt8MultiArray
+from std_msgs.msg import UInt8, UInt8MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from rl_token_ros.interfaces.codes import Ended
 from rl_token_ros.launching.compositions import COMPOSITIONS
 from rl_token_ros.settings.files import config_file
 
@@ -71,6 +73,22 @@ def test_the_whole_loop_in_a_namespace(up, tmp_path):
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
     assert all(listener.counts().values()) and nodes <= listener.reporting()
+
+
+def test_an_environment_of_ones_own(up, tmp_path, models, monkeypatch):
+    """The same of a class that a parameter file names, and which it asks for episode after episode."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [python_path(), str(Path(reach.__file__).parent)])))
+    process = up("gym", "--config", reach.parameter_file(tmp_path, models))
+    with Listener({"replay": PointCloud2, "actor/weights": UInt8MultiArray, "episode_ended": UInt8, "/diagnostics": DiagnosticArray}) as listener:
+        listener.wait(lambda: all(listener.counts().values()) or process.poll() is not None, "a message on every topic")
+        listener.wait(lambda: listener.counts()["episode_ended"] > 5 or process.poll() is not None, "episodes")
+        nodes = {f"/{node}" for node in COMPOSITIONS["gym"]}
+        listener.wait(lambda: nodes <= listener.reporting() or process.poll() is not None, "diagnostics of every node")
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert {message.data for message in listener.messages["episode_ended"]} == {int(Ended.SUCCESS)}
 
 
 def test_a_bad_parameter_ends_all_nodes_and_says_what_to_write(up, tmp_path):

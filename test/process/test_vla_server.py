@@ -206,7 +206,7 @@ def test_openpis_own_client_is_served():
 @pytest.mark.parametrize(
     "what, says",
     [
-        ("model", "is no policy; write FILE.onnx or MODULE:NAME"),
+        ("model", "is no MODULE:NAME; write FILE.onnx, or MODULE:NAME"),
         ("none.onnx", "there is no model"),
         ("no_such_module:policy", "cannot be imported"),
         ("json:nothing", "cannot be imported"),

@@ -43,7 +43,7 @@ def has(node) -> dict[str, set[str]]:
 def control(graph, models, tmp_path):
     from rl_token_ros.nodes.control_node import ControlNode
 
-    proprioception = ["ee_position", "command_lead", "wrench_force", "joint_position"]
+    proprioception = ["ee_position", "command_lead", "wrench_force", "joint_position", "extra/gap"]
     robot = small_robot.control(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), proprioception=proprioception, joint_names=["j1"])
     return graph.add(ControlNode, values=robot), {
         "/gripper/command", "/ee_pose", "/robot_description", "/tf", "/tf_static"
@@ -55,7 +55,7 @@ def vla(graph, models, tmp_path):
 
     names = small_robot.shared(vla_model=str(models["vla"]), vla_proprioception=["ee_position"])
     return graph.add(VlaNode, values=names), {
-        "/joint_states", "/wrench", "/camera/wrist/image_raw", "/camera/base/image_raw/compressed", "/camera/wrist/image_raw/compressed"
+        "/joint_states", "/wrench", "/extra", "/camera/wrist/image_raw", "/camera/base/image_raw/compressed", "/camera/wrist/image_raw/compressed"
     }  # fmt: skip
 
 
@@ -75,6 +75,15 @@ def sim(graph, models, tmp_path):
     return graph.add(SimNode), set()
 
 
+def gym(graph, models, tmp_path):
+    from rl_token_ros.nodes.gym_node import GymNode
+
+    names = small_robot.shared(proprioception=["ee_position"], command_interface="pose")
+    return graph.add(GymNode, values={**names, "env": "reach:Reach", "use_sim_time": True}), {
+        "/joint_states", "/wrench", "/extra", "/camera/wrist/image_raw", "/gripper/command"
+    }  # fmt: skip
+
+
 def operator(graph, models, tmp_path):
     from rl_token_ros.nodes.operator_node import OperatorNode
 
@@ -82,7 +91,7 @@ def operator(graph, models, tmp_path):
     return graph.add(OperatorNode, values=small_robot.shared()), from_a_shell
 
 
-@pytest.mark.parametrize("make", [control, vla, learner, sim, operator])
+@pytest.mark.parametrize("make", [control, vla, learner, sim, gym, operator])
 def test_the_policy_grants_each_node_what_it_has_and_nothing_else(graph, models, tmp_path, make):
     """``optional``: what it has with other parameters."""
     node, optional = make(graph, models, tmp_path)

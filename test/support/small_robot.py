@@ -55,12 +55,12 @@ def settings(**changes: Any) -> Control:
     return parameters.build(Control, control(**changes))
 
 
-def write_vla(path: Path, *, image_type: int | None = None, **metadata: Any) -> Path:
-    """A VLA: brightness and position go through to the embeddings, every action is STEP."""
+def write_vla(path: Path, *, image_type: int | None = None, step: np.ndarray = STEP, **metadata: Any) -> Path:
+    """A VLA: brightness and position go through to the embeddings, every action is ``step``."""
     from onnx import TensorProto, helper
 
     image_type = image_type or TensorProto.UINT8
-    actions = np.tile(STEP.astype(np.float32), (1, HORIZON, 1))
+    actions = np.tile(step.astype(np.float32), (1, HORIZON, 1))
     spread = np.random.default_rng(0).normal(size=(6, ROWS * WIDTH)).astype(np.float32)
     constants = [
         helper.make_tensor("steps", TensorProto.FLOAT, actions.shape, actions.ravel()),
@@ -81,7 +81,7 @@ def write_vla(path: Path, *, image_type: int | None = None, **metadata: Any) -> 
         helper.make_tensor_value_info("proprio", TensorProto.FLOAT, [1, 3]),
     ]
     outputs = [
-        helper.make_tensor_value_info("actions", TensorProto.FLOAT, [1, HORIZON, 3]),
+        helper.make_tensor_value_info("actions", TensorProto.FLOAT, [1, HORIZON, len(step)]),
         helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, [1, ROWS, WIDTH]),
     ]
     return _save(path, helper.make_graph(nodes, "vla", inputs, outputs, constants), {"dt": PERIOD, "action_names": ["x", "y", "z"], **metadata})

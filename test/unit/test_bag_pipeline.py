@@ -229,7 +229,7 @@ def replayed(
     """Steps and transitions of a bag without the messages that are lost, and with those that are changed."""
     bag = Bag(folder)
     names = Names(bag.topics)
-    wanted = (*tick_record.INPUTS, "actor/weights", TICKS, SETTINGS)
+    wanted = (*tick_record.NAMED, "actor/weights", TICKS, SETTINGS)
     replayer = Resimulator(
         {ours: topic for ours in wanted if (topic := names.find(ours))},
         lambda told, layout: ResumablePipeline(control_of(told), lambda error: None, layout),

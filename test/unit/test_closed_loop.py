@@ -60,7 +60,7 @@ def recorded(topic: str, given: Any) -> Any:
         rows, width = matrix.shape
         return M[TYPES[topic]](head, rows, width, "32FC1", 0, 4 * width, np.ascontiguousarray(matrix).view(np.uint8).ravel())
     none = np.zeros(0)
-    if topic == "intervention":
+    if topic in ("intervention", "extra"):
         return M[TYPES[topic]](head, given.name, np.asarray(given.position), none, none)
     duration, point = M["builtin_interfaces/msg/Duration"], M["trajectory_msgs/msg/JointTrajectoryPoint"]
     points = [point(np.array(p.positions), none, none, none, duration(p.time_from_start.sec, p.time_from_start.nanosec)) for p in given.points]

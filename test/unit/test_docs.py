@@ -48,10 +48,10 @@ def test_commands_are_verbs(page):
         assert verb in VERBS, verb
 
 
-@pytest.mark.parametrize("page", ["your_arm", "your_vla", "tuning", "troubleshooting"])
+@pytest.mark.parametrize("page", ["your_arm", "your_simulation", "your_vla", "tuning", "troubleshooting"])
 def test_parameters_that_are_written_exist(page):
     """Entries of YAML examples, which users copy."""
-    known = node_settings.known_names() | {"ros__parameters"}
+    known = node_settings.known_names() | {"ros__parameters", "use_sim_time"}
     for block in re.findall(r"```yaml\n(.*?)```", (DOCS / f"{page}.md").read_text(), re.DOTALL):
         for name in re.findall(r"(?m)^\s*([a-z]\w*):", block):
             assert name in known, name

@@ -46,7 +46,8 @@ def test_control_node_is_started_last_so_that_it_ends_first():
 
 
 def test_a_simulation_is_a_robot_and_a_learner_and_an_arm():
-    assert set(COMPOSITIONS["sim"]) == {*COMPOSITIONS["robot"], *COMPOSITIONS["learner"], "sim_node"}
+    for name, arm in (("sim", "sim_node"), ("gym", "gym_node")):
+        assert set(COMPOSITIONS[name]) == {*COMPOSITIONS["robot"], *COMPOSITIONS["learner"], arm}
 
 
 def test_all_nodes_of_a_composition_read_the_same_file(tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("mujoco")
+mujoco = pytest.importorskip("mujoco")
 
 from rl_token_ros.settings.sim_task import SimParameters
 from rl_token_ros.sim import camera
@@ -81,3 +81,24 @@ def test_an_unusable_renderer_is_refused_in_words(monkeypatch):
     assert camera.choose("auto") == "raycast"
     with pytest.raises(camera.RenderError, match="render_backend.*write auto or raycast"):
         camera.choose("egl")
+
+
+def test_pictures_of_a_model_of_others_in_any_size():
+    from rl_token_ros.sim.mujoco_pictures import MujocoPictures
+
+    if camera.choose("auto") == "raycast":
+        pytest.skip("no GL")
+    geoms = "".join(f"<geom pos='{i % 20 - 9.5} {i // 20 - 9.5} 0' size='0.5' rgba='1 0 0 1'/>" for i in range(400))
+    model = mujoco.MjModel.from_xml_string(
+        f"<mujoco><worldbody><light pos='0 0 30' dir='0 0 -1' directional='true'/>{geoms}"
+        "<camera name='above' pos='0 0 40'/><camera name='left' pos='-5 0 40'/></worldbody></mujoco>"
+    )
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    pictures = MujocoPictures(model, ["above", "left"], 700, 900)  # larger than MuJoCo's own offscreen buffer
+    found = pictures(data)
+    assert {name: picture.shape for name, picture in found.items()} == {"above": (700, 900, 3), "left": (700, 900, 3)}
+    red = found["above"][..., 0] > 50
+    assert red.any(axis=0).sum() > 350 and red.any(axis=1).sum() > 350  # rows and columns of all 400, not of the first 200
+    assert (found["above"] != found["left"]).any()
+    pictures.close()

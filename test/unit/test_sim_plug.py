@@ -106,7 +106,7 @@ def test_beside_the_slot_it_stays_on_the_rim(sim):
 def test_a_reset_brings_it_back_in_yaw_and_turns_hole_and_plug_anew(sim):
     sim.reset(4)
     before, offset = sim.tool_pose, sim.offset
-    sim.begin_reset()
+    sim.reset()
     fastest = 0.0
     while sim.resetting:
         last = sim.tool_pose[3]
@@ -124,19 +124,19 @@ def test_same_seed_same_numbers():
         sim = Simulation(node_settings.load("sim_node", config_file("sim_plug"), render_backend="raycast"))
         sim.reset(5)
         lower(sim, (0.0004, 0.0), 0.01)
-        traces.append([sim.joint_positions, sim.wrench, sim.offset, sim.images()["wrist"]])
+        traces.append([sim.measured()["joint_position"], sim.wrench, sim.offset, sim.images()["wrist"]])
     for one, other in zip(*traces):
         np.testing.assert_array_equal(one, other)
 
 
 def test_the_joint_to_spare_stays_where_it_was(sim):
     sim.reset(6)
-    start, joints = sim.tool_pose, sim.joint_positions
+    start, joints = sim.tool_pose, sim.measured()["joint_position"]
     for i in range(400):
         way = np.array([0.02 * np.sin(i / 30), 0.02 * np.sin(i / 20), 0.0, 0.2 * np.sin(i / 25)])
         sim.step(start + way * (i < 300), PERIOD)
     np.testing.assert_allclose(sim.tool_pose, start, atol=2e-4)
-    np.testing.assert_allclose(sim.joint_positions, joints, atol=0.02)
+    np.testing.assert_allclose(sim.measured()["joint_position"], joints, atol=0.02)
     assert len(joints) == 7 and np.linalg.norm(sim.wrench[:3]) < 0.3
 
 
@@ -146,7 +146,7 @@ def test_a_target_without_yaw_or_far_away_is_refused_or_saturated(sim):
         sim.step(sim.ee_position, PERIOD)
     for _ in range(25):
         sim.step(np.array([1e9, -1e9, 1e9, 1e9]), PERIOD)
-    assert np.isfinite(sim.joint_positions).all() and np.isfinite(sim.joint_velocities).all()
+    assert np.isfinite(sim.measured()["joint_position"]).all() and np.isfinite(sim.measured()["joint_velocity"]).all()
 
 
 def test_the_demonstrator_turns_before_it_goes_down():
