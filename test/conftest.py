@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,14 @@ os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _numbers = itertools.count((os.getppid() if _workers > 1 else os.getpid()) * 13)
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """A tool that trains flushes them to zero in what is its own process elsewhere; here hypothesis would refuse to draw numbers."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")
