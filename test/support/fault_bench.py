@@ -163,7 +163,7 @@ class FaultBench:
 
     def moves_again(self) -> float:
         """Wait until the arm moves, as an operator who resets a stop; s that it took."""
-        took = self.wait(self.moves, "the arm moves again", practising=True)
+        took = self.wait(lambda: self.moves() and not self.arm.operator.busy, "the arm moves again", practising=True)
         self.arm.operator.changed_at = time.time()
         return took
 

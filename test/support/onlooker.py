@@ -68,6 +68,11 @@ class Operator:
         self._called_at = 0.0
         self.changed_at = 0.0  # system time; what was reported before it is no longer so
 
+    @property
+    def busy(self) -> bool:
+        """Whether a stop is being reset: what the arm was told before it says nothing of what comes."""
+        return self._call is not None or bool(self._next)
+
     def operate(self, message: str) -> None:
         """Do what is due after control_node has reported this sentence; now and then, until the arm moves."""
         if self._call is not None:
