@@ -32,6 +32,7 @@ from rl_token_ros.cloning.policy import Form, difference, export, network
 from rl_token_ros.cloning.training import Judgement, Settings, clone, judge
 from rl_token_ros.commands import measured_groups
 from rl_token_ros.interfaces.replay_table import ReplayError
+from rl_token_ros.rl_token.training import choose_device
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.parameters import ParameterError
@@ -112,9 +113,7 @@ def _note(text: str) -> None:
 
 
 def _clone(options: argparse.Namespace) -> None:
-    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
-    if options.device == "cuda" and device != "cuda":
-        raise NotUsable("--device cuda: torch finds none here; write --device cpu")
+    device = choose_device(options.device)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     form, shown = _read(options)

@@ -29,7 +29,7 @@ from rl_token_ros.rl_token.budget import GIGABYTE, TooLittleMemory, libraries
 from rl_token_ros.rl_token.dataset import NothingToLearn, Observations
 from rl_token_ros.rl_token.encoder import TokenEncoder
 from rl_token_ros.rl_token.shards import Part, ShardError
-from rl_token_ros.rl_token.training import CannotResume, Settings, Trainer, export, not_reconstructed, spread, tokens_of
+from rl_token_ros.rl_token.training import CannotResume, Settings, Trainer, choose_device, export, not_reconstructed, spread, tokens_of
 from rl_token_ros.rl_token.warm_start import TooWide
 from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.system import memory
@@ -114,9 +114,7 @@ def _train(seen: Observations, options: argparse.Namespace) -> None:
     count, rows, columns = seen.embeddings.shape
     print(f"{count} observations of {rows} x {columns}, {int(seen.held.sum())} of them held out; token of {size}")
     torch.set_num_threads(options.threads)
-    device = "cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu"
-    if options.device == "cuda" and device != "cuda":
-        raise NothingToLearn("--device cuda: torch finds none here; write --device cpu")
+    device = choose_device(options.device)
     checkpoint = options.output.with_suffix(".checkpoint")
     looked_at = tuple(options.rows) if options.rows else None
     settings = Settings(size, options.steps, options.batch, options.rate, options.dropout, looked_at, seed=options.seed)

@@ -28,11 +28,16 @@ def measurement(topic: str, stamp_ns: int, joint_names: Sequence[str], values: M
         position, velocity, effort = (values.get(group, ()) for group in ("joint_position", "joint_velocity", "joint_effort"))
         return Message(header=head, name=joint_names, position=position, velocity=velocity, effort=effort)
     if topic == "extra":
-        extra = {group.removeprefix(EXTRA): float(value[0]) for group, value in values.items() if group.startswith(EXTRA)}
+        extra = extras(values)
         return Message(header=head, name=list(extra), position=list(extra.values()))
     if topic == "ee_pose":
         return Message(header=head, pose=Message(position=_parts("xyz", values["ee_position"]), orientation=_parts("xyzw", values["ee_orientation"])))
     return Message(header=head, wrench=Message(force=_parts("xyz", values["wrench_force"]), torque=_parts("xyz", values["wrench_torque"])))
+
+
+def extras(values: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """The groups extra/NAME among values by group, by NAME."""
+    return {group.removeprefix(EXTRA): float(value[0]) for group, value in values.items() if group.startswith(EXTRA)}
 
 
 def _parts(names: str, values: np.ndarray) -> Message:

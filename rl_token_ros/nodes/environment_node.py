@@ -18,6 +18,7 @@ from std_msgs.msg import Bool
 
 from rl_token_ros.bags.command_reader import CommandReader
 from rl_token_ros.interfaces import images
+from rl_token_ros.interfaces.plain_messages import extras
 from rl_token_ros.interfaces.topics import CAMERA
 from rl_token_ros.nodes import diagnostics
 from rl_token_ros.nodes.ros_parameters import declare
@@ -28,10 +29,9 @@ from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.settings.proprioception_groups import EXTRA, measured_group
 from rl_token_ros.settings.sim import Simulated
 from rl_token_ros.sim.environment import Environment, refuse_misfit
-from rl_token_ros.sim.timed import Timed
+from rl_token_ros.sim.timed import Timed, joined
 from rl_token_ros.system.timing import Percentiles
 
-FIRST_STAMP_NS = 1_000_000_000  # a stamp of zero would mean "none"
 LARGEST_TILT = 0.1  # rad, of a commanded orientation where only yaw is an action
 LONGEST_STEP = 0.05  # s; after a stall, simulated time lags rather than leaps
 ANSWER_TIMEOUT = 1.0  # s; an outcome that no control_node answers with episode_ended resets the scene all the same
@@ -147,7 +147,7 @@ class EnvironmentNode(Node):
         self._wall = now
         dt = 1.0 / self.settings.state_rate if self._source_of_time else min(now - before, LONGEST_STEP)
         was_resetting = self.timed.resetting
-        self.timed.step(self._commanded(), round(dt * 1e9))
+        self.timed.step(joined(self._target, self._grippers, self.settings.gripper_names), round(dt * 1e9))
         if was_resetting:
             self._target = self._grippers = None  # commands of before the episode are void
         self.step_time.add(time.monotonic() - now)
@@ -157,12 +157,6 @@ class EnvironmentNode(Node):
         if seconds >= self._images_due_s:
             self._images_due_s = max(self._images_due_s + 1.0 / self.settings.camera_rate, seconds)
             self._publish_images(stamp)
-
-    def _commanded(self) -> np.ndarray | None:
-        """[A + G]; None, to stay: nothing, or no gripper's position yet."""
-        if self._target is None or not self.settings.gripper_names:
-            return self._target
-        return None if self._grippers is None else np.append(self._target, self._grippers)
 
     def _follow_episode(self, was_resetting: bool) -> None:
         """Tell about the critical phase and the outcome; reset when nobody else ends the episode."""
@@ -185,7 +179,7 @@ class EnvironmentNode(Node):
 
     def _publish_state(self) -> Time:
         if self._clock_topic is not None:
-            seconds, nanoseconds = divmod(self.timed.time_ns + FIRST_STAMP_NS, 1_000_000_000)
+            seconds, nanoseconds = divmod(self.timed.stamp_ns, 1_000_000_000)
             stamp = Time(sec=seconds, nanosec=nanoseconds)
             self._clock_topic.publish(ClockMessage(clock=stamp))
         else:
@@ -259,5 +253,5 @@ def _wrench(measured: Mapping[str, np.ndarray]) -> WrenchStamped:
 
 
 def _extra(measured: Mapping[str, np.ndarray]) -> JointState:
-    values = {group.removeprefix(EXTRA): float(value[0]) for group, value in measured.items() if group.startswith(EXTRA)}
+    values = extras(measured)
     return JointState(name=list(values), position=list(values.values()))

@@ -216,9 +216,8 @@ def main() -> None:
     """Entry point of `vla_node`."""
     # Fast DDS: hand messages to its own thread. In this one, sending embeddings of 5.7 MB keeps the next query waiting for 5 ms.
     os.environ.setdefault("RMW_FASTRTPS_PUBLICATION_MODE", "ASYNCHRONOUS")
-    sys.setswitchinterval(
-        GIL_SWITCH
-    )  # else pictures of 90 Hz hold a query up: 15 % of what is added to the server's own time (benchmark/real_size.py)
+    # Else pictures at 90 Hz hold a query up: a sixth of what benchmark/real_size.py calls added.
+    sys.setswitchinterval(GIL_SWITCH)
     camera_transport.use_profile()
     sys.exit(run(VlaNode))
 

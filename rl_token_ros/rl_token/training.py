@@ -18,6 +18,7 @@ from rl_token_ros.rl_token import onnx_file, training_state
 from rl_token_ros.rl_token.budget import LIBRARIES, UNBOUNDED, Budget, observations_for, share
 from rl_token_ros.rl_token.network import DecoderNetwork, EncoderNetwork
 from rl_token_ros.rl_token.warm_start import Source, fit_whitening, pieces, warm_start, white_of
+from rl_token_ros.settings.parameters import ParameterError
 from rl_token_ros.system.ahead import ahead
 from rl_token_ros.system.progress import Progress
 
@@ -187,6 +188,17 @@ class Trainer:
     @property
     def _networks(self) -> dict[str, nn.Module]:
         return {"encoder": self.encoder, "decoder": self.decoder}
+
+
+def choose_device(name: str) -> str:
+    """The torch device of an option `--device`: auto, cpu or cuda.
+
+    Raises:
+        ParameterError: cuda, where there is none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ParameterError("--device cuda: torch finds none here; write --device cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def spread(count: int, most: int) -> np.ndarray:

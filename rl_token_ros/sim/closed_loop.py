@@ -30,7 +30,7 @@ from rl_token_ros.settings.proprioception_groups import size
 from rl_token_ros.settings.sim import Sim
 from rl_token_ros.settings.vla import Vla
 from rl_token_ros.sim.environment import Environment, load, refuse_misfit
-from rl_token_ros.sim.timed import Timed
+from rl_token_ros.sim.timed import Timed, joined
 from rl_token_ros.vla.backend import Answer
 from rl_token_ros.vla.in_process import InProcessVla
 from rl_token_ros.vla.observation import Synchroniser
@@ -39,7 +39,6 @@ from rl_token_ros.vla.onnx import OnnxBackend
 if TYPE_CHECKING:
     from rl_token_ros.sim.simulation import Simulation  # with mujoco, which another environment does without
 
-FIRST_STAMP_NS = 1_000_000_000  # a stamp of zero would mean "none"
 NODES = ("gym_node", "sim_node", "vla_node", "control_node")
 
 
@@ -126,7 +125,7 @@ class ClosedLoop:
     @property
     def now_ns(self) -> int:
         """Stamp of this moment."""
-        return self._timed.time_ns + FIRST_STAMP_NS
+        return self._timed.stamp_ns
 
     @property
     def simulation(self) -> Simulation:
@@ -204,16 +203,12 @@ class ClosedLoop:
                 self.refusal = ""
             except Refused as error:
                 self.refusal = str(error)  # as with `enable_on_start`: tried again at the next tick
-        self._target = self._commanded(self._call(Event.TICK))
-        self.ticks, self._log = self._log, []
-
-    def _commanded(self, outputs: Outputs) -> np.ndarray | None:
-        """What the environment is told, [A + G]; None, to stay: nothing, or no gripper's position yet."""
+        outputs = self._call(Event.TICK)
         if outputs.grippers is not None:
             self._grippers = outputs.grippers
-        if outputs.command is None or not self.control_settings.gripper_names:
-            return None if outputs.command is None else outputs.command.position
-        return None if self._grippers is None else np.append(outputs.command.position, self._grippers)
+        position = None if outputs.command is None else outputs.command.position
+        self._target = joined(position, self._grippers, self.control_settings.gripper_names)
+        self.ticks, self._log = self._log, []
 
     def _call(self, event: Event) -> Outputs:
         outputs = self.pipeline.step(event, self.now_ns)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rl_token_ros.sim.environment import Environment
+
+FIRST_STAMP_NS = 1_000_000_000  # a stamp of zero would mean "none"
 
 
 class Timed:
@@ -26,6 +30,11 @@ class Timed:
         environment.reset(seed)
 
     @property
+    def stamp_ns(self) -> int:
+        """Stamp of this moment where simulated time is all there is."""
+        return self.time_ns + FIRST_STAMP_NS
+
+    @property
     def resetting(self) -> bool:
         """Whether commands do not count: the next episode has not begun."""
         return self.time_ns <= self._begins_ns
@@ -39,3 +48,10 @@ class Timed:
         """The episode is over; the next one begins when `reset_time` has passed."""
         self.environment.reset()
         self._begins_ns = self.time_ns + self._reset_ns
+
+
+def joined(position: np.ndarray | None, grippers: np.ndarray | None, gripper_names: Sequence[str]) -> np.ndarray | None:
+    """A command [A + G] of positions [A] and of those of the grippers [G]. None, to stay: nothing, or no gripper's position, has come yet."""
+    if position is None or not gripper_names:
+        return position
+    return None if grippers is None else np.append(position, grippers)

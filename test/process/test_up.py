@@ -60,18 +60,24 @@ def python_path() -> str:
     return os.pathsep.join(str(Path(path).resolve()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path)
 
 
+def reported_and_ended(process: subprocess.Popen, listener: Listener, composition: str, namespace: str = "") -> set[str]:
+    """Wait until every node has reported, then Ctrl-C, which must end all of them with status 0; their full names."""
+    nodes = {f"{namespace}/{node}" for node in COMPOSITIONS[composition]}
+    listener.wait(lambda: nodes <= listener.reporting() or process.poll() is not None, "diagnostics of every node")
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    return nodes
+
+
 def test_the_whole_loop_in_a_namespace(up, tmp_path):
     """Images to actions to commands to replay to weights, by the four nodes; Ctrl-C ends all of them with status 0."""
     process = up("sim", "--config", quick_learner(tmp_path), "--namespace", "left")
     topics = {f"/left/{topic}": message_type for topic, message_type in LOOP.items()}
     with Listener({**topics, "/diagnostics": DiagnosticArray}) as listener:
         listener.wait(lambda: all(listener.counts().values()) or process.poll() is not None, "a message on every topic")
-        nodes = {f"/left/{node}" for node in COMPOSITIONS["sim"]}
-        listener.wait(lambda: nodes <= listener.reporting() or process.poll() is not None, "diagnostics of every node")
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
+        nodes = reported_and_ended(process, listener, "sim", "/left")
     assert all(listener.counts().values()) and nodes <= listener.reporting()
 
 
@@ -82,12 +88,7 @@ def test_an_environment_of_ones_own(up, tmp_path, models, monkeypatch):
     with Listener({"replay": PointCloud2, "actor/weights": UInt8MultiArray, "episode_ended": UInt8, "/diagnostics": DiagnosticArray}) as listener:
         listener.wait(lambda: all(listener.counts().values()) or process.poll() is not None, "a message on every topic")
         listener.wait(lambda: listener.counts()["episode_ended"] > 5 or process.poll() is not None, "episodes")
-        nodes = {f"/{node}" for node in COMPOSITIONS["gym"]}
-        listener.wait(lambda: nodes <= listener.reporting() or process.poll() is not None, "diagnostics of every node")
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, output
+        reported_and_ended(process, listener, "gym")
     assert {message.data for message in listener.messages["episode_ended"]} == {int(Ended.SUCCESS)}
 
 

@@ -9,7 +9,7 @@ import pytest
 import small_robot
 from geometry_msgs.msg import PoseStamped
 from rclpy.node import Node
-from reach import Reach
+from reach import Jaws
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, Float64MultiArray, UInt8
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -30,17 +30,12 @@ TOPICS = {
 FAST = {"use_sim_time": True, "real_time_factor": 5.0, "reset_time": 1.0}
 
 
-class Joints(Reach):
+class Joints(Jaws):
     """Three joints and a gripper in place of a tool."""
 
     def __init__(self) -> None:
         super().__init__()
         self.action_names = ("a", "b", "c", "jaw")
-        self.jaw: list[float] = []
-
-    def action(self, command: np.ndarray) -> np.ndarray:
-        self.jaw.append(command[3])
-        return super().action(command)[:3]
 
     def measured(self) -> dict[str, np.ndarray]:
         return {"joint_position": self.observation, "extra/gap": self.observation[2:]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -107,23 +108,23 @@ class CommandAudit:
         """Control steps since the last command. Stamps are those of the steps, which may be late, by nearly a period, but not early."""
         return max(int((stamp - self._due_ns) * 1e-9 / self._period + EARLY), 1)
 
-    def finish(self, until_ns: int | None = None) -> None:
+    def finish(self, until_ns: float = math.inf) -> None:
         """Fail if any command since the last time broke a limit or followed what was too old.
 
         Args:
             until_ns: system time in ns; of commands sent later, what they followed may not have been heard yet. It is judged the next time.
         """
-        later = [moved for moved in self._moved if until_ns is not None and moved[0] > until_ns]
+        judged = [moved for moved in self._moved if moved[0] <= until_ns]
         for what, limit in self._ages.items():
             said, newest = iter(sorted(self._said[what])), 0
             known = next(said, None)
-            for sent, stamp, number in (moved for moved in self._moved if moved not in later):
+            for sent, stamp, number in judged:
                 while known is not None and known[0] <= sent:
                     newest = known[1] if known[0] in self._leaps else max(newest, known[1])
                     known = next(said, None)
                 if (age := (stamp - newest) * 1e-9) > limit:
                     self.broken.append(f"command {number}: moved on a {what} {age:.2f} s old")
-        self._moved = later
+        self._moved = [moved for moved in self._moved if moved[0] > until_ns]
         new, self._told = self.broken[self._told :], len(self.broken)
         assert not new, f"{len(new)} commands outside limits: {new[:5]}"
 

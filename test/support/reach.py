@@ -90,6 +90,23 @@ class Lost(Reach):
         return False
 
 
+class Jaws(Reach):
+    """With a gripper that the VLA moves.
+
+    Attributes:
+        jaw: what it was told.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_names = ("x", "y", "z", "jaw")
+        self.jaw: list[float] = []
+
+    def action(self, command: np.ndarray) -> np.ndarray:
+        self.jaw.append(command[3])
+        return super().action(command)[:3]
+
+
 class Silent:
     """Half of the protocol."""
 

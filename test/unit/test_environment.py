@@ -139,24 +139,11 @@ def test_an_episode_that_is_critical_from_the_start_is_recorded(config):
         assert result.ended == Ended.SUCCESS and result.reached and len(result.rows) > 10
 
 
-class Jaws(Reach):
-    """With a gripper that the VLA moves."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.action_names = ("x", "y", "z", "jaw")
-        self.jaw: list[float] = []
-
-    def action(self, command: np.ndarray) -> np.ndarray:
-        self.jaw.append(command[3])
-        return super().action(command)[:3]
-
-
 def test_a_gripper_follows_the_vla(tmp_path, config):
     vla = small_robot.write_vla(tmp_path / "vla.onnx", step=np.append(small_robot.STEP, 0.6), action_names=["x", "y", "z", "jaw"])
     grip = {"gripper_names": ["jaw"], "gripper_min": [0.0], "gripper_max": [0.5], "vla_model": str(vla)}
     encoder = small_robot.write_encoder(tmp_path / "encoder.onnx", vla)
-    loop = ClosedLoop(config(env="test_environment:Jaws", token_encoder=str(encoder), **grip))
+    loop = ClosedLoop(config(env="reach:Jaws", token_encoder=str(encoder), **grip))
     results = [loop.episode() for _ in range(2)]
     loop.close()
     assert [result.ended for result in results] == [Ended.SUCCESS] * 2
