@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import domains
 import numpy as np
 import pytest
 import small_robot
@@ -16,11 +16,7 @@ import small_robot
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started this in the background; processes of the tests are to heed Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"  # before any rclpy.init
-os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
-# Up to 101 ports stay clear of Linux's ephemeral ones. Of several workers (pytest-xdist) each has a share of its own; other runs begin elsewhere.
-_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_numbers = itertools.count((os.getppid() if _workers > 1 else os.getpid()) * 13)
+os.environ["ROS_DOMAIN_ID"] = str(domains.PROCESSES)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +30,7 @@ def _denormals() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def domain() -> int:
     """A ROS domain that no other file of this run uses."""
-    return 1 + _worker + _workers * (next(_numbers) % (101 // _workers))
+    return domains.of_a_file()
 
 
 @pytest.fixture(scope="session")

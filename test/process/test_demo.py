@@ -31,11 +31,10 @@ def child(parent: int, name: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the simulator's process in /proc")
 def test_it_goes_on_after_a_stop_and_interrupted_ends_every_process_and_writes_its_summary(tmp_path):
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(1 + os.getpid() % 100), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     with open(tmp_path / "output", "w") as output:
         demo = subprocess.Popen(
             [sys.executable, "-m", "rl_token_ros.cli", "demo", "--minutes", "30", "--record", "--out", str(tmp_path / "run")],
-            stdout=output, stderr=subprocess.STDOUT, env={**environment, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
+            stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, start_new_session=True,
         )  # fmt: skip
     try:
 

@@ -1,11 +1,11 @@
 """A listener on a ROS domain of its own, for tests that start the nodes as processes."""
 
-import os
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import domains
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from onlooker import Operator
@@ -14,8 +14,7 @@ from rclpy.qos import qos_profile_sensor_data
 
 from rl_token_ros.settings.files import config_file
 
-# Nobody else's nodes, and none of a second test run beside this one. Up to 101 ports stay clear of Linux's ephemeral ones.
-DOMAIN = 1 + os.getpid() % 101
+DOMAIN = domains.PROCESSES  # nobody else's nodes, and none of a second test run beside this one
 ENVIRONMENT = {"ROS_DOMAIN_ID": str(DOMAIN), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
 
 STALLED = ("stopped: the newest measurement of ", "stopped: no control step for ", "stopped: no usable chunk ")
