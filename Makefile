@@ -70,8 +70,8 @@ test-fast: $(READY)
 bench-%: $(READY)
 	$(VENV)/bin/python benchmark/$*.py $(ARGS)
 
-# Editable: a change in the source needs no second installation.
-$(READY): setup.py package.xml
+# Editable: a change in the source needs no second installation; what `ros2 run` starts is copied, and a new one does.
+$(READY): setup.py package.xml scripts
 	@echo '== making $(VENV) with $(PYTHON)'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python %d.%d is too old; set PYTHON= to 3.10 or newer" % sys.version_info[:2])'
 	$(PYTHON) -m venv --clear $(VENV_ARGS) $(VENV)
