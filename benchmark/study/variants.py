@@ -91,6 +91,7 @@ VARIANTS = {
     "no_reference": Variant("the actor does not see the reference", learner={"reference_dropout": 1.0}),
     "chunk1": Variant("chunks of one step", shared={"chunk_length": 1}, control={"replan_interval": 1}, learner={"temporal_basis_size": 1}),
     "no_dropout": Variant("no reference dropout", learner={"reference_dropout": 0.0}),
+    "linear": Variant("a critic that is linear in the residual", learner={"critic_form": "linear"}),
     "direct": Variant(
         "the actor's output is the action",
         shared={"residual_scale": [REACH] * 3},

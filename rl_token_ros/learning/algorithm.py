@@ -71,6 +71,7 @@ class Algorithm(Protocol):
 
         Raises:
             KeyError: a tensor is missing.
+            ParameterError: it is of other networks.
         """
 
 

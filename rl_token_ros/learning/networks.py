@@ -1,22 +1,20 @@
-"""Residual actor and twin critic with gradients written out by hand.
+"""The residual actor, and what it shares with the critics (`critic.py`): gradients written out by hand.
 
 At these sizes (two layers of 128, batches of 128) most of an autograd update is bookkeeping, not arithmetic. Here every parameter and
 every gradient is a view of one vector, so that Adam, clipping and Polyak averaging are one operation each, and every product
 writes into a buffer that exists already. `test_learning_networks.py` pins each gradient against autograd.
 
-Shapes: B samples, S = Dz + P + C * A inputs, C * A residuals, H hidden units, E = 2 critics.
+Shapes: B samples, S = Dz + P + C * A inputs, C * A residuals, H hidden units.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
 
 from rl_token_ros.policy.actor_weights import Architecture
 
-CRITICS = 2
 LAYER_NORM_EPS = 1e-5
 aten = torch.ops.aten
 
@@ -64,7 +62,7 @@ class Adam:
         )  # fmt: skip
 
 
-def _uniform(tensor: torch.Tensor, fan_in: int, generator: torch.Generator) -> None:
+def uniform(tensor: torch.Tensor, fan_in: int, generator: torch.Generator) -> None:
     """PyTorch's default for linear layers: uniform within 1 / sqrt(fan_in)."""
     bound = 1.0 / math.sqrt(fan_in)
     tensor.copy_(torch.rand(tensor.shape, generator=generator, device=tensor.device) * (2 * bound) - bound)
@@ -86,8 +84,8 @@ class Actor:
         if generator is not None:
             for i in range(self.layers):
                 fan_in = shapes[f"w{i}"][0]
-                _uniform(self.parameters[f"w{i}"], fan_in, generator)
-                _uniform(self.parameters[f"b{i}"], fan_in, generator)
+                uniform(self.parameters[f"w{i}"], fan_in, generator)
+                uniform(self.parameters[f"b{i}"], fan_in, generator)
 
     def forward(self, inputs: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Residuals [B, C * A], in ``out`` if given; what `backward` needs stays in this object's buffers."""
@@ -110,87 +108,3 @@ class Actor:
             if i:
                 torch.mm(delta, p[f"w{i}"].t(), out=self.upward[i - 1])
                 delta = aten.threshold_backward(self.upward[i - 1], below, 0)
-
-
-class Critic:
-    """Q functions of [normalised inputs, residuals in units of the residual scale], B x (S + C * A).
-
-    Each: linear, LayerNorm (without affine part), ReLU per hidden layer, then linear. That the residual, not the action, is the
-    input keeps the critic from ignoring it (docs/method.md, pitfall 3); LayerNorm bounds what it extrapolates (pitfall 9).
-    """
-
-    def __init__(
-        self, inputs: int, hidden: int, layers: int, batch: int, device: torch.device,
-        generator: torch.Generator | None = None, first_of: Critic | None = None,
-    ):  # fmt: skip
-        """Two critics or, with ``first_of``, the first of another object's two, for the actor's gradient."""
-        count = CRITICS if first_of is None else 1
-        self.layers, self.norm, self.count = layers, [hidden], count
-        # An affine part that does nothing: with one the kernel is vectorised.
-        self.affine = (torch.ones(hidden, device=device), torch.zeros(hidden, device=device))
-        widths = [inputs, *[hidden] * layers, 1]
-        shapes: dict[str, tuple[int, ...]] = {}
-        for i, (rows, columns) in enumerate(itertools.pairwise(widths)):
-            # The last layer is a row, not a column: multiplying and adding up is three times as fast as products of width 1.
-            shapes[f"w{i}"] = (CRITICS, rows, columns) if i < layers else (CRITICS, columns, rows)
-            shapes[f"b{i}"] = (CRITICS, 1, columns)
-        self.parameters: Parameters = Parameters(shapes, device) if first_of is None else first_of.parameters
-        p = self.parameters
-        self.weights = [p[f"w{i}"][:count] for i in range(layers + 1)]
-        self.transposed = [w.transpose(1, 2) for w in self.weights]
-        self.biases = [p[f"b{i}"][:count] for i in range(layers + 1)]
-        self.linear = [torch.empty(count, batch, hidden, device=device) for _ in range(layers)]
-        self.upward = [torch.empty_like(h) for h in self.linear]
-        self.hidden: list[torch.Tensor] = [torch.empty(0)] * layers
-        self.moments: list[tuple[torch.Tensor, torch.Tensor]] = [(torch.empty(0), torch.empty(0))] * layers
-        self.output = torch.empty(count, batch, 1, device=device)
-        if generator is not None:
-            for i, fan_in in enumerate(widths[:-1]):
-                _uniform(p[f"w{i}"], fan_in, generator)
-                _uniform(p[f"b{i}"], fan_in, generator)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Q [E, B]; what the backward passes need stays in this object's buffers."""
-        x = inputs.expand(self.count, -1, -1)
-        for i, linear in enumerate(self.linear):
-            torch.baddbmm(self.biases[i], x, self.weights[i], out=linear)
-            x, mean, rstd = torch.native_layer_norm(linear, self.norm, *self.affine, LAYER_NORM_EPS)
-            self.hidden[i] = x.relu_()
-            self.moments[i] = (mean, rstd)
-        torch.mul(x, self.weights[-1], out=self.upward[-1])
-        torch.sum(self.upward[-1], 2, keepdim=True, out=self.output)
-        return self.output.add_(self.biases[-1]).squeeze(2)
-
-    def _below(self, i: int, delta: torch.Tensor) -> torch.Tensor:
-        """dL / d linear[i - 1] from dL / d linear[i]."""
-        if i == self.layers:
-            gradient = torch.mul(delta, self.weights[i], out=self.upward[i - 1])
-        else:
-            gradient = torch.bmm(delta, self.transposed[i], out=self.upward[i - 1])
-        gradient = aten.threshold_backward(gradient, self.hidden[i - 1], 0)
-        mean, rstd = self.moments[i - 1]
-        below: torch.Tensor = aten.native_layer_norm_backward(gradient, self.linear[i - 1], self.norm, mean, rstd, None, None, [True, False, False])[
-            0
-        ]
-        return below
-
-    def backward(self, inputs: torch.Tensor, gradient: torch.Tensor) -> None:
-        """Fill the parameters' gradients from dL / dQ [E, B], for the inputs of the last `forward`."""
-        grads = self.parameters.grads
-        delta = gradient.unsqueeze(2)
-        for i in range(self.layers, -1, -1):
-            below = self.hidden[i - 1] if i else inputs.expand(self.count, -1, -1)
-            if i == self.layers:
-                torch.sum(torch.mul(below, delta, out=self.upward[-1]), 1, keepdim=True, out=grads[f"w{i}"])
-            else:
-                torch.bmm(below.transpose(1, 2), delta, out=grads[f"w{i}"])
-            torch.sum(delta, 1, keepdim=True, out=grads[f"b{i}"])
-            if i:
-                delta = self._below(i, delta)
-
-    def residual_gradient(self, gradient: torch.Tensor, residuals: int) -> torch.Tensor:
-        """dL / d residuals (the last inputs) [E, B, residuals] from dL / dQ [E, B] of the last `forward`."""
-        delta = gradient.unsqueeze(2)
-        for i in range(self.layers, 0, -1):
-            delta = self._below(i, delta)
-        return torch.bmm(delta, self.transposed[0][:, :, -residuals:])

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 
 from rl_token_ros.learning.algorithm import Tensors
-from rl_token_ros.learning.networks import Actor, Adam, Critic
+from rl_token_ros.learning.critic import FORMS
+from rl_token_ros.learning.networks import Actor, Adam
 from rl_token_ros.learning.replay_buffer import RESIDUAL_LIMIT, Batch
 from rl_token_ros.learning.temporal_basis import TemporalBasis
 from rl_token_ros.policy.actor_weights import Architecture
@@ -63,10 +64,10 @@ class Td3:
         self.device = device = choose_device(settings.device)
         self.generator = torch.Generator(device).manual_seed(settings.seed)
         a, n = architecture, settings.batch_size
-        critic = (a.inputs + a.outputs, settings.hidden_size, settings.critic_layers, n, device)
+        critic, form = (a.inputs, a.outputs, settings.hidden_size, settings.critic_layers, n, device), FORMS[settings.critic_form]
         self.actor, self.actor_target = Actor(a, n, device, self.generator), Actor(a, n, device)
-        self.critic, self.critic_target = Critic(*critic, self.generator), Critic(*critic)
-        self.first_critic = Critic(*critic, first_of=self.critic)
+        self.critic, self.critic_target = form(*critic, self.generator), form(*critic)
+        self.first_critic = form(*critic, first_of=self.critic)
         if settings.reference_dropout >= 1.0:  # never seen in training, so that these weights stay as they are
             self.actor.parameters["w0"][a.inputs - a.outputs :] = 0.0
         self.actor_target.parameters.flat.copy_(self.actor.parameters.flat)
@@ -179,7 +180,7 @@ class Td3:
             self.seen[:, width - outputs :].mul_(chance >= self.settings.reference_dropout)
         residual = self.actor.forward(self.seen, out=now[:, width:])
         self.first_critic.forward(now)
-        gradient = self.first_critic.residual_gradient(self.minus, outputs)[0]
+        gradient = self.first_critic.residual_gradient(self.minus)[0]
         apart = residual if bc_target is None else residual - bc_target
         gradient.add_(apart, alpha=2.0 * bc_weight / (len(now) * outputs))
         self.actor.backward(self.seen, gradient)
@@ -251,8 +252,16 @@ class Td3:
 
         Raises:
             KeyError: a tensor is missing.
+            ParameterError: it is of other networks.
         """
-        for name, tensor in self._state().items():
+        mine = self._state()
+        for name, tensor in mine.items():
+            if state[name].shape != tensor.shape:
+                raise ParameterError(
+                    f"parameter 'run_directory': the run there has a {name} of {state[name].size} numbers, here it has {tensor.numel()}; write its "
+                    "critic_form, critic_layers and temporal_basis_size, or another run_directory"
+                )
+        for name, tensor in mine.items():
             tensor.copy_(torch.from_numpy(np.array(state[name])))
         self.updates = updates
         if len(state["generator"]) == len(self.generator.get_state()):  # a CPU's and a GPU's differ; then exactness ends here

@@ -27,6 +27,11 @@ class Learner(Robot):
 
     actor_layers: int = parameter(2, "Hidden layers of the actor: 2, or 3 for the hardest tasks.", low=2, high=3)
     critic_layers: int = parameter(2, "Hidden layers of each critic.", low=1, high=6)
+    critic_form: str = parameter(
+        "any",
+        "What of the residual Q may be: any function, or linear (what a state is worth, plus a slope times the residual).",
+        choices=("any", "linear"),
+    )
     hidden_size: int = parameter(128, "Units of a hidden layer of actor and critic.", low=8, high=4096)
     batch_size: int = parameter(128, "Windows of a batch; every update draws its own.", low=8, high=8192)
     learning_rate: float = parameter(3e-4, "Step size of Adam.", low=1e-7, high=0.1)

@@ -480,3 +480,15 @@ def test_checkpoint_of_another_robot_is_refused(tmp_path):
         Learner(small_settings(), PROPRIO, "a" * 64, SHA["vla_sha256"]).restore(tmp_path)
     with pytest.raises(ParameterError, match="hidden 32, this node has 64"):
         make_learner(hidden_size=64).restore(tmp_path)
+
+
+@pytest.mark.parametrize("other", [{"critic_form": "linear"}, {"critic_layers": 3}, {"temporal_basis_size": 2}])
+def test_checkpoint_of_other_networks_is_refused_and_nothing_taken(tmp_path, other):
+    """These are in no exported actor's sizes: a learner that began again from such a run died, and was started again, for ever."""
+    trained().save(tmp_path)
+    learner = make_learner(**other)
+    before = learner.algorithm.state()
+    with pytest.raises(ParameterError, match="write its critic_form, critic_layers and temporal_basis_size, or another run_directory"):
+        learner.restore(tmp_path)
+    for name, value in learner.algorithm.state().items():
+        np.testing.assert_array_equal(value, before[name], err_msg=name)

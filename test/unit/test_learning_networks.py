@@ -8,8 +8,9 @@ import torch
 from learning_helpers import PROPRIO, SHA, episodes, small_settings
 from torch import nn
 
+from rl_token_ros.learning.critic import FORMS
 from rl_token_ros.learning.learner import Learner
-from rl_token_ros.learning.networks import Actor, Adam, Critic, Parameters
+from rl_token_ros.learning.networks import Actor, Adam, Parameters
 from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.actor_weights import Architecture
 
@@ -32,18 +33,31 @@ def plain_actor(actor, arch):
     return nn.Sequential(*layers)
 
 
-def plain_critic(critic, which, hidden, layers):
+class PlainCritic(nn.Module):
     """One of the critics as torch modules."""
-    modules = []
-    for i in range(layers + 1):
-        w, b = critic.parameters[f"w{i}"][which], critic.parameters[f"b{i}"][which]
-        w = w if i < layers else w.t()
-        linear = nn.Linear(*w.shape)
-        linear.weight.data, linear.bias.data = w.t().clone(), b[0].clone()
-        modules.append(linear)
-        if i < layers:
-            modules += [nn.LayerNorm(hidden, elementwise_affine=False), nn.ReLU()]
-    return nn.Sequential(*modules)
+
+    def __init__(self, critic, which, form):
+        super().__init__()
+        self.form, self.residuals, modules = form, critic.residuals, []
+        for i in range(critic.layers + 1):
+            w, b = critic.parameters[f"w{i}"][which], critic.parameters[f"b{i}"][which]
+            w = w.t() if form == "any" and i == critic.layers else w
+            linear = nn.Linear(*w.shape)
+            linear.weight.data, linear.bias.data = w.t().clone(), b[0].clone()
+            modules.append(linear)
+            if i < critic.layers:
+                modules += [nn.LayerNorm(w.shape[1], elementwise_affine=False), nn.ReLU()]
+        self.modules_ = nn.Sequential(*modules)
+
+    def forward(self, x):
+        if self.form == "any":
+            return self.modules_(x)[:, 0]
+        found = self.modules_(x[:, : -self.residuals])
+        return found[:, 0] + (found[:, 1:] * x[:, -self.residuals :]).sum(1)
+
+    @property
+    def linears(self):
+        return [module for module in self.modules_ if isinstance(module, nn.Linear)]
 
 
 @pytest.mark.parametrize("layers", [2, 3])
@@ -64,27 +78,39 @@ def test_actor_gradients(layers):
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_critic_gradients(layers):
-    generator, hidden, inputs, residuals = torch.Generator().manual_seed(layers), 16, 21, 8
-    critic = Critic(inputs, hidden, layers, BATCH, CPU, generator)
-    first = Critic(inputs, hidden, layers, BATCH, CPU, first_of=critic)
-    x = torch.randn(BATCH, inputs, generator=generator)
+@pytest.mark.parametrize("form", FORMS)
+def test_critic_gradients(form, layers):
+    generator, hidden, inputs, residuals = torch.Generator().manual_seed(layers), 16, 13, 8
+    critic = FORMS[form](inputs, residuals, hidden, layers, BATCH, CPU, generator)
+    critic.parameters.flat.add_(torch.randn(critic.parameters.flat.shape, generator=generator) * 0.1)
+    first = FORMS[form](inputs, residuals, hidden, layers, BATCH, CPU, first_of=critic)
+    x = torch.randn(BATCH, inputs + residuals, generator=generator)
     upstream = torch.randn(2, BATCH, generator=generator)
     q = critic.forward(x)
     critic.backward(x, upstream)
     for which in range(2):
-        plain, leaf = plain_critic(critic, which, hidden, layers), x.clone().requires_grad_()
-        expected = plain(leaf)[:, 0]
+        plain, leaf = PlainCritic(critic, which, form), x.clone().requires_grad_()
+        expected = plain(leaf)
         expected.backward(upstream[which])
         torch.testing.assert_close(q[which], expected.detach(), rtol=1e-4, atol=1e-5)
-        for i, linear in enumerate(module for module in plain if isinstance(module, nn.Linear)):
+        for i, linear in enumerate(plain.linears):
             found = critic.parameters.grads[f"w{i}"][which]
-            torch.testing.assert_close(found if i == layers else found.t(), linear.weight.grad, rtol=1e-4, atol=1e-5)
+            found = found if form == "any" and i == layers else found.t()
+            torch.testing.assert_close(found, linear.weight.grad, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(critic.parameters.grads[f"b{i}"][which, 0], linear.bias.grad, rtol=1e-4, atol=1e-5)
         if which == 0:
             torch.testing.assert_close(first.forward(x)[0], expected.detach(), rtol=1e-4, atol=1e-5)
-            gradient = first.residual_gradient(upstream[:1], residuals)[0]
+            gradient = first.residual_gradient(upstream[:1])[0]
             torch.testing.assert_close(gradient, leaf.grad[:, -residuals:], rtol=1e-4, atol=1e-5)
+
+
+def test_to_a_linear_critic_all_residuals_are_as_good_at_first():
+    generator = torch.Generator().manual_seed(0)
+    critic = FORMS["linear"](13, 8, 16, 2, BATCH, CPU, generator)
+    x = torch.randn(BATCH, 21, generator=generator)
+    q = critic.forward(x).clone()
+    x[:, -8:] = torch.randn(BATCH, 8, generator=generator)
+    assert torch.equal(critic.forward(x), q) and q.std() > 0
 
 
 def test_adam_is_torch_adam_after_clipping():
