@@ -130,7 +130,7 @@ class LinearCritic(Critic):
     """Q = V(x) + g(x) . r: what a state is worth, and what each residual adds to it.
 
     A residual is small, and a chunk short: over one, a plane says of Q what the noise tells. Any function of both would have to learn from few
-    episodes that each input's meaning turns with the residual's sign; here it is built in (docs/learning.md, "A critic linear in the residual").
+    episodes that each input's meaning turns with the residual's sign; here it is built in (docs/learning.md has what it brought).
     At the beginning g is 0: no residual is better than another.
     """
 

@@ -131,6 +131,7 @@ rclpy.spin(node)
 
 def test_it_does_not_move_before_every_subscriber_has_acknowledged_where_it_starts(graph, domain, control, world):
     """A subscriber that is there and receives nothing, as one that has not found the publisher yet."""
+    graph.wait_for(lambda: control._command.get_subscription_count() == 1, "the robot alone, nobody of the test before")
     environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
     with subprocess.Popen([sys.executable, "-c", DEAF], env=environment, stdout=subprocess.PIPE) as process:
         try:
@@ -152,6 +153,7 @@ def test_it_does_not_move_before_every_subscriber_has_acknowledged_where_it_star
 
 def test_a_killed_subscriber_with_a_short_lease_is_forgotten_before_the_arm_gives_up(graph, domain, control, world):
     """As sim_node and record are; with the lease that DDS gives by default the arm would have been stopped first."""
+    graph.wait_for(lambda: control._command.get_subscription_count() == 1, "the robot alone, nobody of the test before")
     environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
     with subprocess.Popen([sys.executable, "-c", DEAF], env=environment, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline()
