@@ -36,14 +36,15 @@ class Critic:
         generator: torch.Generator | None = None, first_of: Critic | None = None,
     ):  # fmt: skip
         count = CRITICS if first_of is None else 1
-        self.inputs, self.residuals, self.layers, self.norm, self.count = inputs, residuals, layers, [hidden], count
+        self.residuals, self.layers, self.norm, self.count = residuals, layers, [hidden], count
+        self.seen, head = self._widths(inputs)
         # An affine part that does nothing: with one the kernel is vectorised.
         self.affine = (torch.ones(hidden, device=device), torch.zeros(hidden, device=device))
         shapes: dict[str, tuple[int, ...]] = {}
-        widths = [self._read(torch.empty(0, inputs + residuals)).shape[1], *[hidden] * layers]
+        widths = [self.seen, *[hidden] * layers]
         for i, (rows, columns) in enumerate(itertools.pairwise(widths)):
             shapes |= {f"w{i}": (CRITICS, rows, columns), f"b{i}": (CRITICS, 1, columns)}
-        shapes |= {f"w{layers}": self._head_shape(hidden), f"b{layers}": (CRITICS, 1, self._head_width)}
+        shapes |= {f"w{layers}": self._head_shape(hidden, head), f"b{layers}": (CRITICS, 1, head)}
         self.parameters: Parameters = Parameters(shapes, device) if first_of is None else first_of.parameters
         p = self.parameters
         self.weights = [p[f"w{i}"][:count] for i in range(layers + 1)]
@@ -53,7 +54,7 @@ class Critic:
         self.upward = [torch.empty_like(h) for h in self.linear]
         self.hidden: list[torch.Tensor] = [torch.empty(0)] * layers
         self.moments: list[tuple[torch.Tensor, torch.Tensor]] = [(torch.empty(0), torch.empty(0))] * layers
-        self.output = torch.empty(count, batch, self._head_width, device=device)
+        self.output = torch.empty(count, batch, head, device=device)
         if generator is not None:
             for i, fan_in in enumerate(widths):
                 uniform(p[f"w{i}"], fan_in, generator)
@@ -61,14 +62,12 @@ class Critic:
 
     # ---- what the forms differ in
 
-    _head_width = 1
+    def _widths(self, inputs: int) -> tuple[int, int]:
+        """How many of S + R inputs the hidden layers are given, and how many outputs the last layer has."""
+        return inputs + self.residuals, 1
 
-    def _head_shape(self, hidden: int) -> tuple[int, ...]:
-        return CRITICS, 1, hidden  # a row, not a column: multiplying and adding up is three times as fast as products of width 1
-
-    def _read(self, inputs: torch.Tensor) -> torch.Tensor:
-        """What the hidden layers are given of inputs [B, S + R]."""
-        return inputs
+    def _head_shape(self, hidden: int, outputs: int) -> tuple[int, ...]:
+        return CRITICS, outputs, hidden  # a row, not a column: multiplying and adding up is three times as fast as products of width 1
 
     def _value(self, x: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         """Q [E, B] from the last hidden layer [E, B, H]."""
@@ -98,7 +97,7 @@ class Critic:
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Q [E, B]; what the backward passes need stays in this object's buffers."""
-        x = self._read(inputs).expand(self.count, -1, -1)
+        x = inputs[:, : self.seen].expand(self.count, -1, -1)
         for i, linear in enumerate(self.linear):
             torch.baddbmm(self.biases[i], x, self.weights[i], out=linear)
             x, mean, rstd = torch.native_layer_norm(linear, self.norm, *self.affine, LAYER_NORM_EPS)
@@ -119,7 +118,7 @@ class Critic:
         upward = self._below_head(self._head_gradients(gradient, inputs))
         for i in range(self.layers - 1, -1, -1):
             delta = self._through(i, upward)
-            below = self.hidden[i - 1] if i else self._read(inputs).expand(self.count, -1, -1)
+            below = self.hidden[i - 1] if i else inputs[:, : self.seen].expand(self.count, -1, -1)
             torch.bmm(below.transpose(1, 2), delta, out=grads[f"w{i}"])
             torch.sum(delta, 1, keepdim=True, out=grads[f"b{i}"])
             if i:
@@ -138,17 +137,16 @@ class LinearCritic(Critic):
         self, inputs: int, residuals: int, hidden: int, layers: int, batch: int, device: torch.device,
         generator: torch.Generator | None = None, first_of: Critic | None = None,
     ):  # fmt: skip
-        self._head_width = 1 + residuals
         super().__init__(inputs, residuals, hidden, layers, batch, device, generator, first_of)
         if generator is not None:
             for last in (self.parameters[f"w{layers}"], self.parameters[f"b{layers}"]):
                 last[:, :, 1:] = 0.0
 
-    def _head_shape(self, hidden: int) -> tuple[int, ...]:
-        return CRITICS, hidden, self._head_width
+    def _widths(self, inputs: int) -> tuple[int, int]:
+        return inputs, 1 + self.residuals
 
-    def _read(self, inputs: torch.Tensor) -> torch.Tensor:
-        return inputs[:, : inputs.shape[1] - self.residuals]
+    def _head_shape(self, hidden: int, outputs: int) -> tuple[int, ...]:
+        return CRITICS, hidden, outputs
 
     def _value(self, x: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
         torch.baddbmm(self.biases[-1], x, self.weights[-1], out=self.output)

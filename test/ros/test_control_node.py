@@ -129,36 +129,38 @@ rclpy.spin(node)
 """
 
 
-def test_it_does_not_move_before_every_subscriber_has_acknowledged_where_it_starts(graph, domain, control, world):
-    """A subscriber that is there and receives nothing, as one that has not found the publisher yet."""
+@pytest.fixture
+def deaf(graph, domain, control, world):
+    """A process that subscribes to `command` beside the robot, and is there."""
     graph.wait_for(lambda: control._command.get_subscription_count() == 1, "the robot alone, nobody of the test before")
     environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
     with subprocess.Popen([sys.executable, "-c", DEAF], env=environment, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout.readline()
             graph.wait_for(lambda: control._command.get_subscription_count() == 2, "both there")
-            process.send_signal(signal.SIGSTOP)
-            enable(graph, world)
-            graph.wait_for(lambda: len(world.commands) >= 5, "commands")
-            assert np.ptp(positions(world), axis=0).max() == 0.0 and not control.controller.stop_reason
-            graph.wait_for(lambda: "waiting until 'command' is acknowledged" in world.message, "the reason in /diagnostics")
-            held = positions(world)[-1]
-            process.send_signal(signal.SIGCONT)
-            graph.wait_for(lambda: np.ptp(positions(world), axis=0).max() > 0.0, "it moves")
-            first = next(position for position in positions(world) if (position != held).any())
-            assert np.abs(first - held).max() <= 0.02 * 0.02 * 2.0 + 1e-9
+            yield process
         finally:
             process.kill()
 
 
-def test_a_killed_subscriber_with_a_short_lease_is_forgotten_before_the_arm_gives_up(graph, domain, control, world):
+def test_it_does_not_move_before_every_subscriber_has_acknowledged_where_it_starts(graph, control, world, deaf):
+    """A subscriber that is there and receives nothing, as one that has not found the publisher yet."""
+    deaf.send_signal(signal.SIGSTOP)
+    enable(graph, world)
+    graph.wait_for(lambda: len(world.commands) >= 5, "commands")
+    assert np.ptp(positions(world), axis=0).max() == 0.0 and not control.controller.stop_reason
+    graph.wait_for(lambda: "waiting until 'command' is acknowledged" in world.message, "the reason in /diagnostics")
+    held = positions(world)[-1]
+    deaf.send_signal(signal.SIGCONT)
+    graph.wait_for(lambda: np.ptp(positions(world), axis=0).max() > 0.0, "it moves")
+    first = next(position for position in positions(world) if (position != held).any())
+    assert np.abs(first - held).max() <= 0.02 * 0.02 * 2.0 + 1e-9
+
+
+def test_a_killed_subscriber_with_a_short_lease_is_forgotten_before_the_arm_gives_up(graph, control, world, deaf):
     """As sim_node and record are; with the lease that DDS gives by default the arm would have been stopped first."""
-    graph.wait_for(lambda: control._command.get_subscription_count() == 1, "the robot alone, nobody of the test before")
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
-    with subprocess.Popen([sys.executable, "-c", DEAF], env=environment, stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline()
-        graph.wait_for(lambda: control._command.get_subscription_count() == 2, "both there")
-        process.kill()
+    deaf.kill()
+    deaf.wait()
     enable(graph, world)
     graph.wait_for(lambda: (len(world.commands) > 1 and np.ptp(positions(world), axis=0).max() > 0.0) or control.controller.stop_reason, "it moves")
     assert not control.controller.stop_reason
