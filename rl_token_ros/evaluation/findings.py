@@ -56,7 +56,7 @@ def _learner(learner: Series) -> list[str]:
     ):
         if value := learner.number(name):
             found.append(text.format(value))
-    above = learner.of("mean_q") - learner.of("mean_return")
+    above = learner.of("q_minus_return")
     above = above[int(len(above) * (1.0 - LATE_SHARE)) :]
     if np.isfinite(above).any() and (height := float(np.nanmean(above))) > ABOVE:
         found.append(f"Q is {height:.2g} above the returns that followed: the critic overestimates, and the actor follows it.")

@@ -117,7 +117,7 @@ def _updates(run: Run, axes) -> bool:
 
 def _values(run: Run, axes) -> bool:
     series = run.nodes["learner_node"]
-    drawn = _lines(run, axes, series, (("mean_q", ACTOR, "Q, mean of a batch"), ("mean_return", HUMAN, "return that followed")))
+    drawn = _lines(run, axes, series, (("mean_q", ACTOR, "Q, mean of a batch"), ("mean_return", HUMAN, "return that followed a success or failure")))
     return drawn and _finish(run, axes, "value", zero=False)
 
 

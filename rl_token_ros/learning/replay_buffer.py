@@ -40,7 +40,7 @@ class Batch:
     human: npt.NDArray[np.bool_]  # [n, C], executed by the human
     reward: npt.NDArray[np.float32]  # [n], discounted sum
     discount: npt.NDArray[np.float32]  # [n], gamma^length, or 0 after an end
-    observed: npt.NDArray[np.float32]  # [n], the discounted return that followed, up to the episode's end; NaN while it runs
+    observed: npt.NDArray[np.float32]  # [n], the discounted return that followed, up to the episode's end; NaN while it runs or if its time ran out
     next_token: npt.NDArray[np.float32]  # of the state after the last executed step, sizes as above
     next_proprio: npt.NDArray[np.float32]
     next_reference: npt.NDArray[np.float32]
@@ -194,9 +194,9 @@ class ReplayBuffer:
         if ended == Ended.TIME_LIMIT:
             for start in range(self._pending, newest, self.stride):
                 self._window(start, newest - start, self._powers[newest - start])
-        else:
-            for start in range(self._pending, newest + 1, self.stride):
-                self._window(start, newest - start + 1, 0.0)
+            return  # what would have followed nobody saw: `observed` stays NaN, for 0 would say that nothing does
+        for start in range(self._pending, newest + 1, self.stride):
+            self._window(start, newest - start + 1, 0.0)
         run = np.arange(max(self._run, self.first), newest + 1)
         rewards = self.steps["reward"][run % self.capacity].astype(np.float64)
         returns = np.zeros(len(run) + 1)

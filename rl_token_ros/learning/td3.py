@@ -3,7 +3,7 @@
 State x = normalised [token, proprioception, reference window]; r = residual chunk in units of residual_scale. Reference and residual are
 means over groups of steps, K x A values each (`temporal_basis`). Primes mark target networks.
     TD        sum_k gamma^k reward_k + discount * min(Q1', Q2')(x', mu'(x') + noise), x' with its own reference
-    target    y = clip((1 - m) TD + m * the return that followed), m = monte_carlo_mix; TD alone where the episode has not ended
+    target    y = clip((1 - m) TD + m * the return that followed), m = monte_carlo_mix; TD alone where the episode runs or its time ran out
     critic    mean over the batch of (Q1(x, r) - y)^2 + (Q2(x, r) - y)^2
     actor     mean over the batch of -Q1(x, mu(x)) + bc_weight * mean over K x A of (mu(x) - b)^2
 All learn from inputs with noise, drawn anew each time a window is: a critic tells few episodes apart by heart otherwise.
@@ -191,7 +191,7 @@ class Td3:
         """Figures that would have caught each pitfall of docs/method.md, of one batch.
 
         critic_loss: mean squared TD error. mean_q: mean of the two critics. mean_return, q_minus_return: mean of the return that followed,
-        and of Q minus it, over windows whose episode has ended. action_sensitivity: standard deviation of Q over residuals drawn at
+        and of Q minus it, over windows whose episode ended in success or failure. action_sensitivity: standard deviation of Q over residuals drawn at
         random, divided by that over the batch; near 0 the critic ignores the action (pitfall 3). residual_mean: mean |r| of the target
         actor. residual_saturated: share of |r| > 0.95. residual_clipped: share of executed residuals cut for the critic.
         """

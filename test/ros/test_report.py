@@ -183,7 +183,7 @@ def test_the_same_warning_of_several_nodes_is_said_once(tmp_path):
         ("control_node", {"weights_version": "0"}, "Weights were sent, and none acted"),
         ("learner_node", {"phase": "training", "updates": "0"}, "no update although it practises"),
         ("learner_node", {"rows_lost": "7"}, "7 rows of 'replay' did not reach the learner"),
-        ("learner_node", {"mean_q": "0.9", "mean_return": "0.2"}, "Q is 0.7 above the returns"),
+        ("learner_node", {"q_minus_return": "0.7"}, "Q is 0.7 above the returns"),
         ("vla_node", {"queries": "100", "failures": "50"}, "50 of 100 queries of the VLA failed"),
     ],
 )
@@ -191,7 +191,7 @@ def test_what_stands_out_is_said_first(tmp_path, node, figures, says):
     run = Run(tmp_path, versions=[(0.5, 1)])
     fine = {
         "control_node": {"ticks": "1000", "ticks_stopped": "10", "missed_ticks": "1", "weights_version": "1", "weights_refused": "0"},
-        "learner_node": {"phase": "training", "updates": "50", "rows_lost": "0", "mean_q": "0.4", "mean_return": "0.3", "state": "nan"},
+        "learner_node": {"phase": "training", "updates": "50", "rows_lost": "0", "q_minus_return": "0.1", "state": "nan"},
         "vla_node": {"queries": "100", "failures": "0"},
     }
     for name, told in fine.items():

@@ -381,6 +381,7 @@ def test_looking_changes_nothing():
 
 
 def test_observed_returns_are_those_that_followed():
+    """None after the time ran out: what would have followed nobody saw, and 0 would say that nothing does (docs/learning.md)."""
     learner = trained()
     learner.replay.restore(make_learner().replay.arrays(), make_learner().replay.numbers())
     settings = learner.settings
@@ -388,9 +389,11 @@ def test_observed_returns_are_those_that_followed():
     learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.TIME_LIMIT, 1, 20))
     observed = learner.replay.steps["observed"][np.arange(40)]
     np.testing.assert_allclose(observed[:20], settings.gamma ** np.arange(19, -1, -1), rtol=1e-5)
-    np.testing.assert_array_equal(observed[20:], 0.0)
-    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.SUCCESS, 2, 40)[:-1])
-    assert np.isnan(learner.replay.steps["observed"][40:59]).all()  # not known while it runs
+    assert np.isnan(observed[20:]).all()
+    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.FAILURE, 2, 40))
+    np.testing.assert_array_equal(learner.replay.steps["observed"][40:60], 0.0)
+    learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.SUCCESS, 3, 60)[:-1])
+    assert np.isnan(learner.replay.steps["observed"][60:79]).all()  # not known while it runs
 
 
 # --- checkpoints
