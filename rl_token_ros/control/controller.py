@@ -24,6 +24,7 @@ from rl_token_ros.control.tick_record import INPUTS
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.policy.actor import ResidualActor
+from rl_token_ros.policy.exploration import Exploration
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.policy.rollout import Rollout
 from rl_token_ros.robot import action_space
@@ -60,13 +61,7 @@ class Controller:
         self.arming = Arming(settings, self.state, self.needed)
         self.rollout = Rollout(actor, settings)
         self.policy = policy(
-            self.rollout,
-            np.array(settings.step_residual_scale),
-            settings.exploration_sigma,
-            settings.exploration_correlation,
-            settings.replan_interval,
-            settings.seed,
-            action_space.of_actions(settings),
+            self.rollout, np.array(settings.step_residual_scale), Exploration(settings), settings.replan_interval, action_space.of_actions(settings)
         )
         proprio = size(settings.proprioception, len(settings.joint_names), settings.action_size)
         self.row_dtype = replay_table.row_dtype(settings.token_size, proprio, settings.chunk_length, settings.action_size)
@@ -109,7 +104,7 @@ class Controller:
             self.rollout.begin()
         self.settings = settings
         self.policy.replan_interval = settings.replan_interval
-        self.policy.sigma, self.policy.correlation = settings.exploration_sigma, settings.exploration_correlation
+        self.policy.exploration.change(settings)
 
     # --- the switch ---------------------------------------------------------------------------------------------------
 

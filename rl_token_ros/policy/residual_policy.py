@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rl_token_ros.policy.exploration import Exploration
 from rl_token_ros.policy.rollout import Rollout
 from rl_token_ros.robot.action_space import PLAIN, ActionSpace
 
@@ -11,39 +12,27 @@ from rl_token_ros.robot.action_space import PLAIN, ActionSpace
 class ResidualPolicy:
     """Executes chunks of reference plus bounded residual.
 
-    The actor runs at every tick; its newest chunk replaces the running one after ``replan_interval`` executed steps. Exploration
-    noise is held over a chunk and remembered by the next ones: independent noise averages out and moves nothing, and a base that
-    watches what it does undoes a single push.
+    The actor runs at every tick; its newest chunk replaces the running one after ``replan_interval`` executed steps. Exploration noise
+    is held over a chunk.
 
     Args:
         rollout: the network, with the weights that act.
         scale: bound of the residual per control step, float [A].
-        sigma: standard deviation of the noise as a share of the bound, in the noisiest episode.
-        correlation: of the noise of one chunk with that of the next, 0 to 1; a first-order autoregressive process.
+        exploration: noise on it.
         replan_interval: executed steps per chunk, 1 to C.
-        seed: of the noise. That of an episode depends on it and on when the episode began, on nothing before: a bag replays from there.
         space: of the actions; a residual is added to an absolute rotation as a turn, in the tangent space there.
     """
 
-    def __init__(
-        self, rollout: Rollout, scale: np.ndarray, sigma: float, correlation: float, replan_interval: int, seed: int, space: ActionSpace = PLAIN
-    ) -> None:
+    def __init__(self, rollout: Rollout, scale: np.ndarray, exploration: Exploration, replan_interval: int, space: ActionSpace = PLAIN) -> None:
         self.rollout = rollout
         self.actor = actor = rollout.actor
         self.scale = np.asarray(scale, np.float64)
-        self.sigma = sigma
-        self.correlation = correlation
+        self.exploration = exploration
         self.replan_interval = replan_interval
         self.space = space
         self.observation = np.zeros(actor.architecture.inputs, np.float32)
         self.residual = np.zeros((actor.architecture.chunk_length, actor.architecture.action), np.float32)
         self.version = 0  # of the weights that made the running chunk
-        self.drawn = 0  # chunks of this episode's noise
-        self._seed = seed
-        self._random = np.random.default_rng(seed)
-        self._noise = np.zeros_like(self.scale)
-        self._strength = 1.0
-        self._begun_ns = -1
         self._plan: np.ndarray | None = None
         self._no_plan = [np.nan] * self.residual.size
         self._executed = 0
@@ -54,16 +43,14 @@ class ResidualPolicy:
         return 0 if self._plan is None else self._executed
 
     def begin(self, now_ns: int) -> None:
-        """A new episode: its noise owes nothing to the last, and has a strength of its own.
-
-        So that some episodes show what the policy itself is worth, and others how it could be better.
-        """
-        self._begun_ns = now_ns
-        self._random = np.random.default_rng([self._seed, now_ns])
-        self._strength = self._random.uniform()
-        self._noise = self._random.normal(0.0, 1.0, self.scale.shape)
-        self.drawn = 0
+        """A new episode, with noise of its own."""
+        self.exploration.begin(now_ns)
         self.reset()
+
+    @property
+    def drawn(self) -> int:
+        """Chunks of this episode's noise."""
+        return self.exploration.drawn
 
     @property
     def plan_version(self) -> int:
@@ -77,10 +64,7 @@ class ResidualPolicy:
 
     def resume(self, begun_ns: int, drawn: int, executed: int, version: int, plan: np.ndarray) -> None:
         """Be as in an episode that began then and has drawn so often; ``executed`` steps into a chunk [C * A], 0: there is none."""
-        if (begun_ns, drawn) != (self._begun_ns, self.drawn):
-            self.begin(begun_ns)
-            for _ in range(drawn):
-                self._draw()
+        self.exploration.resume(begun_ns, drawn)
         self._plan = plan.reshape(-1, len(self.scale)) if executed else None
         self._executed, self.version = executed, version
 
@@ -99,8 +83,7 @@ class ResidualPolicy:
         np.concatenate([token, proprio, self.space.continuous(window).ravel()], out=self.observation, casting="same_kind")
         self.residual = self.rollout.run(self.observation)
         if self._plan is None or self._executed >= self.replan_interval:
-            self._draw()
-            share = np.clip(self.residual + self.sigma * self._strength * self._noise, -1.0, 1.0)
+            share = np.clip(self.residual + self.exploration.draw(), -1.0, 1.0)
             self._plan = self.space.moved(self.centre(window), self.scale * share)
             self._executed, self.version = 0, self.actor.version
         action: np.ndarray = self._plan[self._executed]
@@ -110,8 +93,3 @@ class ResidualPolicy:
     def centre(self, window: np.ndarray) -> np.ndarray:
         """What the residual is added to, [C, A]: the reference."""
         return window
-
-    def _draw(self) -> None:
-        fresh = np.sqrt(1.0 - self.correlation**2) * self._random.normal(0.0, 1.0, self.scale.shape)
-        self._noise = self.correlation * self._noise + fresh
-        self.drawn += 1

@@ -82,6 +82,14 @@ class Control(Robot):
     exploration_correlation: float = parameter(
         0.8, "Correlation of the exploration noise of one chunk with that of the next; 0: independent.", low=0.0, high=0.999, live=True
     )
+    exploration_late: float = parameter(
+        0.0,
+        "What the exploration noise has grown by when episode_time_limit is reached, in exploration_sigma; it begins to after a third of it, for an "
+        "arm that is stuck to try more. 0: it does not.",
+        low=0.0,
+        high=10.0,
+        live=True,
+    )
     position_min: list[float] = parameter([], "Smallest command for each action name but rx, ry, rz, which rotation_limit limits.", unit="m or rad")
     position_max: list[float] = parameter([], "Largest command likewise.", unit="m or rad")
     velocity_limit: list[float] = parameter(

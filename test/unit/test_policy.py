@@ -11,6 +11,7 @@ from small_robot import CHUNK, HOME, TOKEN
 from rl_token_ros.control.safety_filter import Limits, SafetyFilter
 from rl_token_ros.interfaces.codes import Clipped
 from rl_token_ros.policy.actor import ResidualActor
+from rl_token_ros.policy.exploration import Exploration
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.policy.rollout import Rollout
 
@@ -24,13 +25,16 @@ windows = st.floats(-1.0, 1.0).map(lambda value: value * np.linspace(0.0, 1.0, C
 @settings(max_examples=60, deadline=None)
 @given(
     outputs=st.lists(biases, min_size=1, max_size=2), sigma=st.floats(0.0, 1.0), correlation=st.floats(0.0, 0.999), interval=st.integers(1, CHUNK),
-    ramp=st.sampled_from([0.0, 0.1]), seen=st.lists(windows, min_size=1, max_size=12),
+    late=st.floats(0.0, 10.0),    ramp=st.sampled_from([0.0, 0.1]), seen=st.lists(windows, min_size=1, max_size=12),
 )  # fmt: skip
-def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(outputs, sigma, correlation, interval, ramp, seen):
+def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(outputs, sigma, correlation, interval, late, ramp, seen):
     """For any weights, also not finite ones and while one version takes over from another; the noise is within the bound too."""
     ACTOR.weights = None
     rollout = Rollout(ACTOR, small_robot.settings(rollout_ramp=ramp))
-    policy = ResidualPolicy(rollout, SCALE, sigma, correlation, interval, seed=1)
+    noise = Exploration(
+        small_robot.settings(exploration_sigma=sigma, exploration_correlation=correlation, exploration_late=late, replan_interval=interval)
+    )
+    policy = ResidualPolicy(rollout, SCALE, noise, interval)
     limiter = SafetyFilter(LIMITS, 0.02)
     limiter.seed(HOME)
     policy.begin(1)
@@ -55,3 +59,29 @@ def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(o
             assert reasons & Clipped.NOT_FINITE
             assert (np.abs(command - before) <= was_moving + 1e-12).all()
         rollout.acted(reasons)
+
+
+def noise_of(late, draws, begun=1):
+    """[draws, A] of an episode whose limit is 60 chunks."""
+    noise = Exploration(
+        small_robot.settings(exploration_sigma=0.4, exploration_late=late, episode_time_limit=6.0, control_rate=40.0, replan_interval=4)
+    )
+    noise.begin(begun)
+    return np.array([noise.draw() for _ in range(draws)]), noise
+
+
+def test_noise_grows_late_in_an_episode_only():
+    """The same numbers for a third of the limit; at the limit `exploration_late` times `exploration_sigma` more."""
+    flat, grown = noise_of(0.0, 60)[0], noise_of(4.0, 60)[0]
+    np.testing.assert_array_equal(grown[:20], flat[:20])
+    ratio = grown[20:] / flat[20:]
+    assert (np.diff(ratio[:, 0]) > 0).all()
+    strength = np.random.default_rng([small_robot.settings().seed, 1]).uniform()
+    np.testing.assert_allclose(ratio[-1], (strength + 4.0) / strength)
+
+
+def test_grown_noise_goes_on_from_a_record():
+    noise = noise_of(4.0, 45)[1]
+    other = noise_of(4.0, 0, begun=7)[1]
+    other.resume(1, 45)
+    np.testing.assert_array_equal(other.draw(), noise.draw())
