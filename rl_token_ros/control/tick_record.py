@@ -125,7 +125,7 @@ class State:
     episode: int = column("<u4", "episode.number")
     step: int = column("<u4", "episode.step")
     begun_ns: int = column(STAMP, "episode.begun_ns", name="begun")
-    drawn: int = column("<u4", "policy.drawn", given=True)
+    drawn: int = column("<u4", "policy.exploration.drawn", given=True)
     executed: int = column("<u4", "policy.executed", given=True)
     plan_version: int = column("<u4", "policy.plan_version", given=True)
     counted_ns: int = column(STAMP, "counted_ns", name="counted")

@@ -48,11 +48,6 @@ class ResidualPolicy:
         self.reset()
 
     @property
-    def drawn(self) -> int:
-        """Chunks of this episode's noise."""
-        return self.exploration.drawn
-
-    @property
     def plan_version(self) -> int:
         """Version of the weights that made the running chunk; 0 without one."""
         return self.version if self.executed else 0

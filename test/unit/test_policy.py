@@ -25,7 +25,7 @@ windows = st.floats(-1.0, 1.0).map(lambda value: value * np.linspace(0.0, 1.0, C
 @settings(max_examples=60, deadline=None)
 @given(
     outputs=st.lists(biases, min_size=1, max_size=2), sigma=st.floats(0.0, 1.0), correlation=st.floats(0.0, 0.999), interval=st.integers(1, CHUNK),
-    late=st.floats(0.0, 10.0),    ramp=st.sampled_from([0.0, 0.1]), seen=st.lists(windows, min_size=1, max_size=12),
+    late=st.floats(0.0, 10.0), ramp=st.sampled_from([0.0, 0.1]), seen=st.lists(windows, min_size=1, max_size=12),
 )  # fmt: skip
 def test_the_action_leaves_the_reference_by_at_most_the_bound_or_moves_nothing(outputs, sigma, correlation, interval, late, ramp, seen):
     """For any weights, also not finite ones and while one version takes over from another; the noise is within the bound too."""
