@@ -14,6 +14,7 @@ sum_{k < length} gamma^k r_k + discount * Q(state after the last of them). By ho
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ class Batch:
     human: npt.NDArray[np.bool_]  # [n, C], executed by the human
     reward: npt.NDArray[np.float32]  # [n], discounted sum
     discount: npt.NDArray[np.float32]  # [n], gamma^length, or 0 after an end
-    observed: npt.NDArray[np.float32]  # [n], the discounted return that followed, up to the episode's end; NaN while it runs or if its time ran out
+    observed: npt.NDArray[np.float32]  # [n], the discounted return that followed, up to the episode's end; NaN while it runs
+    decided: npt.NDArray[np.bool_]  # [n], whether the episode ended in success or failure
     next_token: npt.NDArray[np.float32]  # of the state after the last executed step, sizes as above
     next_proprio: npt.NDArray[np.float32]
     next_reference: npt.NDArray[np.float32]
@@ -56,7 +58,7 @@ class Batch:
             token=room(token), proprio=room(proprio), reference=room(chunk_length * action),
             residual=room(chunk_length, action), action=room(chunk_length, action),
             length=np.zeros(n, np.int64), human=np.zeros((n, chunk_length), bool), reward=room(), discount=room(), observed=room(),
-            next_token=room(token), next_proprio=room(proprio), next_reference=room(chunk_length * action),
+            decided=np.zeros(n, bool), next_token=room(token), next_proprio=room(proprio), next_reference=room(chunk_length * action),
         )  # fmt: skip
 
 
@@ -100,7 +102,7 @@ class ReplayBuffer:
         self.scale, self.space = np.asarray(residual_scale, np.float32), space
         self.sizes = (row["token"].shape[0], row["proprio"].shape[0], chunk_length, row["action"].shape[0])
         self._own = [name for name in row.names or () if name != "token"]  # columns that are stored as they come
-        columns = np.dtype([*((name, row[name]) for name in self._own), ("token_id", "<i8"), ("observed", "<f4")])
+        columns = np.dtype([*((name, row[name]) for name in self._own), ("token_id", "<i8"), ("observed", "<f4"), ("decided", "?")])
         window = np.dtype([("start", "<i8"), ("length", "<i4"), ("reward", "<f4"), ("discount", "<f4")])
         self.step_bytes, self.token_bytes = columns.itemsize + window.itemsize, max(4 * self.sizes[0], 1)
         # Steps get at most half of the bytes, tokens (at most one per step) what is then left.
@@ -191,18 +193,15 @@ class ReplayBuffer:
             return
         c.episodes += 1
         c.successes += ended == Ended.SUCCESS
-        if ended == Ended.TIME_LIMIT:
-            for start in range(self._pending, newest, self.stride):
-                self._window(start, newest - start, self._powers[newest - start])
-            return  # what would have followed nobody saw: `observed` stays NaN, for 0 would say that nothing does
-        for start in range(self._pending, newest + 1, self.stride):
-            self._window(start, newest - start + 1, 0.0)
+        timed_out = ended == Ended.TIME_LIMIT
+        last = newest if timed_out else newest + 1
+        for start in range(self._pending, last, self.stride):
+            self._window(start, last - start, self._powers[last - start] if timed_out else 0.0)
         run = np.arange(max(self._run, self.first), newest + 1)
         rewards = self.steps["reward"][run % self.capacity].astype(np.float64)
-        returns = np.zeros(len(run) + 1)
-        for i in range(len(run) - 1, -1, -1):
-            returns[i] = rewards[i] + self.gamma * returns[i + 1]
-        self.steps["observed"][run % self.capacity] = returns[:-1]
+        returns = list(accumulate(rewards[::-1], lambda later, reward: reward + self.gamma * later))[::-1]
+        self.steps["observed"][run % self.capacity] = returns
+        self.steps["decided"][run % self.capacity] = not timed_out
 
     def _store(self, row: np.void) -> None:
         if len(self) == self.capacity:
@@ -218,7 +217,7 @@ class ReplayBuffer:
         for name in self._own:
             self.steps[name][at] = row[name]
         self.steps["token_id"][at] = self.next_token - 1
-        self.steps["observed"][at] = np.nan
+        self.steps["observed"][at], self.steps["decided"][at] = np.nan, False
         self.next += 1
 
     def _window(self, start: int, length: int, discount: float) -> None:
@@ -273,7 +272,7 @@ class ReplayBuffer:
         self._state(here, batch.token, batch.proprio, batch.reference)
         self._state(after, batch.next_token, batch.next_proprio, batch.next_reference)
         np.take(s["action"], chunk, axis=0, out=batch.action, mode="clip")
-        batch.observed[:] = s["observed"][here]
+        batch.observed[:], batch.decided[:] = s["observed"][here], s["decided"][here]
         executed = np.arange(self.chunk) < batch.length[:, None]
         batch.human[:] = (s["source"][chunk] == Source.HUMAN) & executed
         batch.residual[:] = self.space.difference(batch.action, batch.reference.reshape(batch.action.shape)) / self.scale
@@ -343,6 +342,7 @@ class ReplayBuffer:
 
         for name, store in self.windows.items():
             self.first_window = put(store, self.next_window, arrays[f"window.{name}"])
+        arrays = {"step.decided": ~np.isnan(arrays["step.observed"]), **arrays}  # earlier checkpoints have none
         for name, store in self.steps.items():
             first = put(store, self.next, arrays[f"step.{name}"])
         first_token = put(self.tokens, self.next_token, arrays["token"])

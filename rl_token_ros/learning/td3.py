@@ -3,7 +3,7 @@
 State x = normalised [token, proprioception, reference window]; r = residual chunk in units of residual_scale. Reference and residual are
 means over groups of steps, K x A values each (`temporal_basis`). Primes mark target networks.
     TD        sum_k gamma^k reward_k + discount * min(Q1', Q2')(x', mu'(x') + noise), x' with its own reference
-    target    y = clip((1 - m) TD + m * the return that followed), m = monte_carlo_mix; TD alone where the episode runs or its time ran out
+    target    y = clip((1 - m) TD + m * the return that followed), m = monte_carlo_mix; TD alone where the episode has not ended
     critic    mean over the batch of (Q1(x, r) - y)^2 + (Q2(x, r) - y)^2
     actor     mean over the batch of -Q1(x, mu(x)) + bc_weight * mean over K x A of (mu(x) - b)^2
 All learn from inputs with noise, drawn anew each time a window is: a critic tells few episodes apart by heart otherwise.
@@ -204,7 +204,7 @@ class Td3:
         now = self.now[rows]
         q = self.critic.forward(now).clone()
         mean_q = q.mean(0)
-        known = ~self.unknown
+        known = torch.from_numpy(block.decided).to(self.device)
         error = (mean_q - self.observed)[known]
         values = []
         for _ in range(4):

@@ -381,7 +381,7 @@ def test_looking_changes_nothing():
 
 
 def test_observed_returns_are_those_that_followed():
-    """None after the time ran out: what would have followed nobody saw, and 0 would say that nothing does (docs/learning.md)."""
+    """0 after the time ran out, too: where an arm is stuck nothing else says so (docs/learning.md, "The time limit's return")."""
     learner = trained()
     learner.replay.restore(make_learner().replay.arrays(), make_learner().replay.numbers())
     settings = learner.settings
@@ -389,11 +389,20 @@ def test_observed_returns_are_those_that_followed():
     learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.TIME_LIMIT, 1, 20))
     observed = learner.replay.steps["observed"][np.arange(40)]
     np.testing.assert_allclose(observed[:20], settings.gamma ** np.arange(19, -1, -1), rtol=1e-5)
-    assert np.isnan(observed[20:]).all()
     learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.FAILURE, 2, 40))
-    np.testing.assert_array_equal(learner.replay.steps["observed"][40:60], 0.0)
+    np.testing.assert_array_equal(learner.replay.steps["observed"][20:60], 0.0)
+    np.testing.assert_array_equal(learner.replay.steps["decided"][:60], np.repeat([True, False, True], 20))
     learner.replay.add(make_rows(settings, np.random.default_rng(0), 20, Ended.SUCCESS, 3, 60)[:-1])
     assert np.isnan(learner.replay.steps["observed"][60:79]).all()  # not known while it runs
+
+
+def test_figures_of_returns_are_of_episodes_that_were_decided():
+    learner = trained()
+    learner.replay.restore(make_learner().replay.arrays(), make_learner().replay.numbers())
+    learner.replay.add(make_rows(learner.settings, np.random.default_rng(0), 20, Ended.TIME_LIMIT, 0, 0))
+    assert np.isnan(learner.stats()["q_minus_return"]) and np.isnan(learner.stats()["mean_return"])
+    learner.replay.add(make_rows(learner.settings, np.random.default_rng(0), 20, Ended.FAILURE, 1, 20))
+    assert learner.stats()["mean_return"] == 0.0
 
 
 # --- checkpoints
@@ -445,7 +454,7 @@ def test_half_a_checkpoint_is_never_taken(tmp_path):
 
 
 def test_a_checkpoint_of_format_version_1_is_continued_bit_for_bit(tmp_path):
-    """It is of the same content under other names."""
+    """It is of the same content under other names, but for what only figures need."""
     learner = trained()
     learner.add(episodes(learner.settings, 2, first=12))
     learner.save(tmp_path)
@@ -459,6 +468,9 @@ def test_a_checkpoint_of_format_version_1_is_continued_bit_for_bit(tmp_path):
     for name in ("actor", "critic"):
         networks[f"{name}_average"] = networks.pop(f"{name}_target")
     safetensors.numpy.save_file(networks, folder / "networks.safetensors")
+    with np.load(folder / "replay.npz") as file:
+        arrays = {name: file[name] for name in file.files if name != "step.decided"}
+    np.savez(folder / "replay.npz", **arrays)
     other = make_learner(seed=5)
     assert other.restore(tmp_path)
     assert other.steps_after_warmup == learner.steps_after_warmup > 0 and other.updates == learner.updates
