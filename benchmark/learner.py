@@ -51,10 +51,12 @@ STEPS = 4000
 def make_learner(size: Size, device: str) -> Learner:
     """A learner in training, with a replay of random content."""
     names = [f"joint_{i}" for i in range(size.action)]
+    groups = ["joint_position", "joint_velocity", "joint_effort"][: size.proprio // size.action]
     settings = parameters.build(
         Settings,
         dict(
-            joint_names=names, action_names=names, residual_scale=[1.0] * size.action, chunk_length=size.chunk, token_size=size.token,
+            joint_names=names, action_names=names, proprioception=groups,
+            residual_scale=[1.0] * size.action, chunk_length=size.chunk, token_size=size.token,
             hidden_size=size.hidden, actor_layers=size.layers, critic_layers=size.layers, batch_size=size.batch, device=device,
             warmup_episodes=10, pretrain_updates=0, updates_owed_max=10**9, updates_per_step=0.0,
         ),

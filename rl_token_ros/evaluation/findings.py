@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rl_token_ros.evaluation.pace import outrun
 from rl_token_ros.evaluation.run_data import Run, Series
 
 SHARE = 0.05  # of the control steps in which nothing was done, that is worth a word
@@ -56,6 +57,8 @@ def _learner(learner: Series) -> list[str]:
     ):
         if value := learner.number(name):
             found.append(text.format(value))
+    if behind := outrun(learner.last):
+        found.append(behind[0].upper() + behind[1:] + ".")
     above = learner.of("q_minus_return")
     above = above[int(len(above) * (1.0 - LATE_SHARE)) :]
     if np.isfinite(above).any() and (height := float(np.nanmean(above))) > ABOVE:

@@ -18,6 +18,7 @@ from rl_token_ros.interfaces.codes import Ended, Source
 
 # sensor_msgs/PointField datatypes.
 POINT_FIELD = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 8}
+MEASURES = ("reward", "token", "proprio", "reference", "action")  # columns of numbers, which must be finite
 NUMPY_TYPE = {number: f"<{name}" for name, number in POINT_FIELD.items()}
 
 
@@ -107,12 +108,21 @@ def decode(message: Any, expected: np.dtype) -> np.ndarray:
         ReplayError: a column is missing, of another type or size, or the data are too short or not finite.
     """
     rows = decode_table(message, expected, "replay")
-    for name in ("reward", "token", "proprio", "reference", "action"):
+    if usable(rows).all():
+        return rows
+    for name in MEASURES:
         if not np.isfinite(rows[name]).all():
             raise ReplayError(f"column '{name}' of 'replay' is not finite")
-    if (rows["ended"] >= len(Ended)).any() or (rows["source"] > Source.HUMAN).any():
-        raise ReplayError("columns 'ended' and 'source' of 'replay' hold unknown codes")
-    return rows
+    raise ReplayError("columns 'ended' and 'source' of 'replay' hold unknown codes")
+
+
+def usable(rows: np.ndarray) -> np.ndarray:
+    """bool [n]: which rows of `replay` are finite, and of codes that are known."""
+    good: np.ndarray = (rows["ended"] < len(Ended)) & (rows["source"] <= Source.HUMAN)
+    for name in MEASURES:
+        values = rows[name]
+        good &= np.isfinite(values).all(tuple(range(1, values.ndim)))
+    return good
 
 
 def decode_table(message: Any, expected: np.dtype, topic: str) -> np.ndarray:

@@ -54,14 +54,9 @@ class Algorithm(Protocol):
     def actor_tensors(self) -> Tensors:
         """The actor as it is exported now, with its normalisation: copies, under the names and of the sizes of `Architecture.shapes`."""
 
-    def measure(self, block: Batch, input_noise: float, random: np.random.Generator) -> dict[str, float]:
-        """Figures for diagnostics, of one batch. What is learned afterwards is the same with and without them; a loaded block is gone.
-
-        Args:
-            block: one batch.
-            input_noise: as in `load`.
-            random: for what has to be drawn.
-        """
+    def figures(self) -> dict[str, float]:
+        """For diagnostics, of the newest update; called between updates, some times a second at most. What is learned afterwards is the same
+        with and without them."""
 
     def state(self) -> Tensors:
         """Copies of all that an exact continuation needs, but `updates`."""

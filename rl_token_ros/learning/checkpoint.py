@@ -1,4 +1,4 @@
-"""Checkpoints: a folder each, whole or not at all. No pickle: JSON, safetensors for the networks, npz for the replay."""
+"""Checkpoints: a folder each, whole or not at all. No pickle: JSON, safetensors for the networks, npz for rows that no journal holds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rl_token_ros.settings.parameters import ParameterError
 
 PREFIX = "checkpoint-"
 KEPT = 2
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # 2: always with all rows; 1: under other names
 RUN = "run"
 LOCK = ".learner.lock"
 
@@ -70,8 +70,8 @@ def load(directory: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray], 
     for path in reversed(present):
         try:
             state = json.loads((path / "state.json").read_text())
-            if state["format_version"] not in (1, FORMAT_VERSION):
-                raise ValueError(f"format version {state['format_version']}, this program reads {FORMAT_VERSION} and 1")
+            if state["format_version"] not in (1, 2, FORMAT_VERSION):
+                raise ValueError(f"format version {state['format_version']}, this program reads 1 to {FORMAT_VERSION}")
             networks = safetensors.numpy.load_file(path / "networks.safetensors")
             if state["format_version"] == 1:
                 networks = _of_version_1(state["learner"], networks)

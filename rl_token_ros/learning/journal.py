@@ -7,9 +7,11 @@ survives the end of the machine; of what came after it, a crash may take the end
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from rl_token_ros.settings.parameters import ParameterError
 
 TOPIC, TYPE = "replay", "sensor_msgs/msg/PointCloud2"
 SPLIT_BYTES = 1 << 26
+BLOCK = 256  # messages that are looked at together
 LOCK = ".journal.lock"
 
 
@@ -50,6 +53,8 @@ class Journal:
                 f"parameter 'run_directory': another learner_node writes to '{self.folder.parent}'; stop it or write another run_directory"
             ) from None
         self.stamp_ns = next(filter(None, map(_end, reversed(_files(self.folder)))), 0)  # of the newest message
+        self.durable_ns = self.stamp_ns  # up to here it survives the end of the machine
+        self.whole = True  # nothing was lost that was to be written
         self._bag = BagWriter(self.folder, split_bytes=SPLIT_BYTES, limit_bytes=limit_bytes)
 
     def append(self, message: bytes, robot: str = "") -> int:
@@ -59,7 +64,8 @@ class Journal:
             OSError: the disk is full or gone.
         """
         self.stamp_ns = max(time.time_ns(), self.stamp_ns + 1)
-        self._bag.write(f"/{robot}/{TOPIC}" if robot else f"/{TOPIC}", TYPE, self.stamp_ns, message)
+        with self._losses_known():
+            self._bag.write(f"/{robot}/{TOPIC}" if robot else f"/{TOPIC}", TYPE, self.stamp_ns, message)
         return self.stamp_ns
 
     def flush(self) -> None:
@@ -68,7 +74,17 @@ class Journal:
         Raises:
             OSError: it could not take them.
         """
-        self._bag.sync()
+        with self._losses_known():
+            self._bag.sync()
+        self.durable_ns = self.stamp_ns
+
+    @contextlib.contextmanager
+    def _losses_known(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:
+            self.whole = False
+            raise
 
     def close(self) -> None:
         """Flush, end the file with its index, and let others write."""
@@ -82,8 +98,9 @@ def read(folder: str | Path, dtype: np.dtype, after_ns: int, upto_ns: int) -> It
     """Stamp, robot and rows of the messages with stamps in (after_ns, upto_ns], in order; what a crash damaged or no longer fits is left out."""
     from rl_token_ros.bags import message_types
     from rl_token_ros.bags.reader import Bag, BagError
+    from rl_token_ros.bags.table_rows import TableReader
 
-    decode = message_types.decoder(TYPE)
+    decode, table = message_types.decoder(TYPE), TableReader()
     needed: list[Path] = []
     for path in reversed(_files(Path(folder))):  # stamps only grow, and finding a file's end may take reading it: no more than needed
         if after_ns and 0 < _end(path) <= after_ns:
@@ -94,12 +111,18 @@ def read(folder: str | Path, dtype: np.dtype, after_ns: int, upto_ns: int) -> It
             records = Bag(path).read()
         except BagError:
             continue
-        for record in records:
-            if after_ns < record.stamp_ns <= upto_ns:
-                try:
-                    yield record.stamp_ns, record.topic.removesuffix(TOPIC).strip("/"), replay_table.decode(decode(record.data), dtype)
-                except ReplayError:
-                    continue
+        wanted = (record for record in records if after_ns < record.stamp_ns <= upto_ns)
+        while some := list(islice(wanted, BLOCK)):
+            found = []
+            for record in some:
+                with contextlib.suppress(ReplayError):
+                    found.append((record, table.rows(record.data, decode, dtype, TOPIC)))
+            rows = np.frombuffer(b"".join(row for _, message in found for row in message), dtype)
+            good, begin = replay_table.usable(rows), 0
+            for record, message in found:
+                own = slice(begin, begin := begin + len(message))
+                if good[own].all():
+                    yield record.stamp_ns, record.topic.removesuffix(TOPIC).strip("/"), rows[own]
 
 
 def refuse_mismatch(folder: str | Path, dtype: np.dtype) -> None:

@@ -12,6 +12,7 @@ What learns is an `Algorithm`; here are the replay buffer, the schedule and the 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from rl_token_ros.interfaces import replay_table
 from rl_token_ros.learning import checkpoint
 from rl_token_ros.learning.algorithm import MakeAlgorithm, Tensors
 from rl_token_ros.learning.best_actor import BestActor
+from rl_token_ros.learning.journal_span import JournalSpan, Read
 from rl_token_ros.learning.replay_buffer import Batch, ReplayBuffer
 from rl_token_ros.learning.robots import Episodes
 from rl_token_ros.learning.td3 import Td3
@@ -66,7 +68,7 @@ class Learner:
         self.best = BestActor(s.best_window, s.control_rate)
         self._best_sent = False
         self.run = ""  # name of the run, in which versions count up
-        self.journal_ns = 0  # stamp in the journal of the newest rows
+        self.journal = JournalSpan()
         self.version = 0
         self.pushed_at = 0  # updates at the last push
         self.warm = False  # warm-up is over
@@ -75,6 +77,7 @@ class Learner:
         self.steps_after_warmup = 0  # rows since the end of warm-up
         self.robot_seconds = 0.0  # from the stamps of rows, with the time between episodes
         self.warm_seconds = 0.0  # robot_seconds at the end of warm-up
+        self.steps_missing = 0  # of the last checkpoint, which the journal no longer has
         self._stamps: dict[str, float] = {}  # of the newest row of each robot
         self._busy = 0.0
         self._measured = (time.perf_counter(), 0.0, 0)
@@ -82,15 +85,23 @@ class Learner:
 
     # ---- in
 
-    def add(self, rows: np.ndarray, robot: str = "") -> None:
+    def add(self, rows: np.ndarray, robot: str = "", stamp_ns: int = 0) -> None:
         """Rows [n] of `row_dtype`, in the order they came. Each brings `updates_per_step` updates, once warm-up is over.
 
         Args:
             rows: of one robot.
             robot: which of `robots` they are from. Where there are several, what one did is learned from when its episode has ended.
+            stamp_ns: under which the journal has them; 0: it does not, and checkpoints keep the rows themselves.
         """
-        for ready in self._episodes.add(robot, rows):
+        for ready in self._ready(rows, robot, stamp_ns):
             self._learn_from(ready, robot)
+
+    def _ready(self, rows: np.ndarray, robot: str, stamp_ns: int) -> Iterator[np.ndarray]:
+        """What is to be stored now."""
+        self.journal.arrived(stamp_ns, robot, rows)
+        for ready in self._episodes.add(robot, rows):
+            self.journal.stored(robot, ready, self.replay.first, self.replay.next)
+            yield ready
 
     def _learn_from(self, rows: np.ndarray, robot: str) -> None:
         if robot != self._robot:
@@ -210,19 +221,28 @@ class Learner:
         """Updates made per row received since warm-up; `updates_per_step` unless the machine is too slow."""
         return max(self.updates - self.settings.pretrain_updates, 0) / max(self.steps_after_warmup, 1)
 
+    @property
+    def updates_per_second_needed(self) -> float:
+        """Updates that a second of robot time brings, on an average of the run: rate x share of critical phases x `updates_per_step`."""
+        rows = self.replay.counters.rows
+        robots = max(len(self.settings.robots), 1)  # at once; `robot_seconds` are all of theirs together
+        return robots * rows * self.settings.updates_per_step / self.robot_seconds if self.robot_seconds else 0.0
+
     def stats(self) -> dict[str, Any]:
-        """Figures for diagnostics and logs, all plain numbers and text. Costs about as much as two updates."""
+        """Figures for diagnostics and logs, all plain numbers and text; those of the algorithm from its newest update on."""
         now, r = time.perf_counter(), self.replay
         then, busy, updates = self._measured
         made = self.updates - updates
         if now - then > 0.5:
-            self._rates = (made / (now - then), made / (self._busy - busy) if made else 0.0)
+            self._rates = (made / (now - then), made / (self._busy - busy) if made else self._rates[1])
             self._measured = (now, self._busy, self.updates)
         found = {
             "phase": self.phase,
             "updates": self.updates,
             "updates_per_s": self._rates[0],
             "updates_per_busy_s": self._rates[1],  # what this machine can do
+            "updates_per_s_needed": self.updates_per_second_needed,
+            "updates_per_step": self.settings.updates_per_step,
             "updates_owed": self.updates_owed,
             "updates_forgone": self.forgone,
             "true_utd": self.true_utd,
@@ -247,39 +267,42 @@ class Learner:
             "replay_tokens": r.token_count,
             "replay_bytes": r.bytes,
         }
-        return found | (self._measure() if self.warm and r.window_count else {})
-
-    def _measure(self) -> dict[str, float]:
-        """The algorithm's figures of a batch of their own, drawn with random numbers of their own: a run is the same without anyone looking."""
-        random = np.random.default_rng(self.updates)
-        return self.algorithm.measure(self.replay.sample(random, self._batches[1]), self.input_noise, random)
+        return found | self.algorithm.figures()
 
     # ---- disk
 
     def save(self, directory: str) -> None:
-        """Write a checkpoint of everything into a folder; whole or not at all.
+        """Write a checkpoint of everything into a folder, whole or not at all; of the rows, those that no journal holds.
 
         Raises:
             OSError: the disk is full or gone.
         """
         r = self.replay
-        numbers = {name: getattr(self, name) for name in KEPT}
+        numbers, journalled = {name: getattr(self, name) for name in KEPT}, self.journal.numbers()
         state = {
             "identity": vars(self.identity),
             "architecture": vars(self.architecture),
             "updates": self.updates,
             "rows": r.counters.rows,
-            "learner": {**numbers, "stamps": self._stamps},
+            "learner": {**numbers, "stamps": self._stamps, "journal_ns": self.journal.stamp_ns},
+            "journal": journalled,
             "replay": r.numbers(),
             "random": self._random.bit_generator.state,
             "best": self.best.numbers(),
         }
         best = {prefix + name: tensor for prefix, kept in ((BEST, self.best.tensors), (AVERAGE, self.best.average)) for name, tensor in kept.items()}
-        held = {HELD + robot: rows for robot, rows in self._episodes.arrays().items()}
-        checkpoint.save(directory, state, {**self.algorithm.state(), **best}, {**r.arrays(), **held})
+        if journalled:
+            rows = {TAIL: self.journal.tail(self.row_dtype)}
+        else:
+            rows = r.arrays() | {HELD + robot: rows for robot, rows in self._episodes.arrays().items()}
+        checkpoint.save(directory, state, {**self.algorithm.state(), **best}, rows)
 
-    def restore(self, directory: str) -> bool:
+    def restore(self, directory: str, read: Read | None = None) -> bool:
         """Continue exactly from the newest checkpoint in a folder; False if there is none.
+
+        Args:
+            directory: of the run.
+            read: reads its journal. Without it the rows that a checkpoint leaves to the journal are missing: nothing can be learned.
 
         Raises:
             ParameterError: it was made for another robot, VLA, encoder or network size.
@@ -294,8 +317,16 @@ class Learner:
         for name in KEPT:
             setattr(self, name, state["learner"][name])
         self._stamps = state["learner"].get("stamps", {})
-        self._episodes.restore({name[len(HELD) :]: rows for name, rows in arrays.items() if name.startswith(HELD)})
-        self.replay.restore(arrays, state["replay"])
+        if not (journalled := state.get("journal")):
+            self.journal.whole = False
+            self._episodes.restore({name[len(HELD) :]: rows for name, rows in arrays.items() if name.startswith(HELD)})
+            self.replay.restore(arrays, state["replay"])
+        else:
+            for stamp_ns, robot, rows in self.journal.again(journalled, arrays[TAIL], read) if read else ():
+                for ready in self._ready(rows, robot, stamp_ns):
+                    self.replay.add(ready, robot)
+            self.steps_missing = self.replay.settle(state["replay"])
+        self.journal.stamp_ns = state["learner"]["journal_ns"]
         self._random.bit_generator.state = state["random"]
         kept = ({name[len(prefix) :]: tensor for name, tensor in networks.items() if name.startswith(prefix)} for prefix in (BEST, AVERAGE))
         self.best.restore(state["best"], *kept)
@@ -304,4 +335,5 @@ class Learner:
 
 
 BEST, AVERAGE, HELD = "best.", "average.", "held."  # before the names of its tensors, and of robots, in a checkpoint
-KEPT = ("journal_ns", "version", "pushed_at", "warm", "owed", "forgone", "steps_after_warmup", "robot_seconds", "warm_seconds")
+TAIL = "tail"  # rows that the journal may not have yet
+KEPT = ("version", "pushed_at", "warm", "owed", "forgone", "steps_after_warmup", "robot_seconds", "warm_seconds")

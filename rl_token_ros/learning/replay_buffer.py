@@ -26,6 +26,7 @@ from rl_token_ros.settings.parameters import ParameterError
 
 # Executed residuals are bounded before the critic sees them: a human's may be far outside. Wide, not 1: docs/method.md, pitfall 4.
 RESIDUAL_LIMIT = 5.0
+SOURCES = tuple(Source(code).name.lower() for code in range(Source.HUMAN + 1))
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Counters:
     windows_aborted: int = 0
     gaps: int = 0
     rows_lost: int = 0  # by sequence number
-    sources: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("vla", "actor", "human"), 0))  # rows of each
+    sources: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SOURCES, 0))  # rows of each
 
 
 class ReplayBuffer:
@@ -160,7 +161,7 @@ class ReplayBuffer:
         seq, episode, step, ended = int(row["seq"]), int(row["episode"]), int(row["step"]), int(row["ended"])
         c = self.counters
         c.rows += 1
-        c.sources[Source(int(row["source"])).name.lower()] += 1
+        c.sources[SOURCES[row["source"]]] += 1
         c.rows_lost += max(seq - self._last_seqs.get(self._robot, seq) - 1, 0)
         self._last_seqs[self._robot] = seq
         if self._last is None or (seq, episode, step) != tuple(v + (i != 1) for i, v in enumerate(self._last)):
@@ -325,6 +326,14 @@ class ReplayBuffer:
         names = ("first", "next", "first_token", "next_token", "first_window", "next_window", "_episode", "_run", "_pending")
         state = {name: getattr(self, name) for name in names}
         return {**state, "_last": self._last, "_last_seqs": dict(self._last_seqs), "_robot": self._robot, "counters": vars(self.counters)}
+
+    def settle(self, numbers: dict[str, Any]) -> int:
+        """After the rows behind `numbers` were added again: count as then, forget what was forgotten; returns how many steps are missing."""
+        kept: int = numbers["next"] - numbers["first"]
+        self.counters, self._last_seqs = Counters(**numbers["counters"]), dict(numbers["_last_seqs"])
+        if len(self) > kept:
+            self._evict(self.next - kept)
+        return kept - len(self)
 
     def restore(self, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
         """Take back what `arrays` and `numbers` gave; the oldest go where the bounds have become smaller."""

@@ -80,10 +80,12 @@ class Td3:
         rows = (blocks * n, a.inputs + a.outputs)
         self.now, self.after = torch.empty(rows, device=device), torch.empty(rows, device=device)
         self.reward, self.discount, self.observed = (torch.empty(0, device=device) for _ in range(3))  # [n] of the block, by `load`
-        self.unknown = torch.empty(0, dtype=torch.bool, device=device)  # [n], whether `observed` is NaN
+        self.unknown = self.decided = torch.empty(0, dtype=torch.bool, device=device)  # [n], whether `observed` is NaN; as of `Batch`
+        self.executed = torch.empty(0)  # [n, C, A], residuals, on the CPU
+        self.made: tuple[slice, torch.Tensor, torch.Tensor] | None = None  # rows of the newest critic update, its Q [2, B], dL / dQ [2, B]
         self.bc_target: torch.Tensor | None = None  # [n, K * A], what the penalty pulls the residual to; None: 0
         self.seen = torch.empty(n, a.inputs, device=device)
-        self.noise = torch.empty(n, a.outputs, device=device)
+        self.noise, self.acted = torch.empty(n, a.outputs, device=device), torch.zeros(n, a.outputs, device=device)
         self.minus = torch.full((1, n), -1.0 / n, device=device)
 
     def normalise_from(self, token: npt.NDArray[np.float32], proprio: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> None:
@@ -127,7 +129,8 @@ class Td3:
         self.reward = torch.from_numpy(block.reward).to(self.device)
         self.discount = torch.from_numpy(block.discount).to(self.device)
         self.observed = torch.from_numpy(block.observed).to(self.device)
-        self.unknown = self.observed.isnan()
+        self.unknown, self.decided = self.observed.isnan(), torch.from_numpy(block.decided).to(self.device)
+        self.executed = torch.from_numpy(block.residual)
         bc_target = self.find_bc_target(block, residual)
         self.bc_target = None if bc_target is None else bc_target.to(self.device)
 
@@ -144,8 +147,10 @@ class Td3:
         n = self.settings.batch_size
         rows = slice(index * n, (index + 1) * n)
         now, target = self.now[rows], self.td_target(rows)
-        error = self.critic.forward(now) - target
-        self.critic.backward(now, error.mul_(2.0 / n))
+        q = self.critic.forward(now)
+        error = (q - target).mul_(2.0 / n)
+        self.critic.backward(now, error)
+        self.made = rows, q, error
         self.critic_adam.step()
         self.updates += 1
         if self.updates % ACTOR_DELAY:
@@ -179,6 +184,7 @@ class Td3:
             chance = torch.rand(len(now), 1, generator=self.generator, device=self.device)
             self.seen[:, width - outputs :].mul_(chance >= self.settings.reference_dropout)
         residual = self.actor.forward(self.seen, out=now[:, width:])
+        self.acted.copy_(residual)
         self.first_critic.forward(now)
         gradient = self.first_critic.residual_gradient(self.minus)[0]
         apart = residual if bc_target is None else residual - bc_target
@@ -187,41 +193,32 @@ class Td3:
         self.actor_adam.step()
 
     @torch.no_grad()
-    def measure(self, block: Batch, input_noise: float, random: np.random.Generator) -> dict[str, float]:
-        """Figures that would have caught each pitfall of docs/method.md, of one batch.
+    def figures(self) -> dict[str, float]:
+        """Figures that would have caught each pitfall of docs/method.md, from what the newest update of each network left behind; none before it.
 
         critic_loss: mean squared TD error. mean_q: mean of the two critics. mean_return, q_minus_return: mean of the return that followed,
         and of Q minus it, over windows whose episode ended in success or failure. action_sensitivity: standard deviation of Q over residuals drawn at
-        random, divided by that over the batch; near 0 the critic ignores the action (pitfall 3). residual_mean: mean |r| of the target
-        actor. residual_saturated: share of |r| > 0.95. residual_clipped: share of executed residuals cut for the critic.
+        random, to first order about those of the batch, divided by that over the batch; near 0 the critic ignores the action (pitfall 3).
+        residual_mean: mean |r| of the actor. residual_saturated: share of |r| > 0.95. residual_clipped: share of executed residuals cut for the
+        critic.
         """
-        n, width = len(block.length), self.architecture.inputs
-        rows = slice(0, n)
-        generator = self.generator.get_state()
-        self.load(block, input_noise)
-        target = self.td_target(rows).clone()
-        self.generator.set_state(generator)  # as if nobody had looked
-        now = self.now[rows]
-        q = self.critic.forward(now).clone()
-        mean_q = q.mean(0)
-        known = torch.from_numpy(block.decided).to(self.device)
-        error = (mean_q - self.observed)[known]
-        values = []
-        for _ in range(4):
-            uniform = random.uniform(-1.0, 1.0, (n, self.architecture.outputs)).astype(np.float32)
-            now[:, width:] = torch.from_numpy(uniform)
-            values.append(self.critic.forward(now).mean(0).clone())
-        over_actions = torch.stack(values).var(0).mean().sqrt()
-        residual = self.actor_target.forward(now[:, :width]).abs()
+        if self.made is None:
+            return {}
+        rows, q, error = self.made
+        mean_q, n = q.mean(0), len(error[0])
+        apart = (mean_q - self.observed[rows])[self.decided[rows]]
+        slope = self.critic.residual_gradient(torch.full_like(q, 1.0 / len(q))).sum(0)  # d mean Q / d r, [B, R]
+        over_actions = slope.square().sum(1).mean().div(3.0).sqrt()  # 1/3: the variance of what is drawn from -1 to 1
+        residual = self.acted.abs()
         return {
-            "critic_loss": float((q - target).square().mean()),
+            "critic_loss": float(error.mul(n / 2.0).square().mean()),
             "mean_q": float(mean_q.mean()),
-            "mean_return": float(self.observed[known].mean()) if len(error) else float("nan"),
-            "q_minus_return": float(error.mean()) if len(error) else float("nan"),
+            "mean_return": float(self.observed[rows][self.decided[rows]].mean()),
+            "q_minus_return": float(apart.mean()),
             "action_sensitivity": float(over_actions / (mean_q.std() + 1e-8)),
             "residual_mean": float(residual.mean()),
             "residual_saturated": float((residual > SATURATED).float().mean()),
-            "residual_clipped": float((np.abs(block.residual) >= RESIDUAL_LIMIT).mean()),
+            "residual_clipped": float((self.executed[rows].abs() >= RESIDUAL_LIMIT).float().mean()),
         }
 
     # ---- what is exported and kept

@@ -1,8 +1,8 @@
 """The learner in a process of its own, seen from the node: rows go in without waiting, weights and figures come out.
 
 One thread journals the rows and feeds the process, and starts it again from its checkpoint when it has died; another takes what
-it says. What travels is raw bytes after one letter: R rows after their stamp in the journal and their robot, S stop; W weights, D figures (JSON),
-L a line for the log, F a fault for it, E a parameter that cannot be used. No pickle.
+it says. What travels is raw bytes after one letter: R rows after their stamp in the journal and their robot, J how much of the journal is on the
+disk, S stop; W weights, D figures (JSON), L a line for the log, F a fault for it, E a parameter that cannot be used. No pickle.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from rl_token_ros.settings.parameters import ParameterError
 JOURNAL = "replay"  # a bag in the run directory
 NEWEST_ACTOR = "actor.safetensors"
 ROWS_HEAD = struct.Struct("<qH")  # stamp in the journal, bytes of the robot's name
+JOURNAL_STATE = struct.Struct("<q?")  # stamp up to which it is on the disk, whether all came to it that was to
 QUEUE_MESSAGES = 10_000  # over three minutes at 50 Hz
 FLUSH_SECONDS = 0.5
 STOP_SECONDS = 60.0  # for the last checkpoint
@@ -132,7 +133,7 @@ class Worker:
             if self.process is not None and self.process.poll() is not None:
                 self._died()
             if now - flushed > FLUSH_SECONDS:
-                self._try_disk(self._journal.flush)
+                self._flush()
                 flushed = now
             try:
                 arrived = self._queue.get(timeout=0.1)
@@ -144,8 +145,13 @@ class Worker:
             self._try_disk(functools.partial(self._journal.append, message, robot))
             name = robot.encode()
             self._send(b"R" + ROWS_HEAD.pack(self._journal.stamp_ns, len(name)) + name + rows.tobytes())
+        self._flush()
         self._stop()
         self._try_disk(self._journal.close)
+
+    def _flush(self) -> None:
+        self._try_disk(self._journal.flush)
+        self._send(b"J" + JOURNAL_STATE.pack(self._journal.durable_ns, self._journal.whole))
 
     def _try_disk(self, write: Callable[[], object]) -> None:
         try:
@@ -154,7 +160,7 @@ class Worker:
             self.disk_errors += 1
             if (now := time.monotonic()) - self._disk_told >= DISK_SECONDS:
                 self._disk_told = now
-                self._log("error", f"rows cannot be written to '{self._journal.folder}': {error}; they are learned from, and lost at a restart")
+                self._log("error", f"rows cannot be written to '{self._journal.folder}': {error}; they are in checkpoints alone")
 
     def _spawn(self) -> None:
         """Start a process. It loads what it needs and waits to be told what to do."""
@@ -179,6 +185,8 @@ class Worker:
             "vla_sha256": self.identity.vla_sha256,
             "journal": str(self._journal.folder),
             "journal_ns": self._journal.stamp_ns,  # what comes after it, comes through the connection
+            "durable_ns": self._journal.durable_ns,
+            "whole": self._journal.whole,
             "version": self._newest_version(),
             "run": self.run,
         }

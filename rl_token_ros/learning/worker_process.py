@@ -5,6 +5,7 @@ It ends with a checkpoint when told to, on SIGTERM, and when the node is gone (t
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rl_token_ros.learning import checkpoint, journal
-from rl_token_ros.learning.worker import NEWEST_ACTOR, ROWS_HEAD
+from rl_token_ros.learning.worker import JOURNAL_STATE, NEWEST_ACTOR, ROWS_HEAD
 from rl_token_ros.policy.actor_weights import WeightsError, decode, encode
 from rl_token_ros.settings.learner import Learner as Settings
 from rl_token_ros.settings.parameters import ParameterError, build
@@ -50,14 +51,17 @@ class WorkerProcess:
             self.directory, HOLD_SECONDS, lambda: self._say(b"L", "waiting for the process before this one to write its checkpoint")
         )
         self.learner = Learner(settings, config["proprio"], config["encoder_sha256"], config["vla_sha256"])
-        restored = self.learner.restore(settings.run_directory)
+        read = functools.partial(journal.read, config["journal"], self.learner.row_dtype)
+        restored = self.learner.restore(settings.run_directory, read)
         self.learner.run = config["run"]
         # Another process may have pushed after the checkpoint: in its last moments even after this one was started.
         self.learner.version = max(self.learner.version, config["version"], _version(self.directory / NEWEST_ACTOR))
-        journalled = journal.read(config["journal"], self.learner.row_dtype, self.learner.journal_ns, config["journal_ns"])
-        for stamp_ns, robot, rows in journalled:
-            self.learner.journal_ns = stamp_ns
-            self.learner.add(rows, robot)
+        self.learner.journal.safe(config["durable_ns"], config["whole"])
+        for stamp_ns, robot, rows in read(self.learner.journal.stamp_ns, config["journal_ns"]):
+            self.learner.add(rows, robot, stamp_ns)
+        if missing := self.learner.steps_missing:
+            self._say(b"F", f"{missing} steps of the last checkpoint are not in the journal '{config['journal']}'; learning goes on without them. "
+                      "Keep the folder 'replay' with its checkpoints, and give 'journal_bytes' room for what 'replay_bytes' holds")  # fmt: skip
         if restored or self.learner.replay.counters.rows:
             self._say(b"L", f"continuing with {len(self.learner.replay)} steps, {self.learner.updates} updates, "
                       f"weights version {self.learner.version}")  # fmt: skip
@@ -96,12 +100,14 @@ class WorkerProcess:
                 if data[:1] == b"S":
                     self.ended = True
                     return
+                wait = 0.0
+                if data[:1] == b"J":
+                    self.learner.journal.safe(*JOURNAL_STATE.unpack_from(data, 1))
+                    continue
                 stamp_ns, size = ROWS_HEAD.unpack_from(data, 1)
                 begin = 1 + ROWS_HEAD.size
                 robot = data[begin : begin + size].decode()
-                self.learner.add(np.frombuffer(data, self.learner.row_dtype, offset=begin + size), robot)
-                self.learner.journal_ns = max(self.learner.journal_ns, stamp_ns)
-                wait = 0.0
+                self.learner.add(np.frombuffer(data, self.learner.row_dtype, offset=begin + size), robot, stamp_ns)
         except (EOFError, OSError):  # the node is gone
             self.ended = True
 

@@ -13,6 +13,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import UInt8MultiArray
 
+from rl_token_ros.evaluation.pace import outrun
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.replay_table import ReplayError
 from rl_token_ros.learning.identity import find_identity
@@ -120,6 +121,8 @@ class LearnerNode(Node):
             level, message = "warn", f"no figures from the learner process for {age:.0f} s"
         elif worker.rows_lost:
             level, message = "warn", f"{worker.rows_lost} rows lost: the learner process does not keep up"
+        elif behind := outrun(worker.stats):
+            level, message = "warn", behind
         values = {
             **worker.stats,
             "state": worker.state,

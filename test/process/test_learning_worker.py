@@ -1,6 +1,7 @@
 """The learner's own process: what goes in comes out, deaths are survived, nothing that arrived is lost."""
 
 import dataclasses
+import functools
 import os
 import signal
 import subprocess
@@ -60,6 +61,11 @@ def journalled(folder, settings, after_ns=0):
     return np.concatenate(found) if found else np.zeros(0, dtype_of(settings))
 
 
+def reader(run_directory, settings):
+    """Reads a run's journal for `Learner.restore`."""
+    return functools.partial(journal.read, run_directory / JOURNAL, dtype_of(settings))
+
+
 def quick_settings(directory, **overrides):
     return small_settings(run_directory=str(directory), worker_nice=0, **overrides)
 
@@ -78,7 +84,9 @@ def test_rows_in_weights_out_checkpoint_at_the_end_and_on_from_there(tmp_path):
     last = actor_weights.decode(watched.blobs[-1]).version
 
     alone = Learner(settings, PROPRIO, **SHA)
-    assert alone.restore(tmp_path)
+    assert alone.restore(tmp_path, reader(tmp_path, settings)) and alone.steps_missing == 0
+    with np.load(sorted(tmp_path.glob("checkpoint-*"))[-1] / "replay.npz") as file:
+        assert {name: len(file[name]) for name in file.files} == {"tail": 0}  # the journal has been closed: it has all of them
     assert (alone.version, alone.replay.counters.rows) == (last, len(rows))
 
     again = Watched(settings)
@@ -149,6 +157,10 @@ def test_process_whose_node_was_killed_saves_and_ends(tmp_path):
     assert "Traceback" not in said
     state, _, _ = checkpoint.load(tmp_path)
     assert state["learner"]["version"] >= 1
+    settings = quick_settings(tmp_path)
+    alone = Learner(settings, PROPRIO, **SHA)
+    assert alone.restore(tmp_path, reader(tmp_path, settings)) and alone.steps_missing == 0  # what the journal lost is in the checkpoint
+    assert len(alone.replay) == alone.replay.counters.rows > 0
 
 
 def test_run_directory_of_another_encoder_is_refused_before_anything_starts(tmp_path):
