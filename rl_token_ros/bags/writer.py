@@ -96,6 +96,12 @@ class BagWriter:
         """Bytes of all files on the disk."""
         return sum(path.stat().st_size for path in self._files())
 
+    @property
+    def oldest_ns(self) -> int:
+        """Stamp from which on nothing has been deleted; 0: nothing ever was."""
+        deleted = bool(self._splits) and _number(Path(self._splits[0].name)) > 0
+        return next((split.start_ns for split in self._splits if split.start_ns), 0) if deleted else 0
+
     def add_topic(self, topic: str, type_name: str, qos_text: str = "", role: str = "") -> None:
         """Say with which QoS a topic was offered, and which of ours it is, before its first message.
 

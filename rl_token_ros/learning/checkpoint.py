@@ -48,12 +48,12 @@ def save(directory: str | Path, state: dict[str, Any], networks: dict[str, np.nd
         arrays: dict[str, Any] = dict(replay)  # Any: among the keywords of savez there is a switch in some versions of numpy
         np.savez(draft / "replay.npz", **arrays)
         for path in [*draft.iterdir(), draft]:
-            _flush(path)
+            flush(path)
         draft.rename(final)
     except (OSError, SafetensorError) as error:  # a full disk: what is half written only makes it worse
         shutil.rmtree(draft, ignore_errors=True)
         raise OSError(str(error)) from error
-    _flush(directory)
+    flush(directory)
     for old in present[: len(present) + 1 - KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -83,6 +83,16 @@ def load(directory: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray], 
     if reasons:
         raise OSError(f"no checkpoint in '{directory}' can be read ({'; '.join(reasons)}); remove them or use another run_directory")
     return None
+
+
+def newest_stamp(directory: str | Path) -> int:
+    """Stamp in the journal of the newest rows that the newest checkpoint knows, ns; 0 without one that can be read."""
+    for path in reversed(_present(Path(directory))):
+        try:
+            return int(json.loads((path / "state.json").read_text())["learner"].get("journal_ns", 0))
+        except (OSError, ValueError, KeyError):
+            continue
+    return 0
 
 
 def refuse_mismatch(directory: str | Path, identity: Identity, architecture: Architecture) -> None:
@@ -165,7 +175,8 @@ def _present(directory: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name[len(PREFIX) :]))
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

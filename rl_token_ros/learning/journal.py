@@ -18,6 +18,7 @@ import numpy as np
 
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.interfaces.replay_table import ReplayError
+from rl_token_ros.learning import checkpoint
 from rl_token_ros.settings.parameters import ParameterError
 
 TOPIC, TYPE = "replay", "sensor_msgs/msg/PointCloud2"
@@ -32,12 +33,18 @@ class Journal:
     Args:
         folder: of the bag; created, or continued.
         limit_bytes: size beyond which the oldest files are deleted.
+        after_ns: stamps are larger than this one.
+
+    Attributes:
+        stamp_ns: of the newest message.
+        durable_ns: up to here it survives the end of the machine.
+        whole: nothing was lost that was to be written.
 
     Raises:
         ParameterError: another learner_node writes there, or what reads and writes bags is not installed.
     """
 
-    def __init__(self, folder: str | Path, limit_bytes: int) -> None:
+    def __init__(self, folder: str | Path, limit_bytes: int, after_ns: int = 0) -> None:
         try:
             from rl_token_ros.bags.writer import BagWriter
         except ImportError as error:
@@ -52,10 +59,16 @@ class Journal:
             raise ParameterError(
                 f"parameter 'run_directory': another learner_node writes to '{self.folder.parent}'; stop it or write another run_directory"
             ) from None
-        self.stamp_ns = next(filter(None, map(_end, reversed(_files(self.folder)))), 0)  # of the newest message
-        self.durable_ns = self.stamp_ns  # up to here it survives the end of the machine
-        self.whole = True  # nothing was lost that was to be written
+        self.durable_ns = next(filter(None, map(_end, reversed(_files(self.folder)))), 0)
+        for path in [*_files(self.folder)[-1:], self.folder]:  # a node that was killed may have left it in memory alone
+            checkpoint.flush(path)
+        self.stamp_ns, self.whole = max(self.durable_ns, after_ns), True
         self._bag = BagWriter(self.folder, split_bytes=SPLIT_BYTES, limit_bytes=limit_bytes)
+
+    @property
+    def oldest_ns(self) -> int:
+        """What is older may have been deleted; 0: nothing was."""
+        return self._bag.oldest_ns
 
     def append(self, message: bytes, robot: str = "") -> int:
         """Write one `replay` message, CDR, of a robot (of `robots`); its stamp, ns.

@@ -93,13 +93,13 @@ class Learner:
             robot: which of `robots` they are from. Where there are several, what one did is learned from when its episode has ended.
             stamp_ns: under which the journal has them; 0: it does not, and checkpoints keep the rows themselves.
         """
-        for ready in self._ready(rows, robot, stamp_ns):
+        for ready in self._ready(self._episodes, rows, robot, stamp_ns):
             self._learn_from(ready, robot)
 
-    def _ready(self, rows: np.ndarray, robot: str, stamp_ns: int) -> Iterator[np.ndarray]:
+    def _ready(self, episodes: Episodes, rows: np.ndarray, robot: str, stamp_ns: int) -> Iterator[np.ndarray]:
         """What is to be stored now."""
         self.journal.arrived(stamp_ns, robot, rows)
-        for ready in self._episodes.add(robot, rows):
+        for ready in episodes.add(robot, rows):
             self.journal.stored(robot, ready, self.replay.first, self.replay.next)
             yield ready
 
@@ -285,17 +285,15 @@ class Learner:
             "updates": self.updates,
             "rows": r.counters.rows,
             "learner": {**numbers, "stamps": self._stamps, "journal_ns": self.journal.stamp_ns},
-            "journal": journalled,
+            "journal": journalled and {**journalled, "hold": self._episodes.hold},
             "replay": r.numbers(),
             "random": self._random.bit_generator.state,
             "best": self.best.numbers(),
         }
         best = {prefix + name: tensor for prefix, kept in ((BEST, self.best.tensors), (AVERAGE, self.best.average)) for name, tensor in kept.items()}
-        if journalled:
-            rows = {TAIL: self.journal.tail(self.row_dtype)}
-        else:
-            rows = r.arrays() | {HELD + robot: rows for robot, rows in self._episodes.arrays().items()}
-        checkpoint.save(directory, state, {**self.algorithm.state(), **best}, rows)
+        held = {HELD + robot: rows for robot, rows in self._episodes.arrays().items()}
+        rows = {TAIL: self.journal.tail(self.row_dtype)} if journalled else r.arrays()
+        checkpoint.save(directory, state, {**self.algorithm.state(), **best}, {**rows, **held})
 
     def restore(self, directory: str, read: Read | None = None) -> bool:
         """Continue exactly from the newest checkpoint in a folder; False if there is none.
@@ -317,15 +315,21 @@ class Learner:
         for name in KEPT:
             setattr(self, name, state["learner"][name])
         self._stamps = state["learner"].get("stamps", {})
-        if not (journalled := state.get("journal")):
-            self.journal.whole = False
-            self._episodes.restore({name[len(HELD) :]: rows for name, rows in arrays.items() if name.startswith(HELD)})
-            self.replay.restore(arrays, state["replay"])
-        else:
+        if journalled := state.get("journal"):
+            episodes = Episodes(journalled["hold"])  # as it was then: other `robots` may have been named since
             for stamp_ns, robot, rows in self.journal.again(journalled, arrays[TAIL], read) if read else ():
-                for ready in self._ready(rows, robot, stamp_ns):
+                for ready in self._ready(episodes, rows, robot, stamp_ns):
                     self.replay.add(ready, robot)
             self.steps_missing = self.replay.settle(state["replay"])
+        else:
+            self.journal.whole = False
+            self.replay.restore(arrays, state["replay"])
+        held = {name[len(HELD) :]: rows for name, rows in arrays.items() if name.startswith(HELD)}
+        if self._episodes.hold:
+            self._episodes.restore(held)
+        else:  # there is one robot now: nothing waits for the others any more
+            for robot, rows in held.items():
+                self.replay.add(rows, robot)
         self.journal.stamp_ns = state["learner"]["journal_ns"]
         self._random.bit_generator.state = state["random"]
         kept = ({name[len(prefix) :]: tensor for name, tensor in networks.items() if name.startswith(prefix)} for prefix in (BEST, AVERAGE))

@@ -328,12 +328,16 @@ class ReplayBuffer:
         return {**state, "_last": self._last, "_last_seqs": dict(self._last_seqs), "_robot": self._robot, "counters": vars(self.counters)}
 
     def settle(self, numbers: dict[str, Any]) -> int:
-        """After the rows behind `numbers` were added again: count as then, forget what was forgotten; returns how many steps are missing."""
+        """After the rows behind `numbers` were added again: count as then, forget what was forgotten; returns how many steps are missing.
+
+        None are where the bounds have become smaller: what there is room for is there.
+        """
         kept: int = numbers["next"] - numbers["first"]
         self.counters, self._last_seqs = Counters(**numbers["counters"]), dict(numbers["_last_seqs"])
+        missing = 0 if self.first else max(kept - len(self), 0)
         if len(self) > kept:
             self._evict(self.next - kept)
-        return kept - len(self)
+        return missing
 
     def restore(self, arrays: dict[str, np.ndarray], numbers: dict[str, Any]) -> None:
         """Take back what `arrays` and `numbers` gave; the oldest go where the bounds have become smaller."""

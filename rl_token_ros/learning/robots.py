@@ -17,12 +17,12 @@ class Episodes:
     """
 
     def __init__(self, hold: bool) -> None:
-        self._hold = hold
+        self.hold = hold
         self._held: dict[str, list[np.ndarray]] = {}
 
     def add(self, robot: str, rows: np.ndarray) -> list[np.ndarray]:
         """Rows [n] of a robot, in the order they came; returns what is to be learned from now, an episode each."""
-        if not self._hold:
+        if not self.hold:
             return [rows]
         held, done = self._held.setdefault(robot, []), []
         for i in range(len(rows)):

@@ -85,7 +85,7 @@ class Td3:
         self.made: tuple[slice, torch.Tensor, torch.Tensor] | None = None  # rows of the newest critic update, its Q [2, B], dL / dQ [2, B]
         self.bc_target: torch.Tensor | None = None  # [n, K * A], what the penalty pulls the residual to; None: 0
         self.seen = torch.empty(n, a.inputs, device=device)
-        self.noise, self.acted = torch.empty(n, a.outputs, device=device), torch.zeros(n, a.outputs, device=device)
+        self.noise, self.acted = torch.empty(n, a.outputs, device=device), torch.full((n, a.outputs), torch.nan, device=device)
         self.minus = torch.full((1, n), -1.0 / n, device=device)
 
     def normalise_from(self, token: npt.NDArray[np.float32], proprio: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> None:
@@ -217,7 +217,7 @@ class Td3:
             "q_minus_return": float(apart.mean()),
             "action_sensitivity": float(over_actions / (mean_q.std() + 1e-8)),
             "residual_mean": float(residual.mean()),
-            "residual_saturated": float((residual > SATURATED).float().mean()),
+            "residual_saturated": float((residual > SATURATED).where(~residual.isnan(), torch.nan).float().mean()),
             "residual_clipped": float((self.executed[rows].abs() >= RESIDUAL_LIMIT).float().mean()),
         }
 

@@ -2,7 +2,11 @@
 
 One thread journals the rows and feeds the process, and starts it again from its checkpoint when it has died; another takes what
 it says. What travels is raw bytes after one letter: R rows after their stamp in the journal and their robot, J how much of the journal is on the
-disk, S stop; W weights, D figures (JSON), L a line for the log, F a fault for it, E a parameter that cannot be used. No pickle.
+disk, G the same as the answer to A, S stop; A up to where the process has the journal and whether it is ready for rows, W weights, D figures
+(JSON), L a line for the log, F a fault for it, E a parameter that cannot be used. No pickle.
+
+A process that begins reads the journal by itself, for as long as it takes: nothing is sent that it would not read, so that rows come to the disk
+meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ from rl_token_ros.settings.parameters import ParameterError
 JOURNAL = "replay"  # a bag in the run directory
 NEWEST_ACTOR = "actor.safetensors"
 ROWS_HEAD = struct.Struct("<qH")  # stamp in the journal, bytes of the robot's name
-JOURNAL_STATE = struct.Struct("<q?")  # stamp up to which it is on the disk, whether all came to it that was to
+JOURNAL_STATE = struct.Struct("<q?q")  # stamp up to which it is on the disk, whether all came to it that was to, stamp of its oldest, 0: of all
+ASKED = struct.Struct("<q?")  # stamp in the journal of the newest rows that the process has, whether it is ready for those after the next G
 QUEUE_MESSAGES = 10_000  # over three minutes at 50 Hz
 FLUSH_SECONDS = 0.5
 STOP_SECONDS = 60.0  # for the last checkpoint
@@ -78,6 +83,8 @@ class Worker:
         self.disk_errors = 0
         self._queue: queue.Queue[tuple[np.ndarray, bytes, str] | None] = queue.Queue(QUEUE_MESSAGES)
         self._connection: Connection | None = None
+        self._asked: tuple[int, bool] | None = None  # by the process, and not answered yet
+        self._fed = False  # whether the process gets rows as they come
         self._reader: threading.Thread | None = None
         self._started_at = self._next_start = 0.0
         self._in_a_row = 0  # deaths without a good run between
@@ -86,7 +93,7 @@ class Worker:
         try:
             checkpoint.refuse_mismatch(self.directory, identity, architecture)
             self.newest = self._stored_weights()
-            self._journal = Journal(self.directory / JOURNAL, settings.journal_bytes)
+            self._journal = Journal(self.directory / JOURNAL, settings.journal_bytes, checkpoint.newest_stamp(self.directory))
             journal.refuse_mismatch(self._journal.folder, row)
             self.run = checkpoint.run_name(self.directory)
         except BaseException:
@@ -132,6 +139,8 @@ class Worker:
                 self._begin()
             if self.process is not None and self.process.poll() is not None:
                 self._died()
+            if self._asked is not None:
+                self._answer(*self._asked)
             if now - flushed > FLUSH_SECONDS:
                 self._flush()
                 flushed = now
@@ -142,25 +151,44 @@ class Worker:
             if arrived is None:
                 break
             rows, message, robot = arrived
-            self._try_disk(functools.partial(self._journal.append, message, robot))
-            name = robot.encode()
-            self._send(b"R" + ROWS_HEAD.pack(self._journal.stamp_ns, len(name)) + name + rows.tobytes())
+            kept = self._try_disk(functools.partial(self._journal.append, message, robot))
+            if self._fed:
+                name = robot.encode()
+                self._send(b"R" + ROWS_HEAD.pack(self._journal.stamp_ns, len(name)) + name + rows.tobytes())
+            elif not kept:
+                self.rows_lost += len(rows)  # nobody has them
         self._flush()
         self._stop()
         self._try_disk(self._journal.close)
 
     def _flush(self) -> None:
         self._try_disk(self._journal.flush)
-        self._send(b"J" + JOURNAL_STATE.pack(self._journal.durable_ns, self._journal.whole))
+        if self._fed:
+            self._send(b"J" + self._journal_state)
 
-    def _try_disk(self, write: Callable[[], object]) -> None:
+    @property
+    def _journal_state(self) -> bytes:
+        return JOURNAL_STATE.pack(self._journal.durable_ns, self._journal.whole, self._journal.oldest_ns)
+
+    def _answer(self, stamp_ns: int, ready: bool) -> None:
+        """How much of the journal the process can read; what comes after it, it is sent if it is ready."""
+        self._asked = None
+        self._journal.stamp_ns = max(self._journal.stamp_ns, stamp_ns)  # its last checkpoint may know rows that the journal lost
+        self._try_disk(self._journal.flush)
+        self._fed = ready
+        self._send(b"G" + self._journal_state)
+
+    def _try_disk(self, write: Callable[[], object]) -> bool:
+        """Whether the disk took it."""
         try:
             write()
+            return True
         except OSError as error:  # a full disk must not stop training
             self.disk_errors += 1
             if (now := time.monotonic()) - self._disk_told >= DISK_SECONDS:
                 self._disk_told = now
                 self._log("error", f"rows cannot be written to '{self._journal.folder}': {error}; they are in checkpoints alone")
+            return False
 
     def _spawn(self) -> None:
         """Start a process. It loads what it needs and waits to be told what to do."""
@@ -168,6 +196,7 @@ class Worker:
         command = [sys.executable, "-m", "rl_token_ros.learning.worker_process", str(theirs.fileno())]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=_environment(self.settings.torch_threads))
         theirs.close()
+        self._asked, self._fed = None, False
         self._connection = Connection(ours.detach())
         self._started_at = time.monotonic()
         self.state = "starting"
@@ -176,7 +205,6 @@ class Worker:
 
     def _begin(self) -> None:
         """Tell the process what to do."""
-        self._try_disk(self._journal.flush)  # it reads what came so far
         proprio = self.architecture.proprio
         config = {
             "settings": dataclasses.asdict(self.settings) | {"run_directory": str(self.directory)},
@@ -184,9 +212,6 @@ class Worker:
             "encoder_sha256": self.identity.encoder_sha256,
             "vla_sha256": self.identity.vla_sha256,
             "journal": str(self._journal.folder),
-            "journal_ns": self._journal.stamp_ns,  # what comes after it, comes through the connection
-            "durable_ns": self._journal.durable_ns,
-            "whole": self._journal.whole,
             "version": self._newest_version(),
             "run": self.run,
         }
@@ -252,7 +277,9 @@ class Worker:
             except (EOFError, OSError):
                 return
             kind, body = data[:1], data[1:]
-            if kind == b"W":
+            if kind == b"A":
+                self._asked = ASKED.unpack(body)
+            elif kind == b"W":
                 self.newest = body
                 self._on_weights(body)
             elif kind == b"D":

@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 
 from rl_token_ros.learning import checkpoint, journal
-from rl_token_ros.learning.worker import JOURNAL_STATE, NEWEST_ACTOR, ROWS_HEAD
+from rl_token_ros.learning.journal_span import Message
+from rl_token_ros.learning.worker import ASKED, JOURNAL_STATE, NEWEST_ACTOR, ROWS_HEAD
 from rl_token_ros.policy.actor_weights import WeightsError, decode, encode
 from rl_token_ros.settings.learner import Learner as Settings
 from rl_token_ros.settings.parameters import ParameterError, build
@@ -26,6 +27,7 @@ from rl_token_ros.settings.parameters import ParameterError, build
 SLICE = 16  # updates between two looks at the connection
 STATS_SECONDS = 1.0
 IDLE_SECONDS = 0.05
+CAUGHT_UP_SECONDS = 1.0  # of reading, while rows are kept for it
 HOLD_SECONDS = 60.0  # for the last checkpoint of a process whose node was killed
 
 
@@ -51,20 +53,45 @@ class WorkerProcess:
             self.directory, HOLD_SECONDS, lambda: self._say(b"L", "waiting for the process before this one to write its checkpoint")
         )
         self.learner = Learner(settings, config["proprio"], config["encoder_sha256"], config["vla_sha256"])
-        read = functools.partial(journal.read, config["journal"], self.learner.row_dtype)
-        restored = self.learner.restore(settings.run_directory, read)
+        self._read = functools.partial(journal.read, config["journal"], self.learner.row_dtype)
+        restored = self.learner.restore(settings.run_directory, self._journalled)
         self.learner.run = config["run"]
         # Another process may have pushed after the checkpoint: in its last moments even after this one was started.
         self.learner.version = max(self.learner.version, config["version"], _version(self.directory / NEWEST_ACTOR))
-        self.learner.journal.safe(config["durable_ns"], config["whole"])
-        for stamp_ns, robot, rows in read(self.learner.journal.stamp_ns, config["journal_ns"]):
-            self.learner.add(rows, robot, stamp_ns)
+        self._catch_up()
         if missing := self.learner.steps_missing:
             self._say(b"F", f"{missing} steps of the last checkpoint are not in the journal '{config['journal']}'; learning goes on without them. "
                       "Keep the folder 'replay' with its checkpoints, and give 'journal_bytes' room for what 'replay_bytes' holds")  # fmt: skip
         if restored or self.learner.replay.counters.rows:
             self._say(b"L", f"continuing with {len(self.learner.replay)} steps, {self.learner.updates} updates, "
                       f"weights version {self.learner.version}")  # fmt: skip
+
+    def _catch_up(self) -> None:
+        """Take in what the journal has beyond the checkpoint, until that takes no time any more; what comes then is sent."""
+        learner, ready = self.learner, False
+        while True:
+            self._say(b"A", ASKED.pack(learner.journal.stamp_ns, ready))
+            if (data := self.connection.recv_bytes())[:1] != b"G":
+                raise EOFError
+            begun = time.monotonic()
+            durable_ns, whole, oldest_ns = JOURNAL_STATE.unpack_from(data, 1)
+            for stamp_ns, robot, rows in self._journalled(learner.journal.stamp_ns, durable_ns):
+                learner.add(rows, robot, stamp_ns)
+            learner.journal.safe(durable_ns, whole, oldest_ns)
+            if ready:
+                return
+            ready = time.monotonic() - begun < CAUGHT_UP_SECONDS
+
+    def _journalled(self, after_ns: int, upto_ns: int) -> Iterator[Message]:
+        """Messages of the journal.
+
+        Raises:
+            EOFError: the node is gone, or wants this process to end; there is nothing new to be saved.
+        """
+        for number, message in enumerate(self._read(after_ns, upto_ns)):
+            if number % 256 == 0 and (self.ended or self.connection.poll(0)):  # nothing else is said meanwhile
+                raise EOFError
+            yield message
 
     def _end(self, *_: object) -> None:
         self.ended = True
@@ -144,7 +171,7 @@ def main() -> int:
     except (ParameterError, OSError) as error:
         connection.send_bytes(b"E" + str(error).encode())
         return 2
-    except EOFError:  # the node went before it said anything
+    except EOFError:  # the node went, or stopped, before there was anything to keep
         pass
     return 0
 

@@ -119,6 +119,73 @@ def test_killed_process_is_started_again_and_loses_no_row_and_no_version(tmp_pat
     np.testing.assert_array_equal(journalled(tmp_path / JOURNAL, settings), rows)
 
 
+SLOW = """
+import pathlib, time
+from rl_token_ros.learning import journal
+read, gate = journal.read, pathlib.Path({gate!r})
+def slow(*arguments):
+    for message in read(*arguments):
+        while not gate.exists():
+            yield message[0], message[1], message[2][:0]  # so that it looks who is there
+            time.sleep(0.001)
+        yield message
+journal.read = slow
+"""
+
+
+@pytest.fixture
+def slow_run(tmp_path, monkeypatch):
+    """Settings of a run whose journal is read slowly by whoever goes on with it, its rows, and the file that ends that when it is there."""
+    settings, rows, gate = quick_settings(tmp_path / "run"), episodes(small_settings(), 20), tmp_path / "gate"
+    watched = Watched(settings)
+    watched.send(rows)
+    watched.wait(lambda: watched.worker.stats.get("steps") == len(rows) and not watched.worker.stats["updates_owed"])
+    watched.worker.close()
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SLOW.format(gate=str(gate)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    return settings, rows, gate
+
+
+def test_rows_come_to_the_disk_while_a_process_still_reads_the_journal(slow_run):
+    """The connection takes some hundred rows that nobody reads; whoever waited for it did not write the others."""
+    settings, rows, gate = slow_run
+    again = Watched(settings)
+    more = np.concatenate([episodes(settings, 100, first=20 + 100 * i) for i in range(4)])
+    for start in range(len(more)):
+        again.send(more[start : start + 1])
+    folder = Path(settings.run_directory) / JOURNAL
+    again.wait(lambda: len(journalled(folder, settings)) == len(rows) + len(more))
+    assert again.worker.state == "starting"
+    gate.touch()
+    again.wait(lambda: again.worker.stats.get("steps") == len(rows) + len(more))
+    again.send(episodes(settings, 1, first=420))
+    again.wait(lambda: again.worker.stats["steps"] > len(rows) + len(more))
+    again.worker.close()
+    assert again.worker.rows_lost == 0
+
+
+def test_a_process_that_still_reads_the_journal_ends_at_once_and_leaves_its_checkpoint(slow_run):
+    settings, _, _ = slow_run
+    before = sorted(Path(settings.run_directory).glob("checkpoint-*"))
+    again = Watched(settings)
+    again.wait(lambda: again.worker.state == "starting")
+    again.worker.close()
+    assert again.worker.state == "stopped" and not any(level == "error" for level, _ in again.lines)
+    assert sorted(Path(settings.run_directory).glob("checkpoint-*")) == before
+
+
+def test_stamps_of_the_journal_are_above_those_that_a_checkpoint_knows(tmp_path):
+    """What a killed node lost of the journal may be in a checkpoint; a clock that was set back must not mix new rows with that."""
+    settings = quick_settings(tmp_path)
+    learner, late = Learner(settings, PROPRIO, **SHA), 1 << 62
+    learner.add(episodes(settings, 1), stamp_ns=late)
+    learner.save(tmp_path)
+    made = journal.Journal(tmp_path / JOURNAL, LIMIT, checkpoint.newest_stamp(tmp_path))
+    assert made.append(cdr_of(episodes(settings, 1))) == late + 1 and made.durable_ns == 0
+    made.close()
+
+
 def test_process_that_keeps_dying_is_given_up_while_rows_still_reach_the_disk(tmp_path):
     settings = quick_settings(tmp_path, worker_restarts=0)
     watched = Watched(settings)

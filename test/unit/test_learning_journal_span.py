@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from learning_helpers import PROPRIO, SHA, episodes, small_settings
+from learning_helpers import PROPRIO, SHA, episodes, make_rows, small_settings
 
 from rl_token_ros.learning.learner import Learner
 
@@ -165,3 +165,126 @@ def test_without_a_journal_there_are_networks_and_figures(tmp_path):
     two = make(settings)
     assert two.restore(tmp_path)
     assert two.updates == one.updates and two.replay.counters == one.replay.counters and not len(two.replay)
+
+
+# --- whatever comes
+
+
+def one_day(settings, random, count):
+    """Robot and rows of messages: episodes of all endings, lost ends, gaps, messages of several rows, control_node started again."""
+    robots = settings.robots or [""]
+    states = {robot: {"episode": 0, "seq": 0, "rows": []} for robot in robots}
+    while count:
+        robot = robots[random.integers(len(robots))]
+        state = states[robot]
+        if random.random() < 0.003:
+            state |= {"episode": 0, "seq": 0, "rows": []}
+        if random.random() < 0.004 or not len(state["rows"]):
+            state["episode"] += 1
+            length = int(random.integers(1, 20)) if random.random() < 0.95 else int(random.integers(60, 90))
+            state["rows"] = make_rows(settings, random, length, int(random.choice([0, 1, 2, 3, 4, 4])), state["episode"], state["seq"])
+            state["seq"] += length
+        size = int(random.integers(1, 4))
+        rows, state["rows"] = state["rows"][:size], state["rows"][size:]
+        if random.random() > 0.02:  # else a gap
+            count -= 1
+            yield robot, rows
+
+
+def contents(learner):
+    """The buffer by what is in it, wherever it lies, and what is held."""
+    replay, held = learner.replay, learner._episodes.arrays()
+    at = np.arange(replay.first, replay.next) % replay.capacity
+    found = {name: values[at] for name, values in replay.steps.items() if name != "token_id"}
+    found["tokens"] = replay.tokens[replay.steps["token_id"][at] % replay.token_capacity]
+    at = np.arange(replay.first_window, replay.next_window) % replay.capacity
+    found |= {f"window.{name}": values[at] - (replay.first if name == "start" else 0) for name, values in replay.windows.items()}
+    return found | {f"held.{robot}": rows for robot, rows in held.items()}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_however_often_it_is_killed_its_buffer_is_that_of_a_learner_that_never_was(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    buffers = [{}, {"replay_transitions": 60}, {"replay_bytes": 15_000}, {"replay_transitions": 45, "replay_bytes": 15_000}]
+    settings = small(robots=[[], ["left", "right", "third"]][seed % 2], learn=False, **buffers[seed // 2])
+    living, killed, disk, durable = make(settings), make(settings), Disk(), 0
+    for robot, rows in one_day(settings, random, 600):
+        stamp = disk.write(robot, rows)
+        for learner in (living, killed):
+            learner.add(rows, robot, stamp)
+        if random.random() < 0.05:
+            durable = stamp
+            killed.journal.safe(durable)
+        if random.random() < 0.03:
+            killed.save(tmp_path)
+            if random.random() < 0.5:  # and its node with it
+                lost = [message for message in disk.messages if message[0] > durable]
+                disk.messages = [message for message in disk.messages if message[0] <= durable] + lost[: random.integers(len(lost) + 1)]
+            killed = make(settings)
+            assert killed.restore(tmp_path, disk.read) and killed.steps_missing == 0
+            durable = disk.messages[-1][0] if disk.messages else 0
+            killed.journal.safe(durable)
+            first, second = contents(living), contents(killed)
+            assert first.keys() == second.keys() and living.replay.counters == killed.replay.counters
+            for name, values in first.items():
+                np.testing.assert_array_equal(values, second[name], err_msg=name)
+
+
+def test_one_robot_that_fell_silent_does_not_make_the_whole_journal_needed():
+    settings = small(robots=["left", "right"], replay_transitions=100)
+    learner, disk = make(settings), Disk()
+    silent = make_rows(settings, np.random.default_rng(0), 5, 0, 1, 0)
+    feed(learner, disk, [("left", silent)])
+    feed(learner, disk, messages_of(small(robots=["right"]), 60), lag=0)
+    begin = learner.journal.numbers()["begin_ns"]
+    assert len(list(disk.read(begin - 1, disk.now))) < 130  # a buffer and an episode
+
+
+def test_two_episodes_of_one_number_in_one_message():
+    """control_node was started again between them."""
+    settings = small(robots=["left", "right"])
+    random, learner = np.random.default_rng(0), make(settings)
+    rows = [make_rows(settings, random, 5, 1, 1, 0) for _ in range(2)]
+    learner.add(np.concatenate(rows), "left", 5)
+    learner.add(make_rows(settings, random, 5, 1, 1, 0), "left", 6)
+    assert learner.journal.numbers()["begin_ns"] == 5 and learner.replay.counters.episodes == 3
+
+
+def test_a_smaller_buffer_misses_nothing(tmp_path):
+    one, disk = make(small()), Disk()
+    feed(one, disk, messages_of(small(), 30))
+    one.save(tmp_path)
+    two = make(small(replay_transitions=100))
+    assert two.restore(tmp_path, disk.read) and two.steps_missing == 0 and len(two.replay) == 100
+
+
+def test_a_run_that_is_continued_with_fewer_robots_keeps_its_windows(tmp_path):
+    settings = small(robots=["left", "right"])
+    one, disk = make(settings), Disk()
+    feed(one, disk, list(messages_of(settings, 30))[:-20])
+    one.save(tmp_path)
+    held = sum(len(rows) for rows in one._episodes.arrays().values())
+    two = make(small(robots=["left"]))
+    assert two.restore(tmp_path, disk.read) and two.steps_missing == 0
+    assert two.replay.window_count >= one.replay.window_count and len(two.replay) == len(one.replay) + held
+
+
+def test_what_the_journal_deleted_and_the_buffer_has_makes_the_checkpoint_whole(tmp_path):
+    settings = small()
+    one, disk = make(settings), Disk()
+    feed(one, disk, messages_of(settings, 30))
+    one.journal.safe(disk.durable(0), oldest_ns=disk.messages[100][0])
+    one.save(tmp_path)
+    two = make(settings)
+    assert two.restore(tmp_path, lambda after, upto: pytest.fail("the journal is asked"))
+    same(one, two)
+
+
+def test_figures_of_the_actor_wait_for_its_first_update():
+    learner = make(small(pretrain_updates=0, updates_per_step=0.0))
+    learner.add(episodes(learner.settings, 12))
+    learner.owed = 2.0
+    learner.update(1)
+    assert np.isnan(learner.stats()["residual_mean"]) and np.isnan(learner.stats()["residual_saturated"])
+    learner.update(1)
+    assert learner.stats()["residual_mean"] == learner.stats()["residual_saturated"] == 0.0  # a new one does nothing
