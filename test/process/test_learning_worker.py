@@ -165,6 +165,22 @@ def test_rows_come_to_the_disk_while_a_process_still_reads_the_journal(slow_run)
     assert again.worker.rows_lost == 0
 
 
+def test_rows_that_keep_coming_while_a_process_begins_are_all_taken(slow_run):
+    """Some are read in the journal, the next are sent; it once took the first that was sent for the end of its node."""
+    settings, rows, gate = slow_run
+    gate.touch()
+    again = Watched(settings)
+    more = np.concatenate([episodes(settings, 100, first=20 + 100 * i) for i in range(6)])
+    sent = 0
+    while sent < len(more) and again.worker.state != "running":
+        again.send(more[sent : sent + 1])
+        sent += 1
+        threading.Event().wait(0.002)
+    again.wait(lambda: again.worker.stats.get("steps") == len(rows) + sent)
+    again.worker.close()
+    assert again.worker.restarts == again.worker.rows_lost == 0
+
+
 def test_a_process_that_still_reads_the_journal_ends_at_once_and_leaves_its_checkpoint(slow_run):
     settings, _, _ = slow_run
     before = sorted(Path(settings.run_directory).glob("checkpoint-*"))
