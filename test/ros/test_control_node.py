@@ -25,7 +25,10 @@ from rl_token_ros.nodes.control_node import ControlNode
 @pytest.fixture
 def control(graph, models, monkeypatch):
     monkeypatch.setattr(command_topic, "DISCOVERY_SECONDS", 0.1)  # within one process
-    return graph.add(ControlNode, values=small_robot.control(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), state_timeout=2.0))
+    return graph.add(
+        ControlNode,
+        values=small_robot.control(vla_model=str(models["vla"]), token_encoder=str(models["encoder"]), state_timeout=2.0, hold_timeout=60.0),
+    )
 
 
 @pytest.fixture
