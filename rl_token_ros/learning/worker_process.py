@@ -54,7 +54,6 @@ class WorkerProcess:
         )
         self.learner = Learner(settings, config["proprio"], config["encoder_sha256"], config["vla_sha256"])
         self._read = functools.partial(journal.read, config["journal"], self.learner.row_dtype)
-        self._fed = False  # whether rows are sent by now
         restored = self.learner.restore(settings.run_directory, self._journalled)
         self.learner.run = config["run"]
         # Another process may have pushed after the checkpoint: in its last moments even after this one was started.
@@ -71,13 +70,13 @@ class WorkerProcess:
         """Take in what the journal has beyond the checkpoint, until that takes no time any more; what comes then is sent."""
         learner, ready = self.learner, False
         while True:
-            self._fed = ready
             self._say(b"A", ASKED.pack(learner.journal.stamp_ns, ready))
             if (data := self.connection.recv_bytes())[:1] != b"G":
                 raise EOFError
             begun = time.monotonic()
             durable_ns, whole, oldest_ns = JOURNAL_STATE.unpack_from(data, 1)
-            for stamp_ns, robot, rows in self._journalled(learner.journal.stamp_ns, durable_ns):
+            read = self._read if ready else self._journalled  # once it is ready, rows are sent: what waits there is no end
+            for stamp_ns, robot, rows in read(learner.journal.stamp_ns, durable_ns):
                 learner.add(rows, robot, stamp_ns)
             learner.journal.safe(durable_ns, whole, oldest_ns)
             if ready:
@@ -85,13 +84,13 @@ class WorkerProcess:
             ready = time.monotonic() - begun < CAUGHT_UP_SECONDS
 
     def _journalled(self, after_ns: int, upto_ns: int) -> Iterator[Message]:
-        """Messages of the journal.
+        """Messages of the journal, while nothing is sent.
 
         Raises:
             EOFError: the node is gone, or wants this process to end; there is nothing new to be saved.
         """
         for number, message in enumerate(self._read(after_ns, upto_ns)):
-            if number % 256 == 0 and not self._fed and (self.ended or self.connection.poll(0)):  # nothing else is said meanwhile
+            if number % 256 == 0 and (self.ended or self.connection.poll(0)):
                 raise EOFError
             yield message
 
