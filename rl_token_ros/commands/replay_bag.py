@@ -39,7 +39,7 @@ from rl_token_ros.settings.files import config_file
 from rl_token_ros.settings.parameters import ParameterError
 
 EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
-CANDIDATE = dict(exploration_sigma=0.0, auto_revert=False)  # what the weights themselves would do
+CANDIDATE = dict(exploration_sigma=0.0, exploration_gain=0.0, auto_revert=False)  # what the weights themselves would do
 
 
 class CannotReplay(Exception):

@@ -13,7 +13,7 @@ class ResidualPolicy:
     """Executes chunks of reference plus bounded residual.
 
     The actor runs at every tick; its newest chunk replaces the running one after ``replan_interval`` executed steps. Exploration noise
-    is held over a chunk.
+    is held over a chunk, and so is what an episode before the first actor has more of the base's motion.
 
     Args:
         rollout: the network, with the weights that act.
@@ -78,8 +78,10 @@ class ResidualPolicy:
         np.concatenate([token, proprio, self.space.continuous(window).ravel()], out=self.observation, casting="same_kind")
         self.residual = self.rollout.run(self.observation)
         if self._plan is None or self._executed >= self.replan_interval:
-            share = np.clip(self.residual + self.exploration.draw(), -1.0, 1.0)
-            self._plan = self.space.moved(self.centre(window), self.scale * share)
+            share = self.residual + self.exploration.draw()
+            if not self.residual.any():  # weights that change nothing: no actor has been learned yet
+                share += self.exploration.more_of(self.space.motion(window) / self.scale)
+            self._plan = self.space.moved(self.centre(window), self.scale * np.clip(share, -1.0, 1.0))
             self._executed, self.version = 0, self.actor.version
         action: np.ndarray = self._plan[self._executed]
         self._executed += 1

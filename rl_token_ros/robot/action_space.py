@@ -13,13 +13,15 @@ class ActionSpace:
 
     Args:
         rotation: where rx, ry, rz begin among the action's dimensions; None: all is plain.
+        deltas: these are no positions but differences already, from one step to the next.
 
     Attributes:
         turns: whether there are such.
     """
 
-    def __init__(self, rotation: int | None = None) -> None:
+    def __init__(self, rotation: int | None = None, deltas: bool = False) -> None:
         self.turns = rotation is not None
+        self._deltas = deltas
         self._turn = None if rotation is None else np.s_[..., rotation : rotation + 3]
 
     def difference(self, to: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -43,6 +45,11 @@ class ActionSpace:
             found[self._turn] = rotations.moved(onto[self._turn], rotations.difference(position[self._turn], start[self._turn]))
         return found
 
+    def motion(self, window: np.ndarray) -> np.ndarray:
+        """What is to be added to each of the actions [C, A] to go about as far again, [A]: of deltas their mean, of positions the whole way."""
+        found: np.ndarray = window.mean(0) if self._deltas else self.difference(window[-1], window[0])
+        return found
+
     def near(self, position: np.ndarray, centre: np.ndarray, reach: np.ndarray) -> np.ndarray:
         """The position [A], brought to within ``reach`` [A] of ``centre`` [A] in each dimension, a rotation in each axis of its turn from there."""
         found: np.ndarray = np.clip(position, centre - reach, centre + reach)
@@ -61,6 +68,7 @@ class ActionSpace:
 
 
 PLAIN = ActionSpace()
+DELTAS = ActionSpace(deltas=True)
 
 
 def of_positions(robot: Robot) -> ActionSpace:
@@ -70,4 +78,4 @@ def of_positions(robot: Robot) -> ActionSpace:
 
 def of_actions(robot: Robot) -> ActionSpace:
     """That of actions: positions where they are absolute; deltas are differences already, which add up as numbers do."""
-    return ActionSpace(robot.rotation_at) if robot.action_type == "absolute" else PLAIN
+    return ActionSpace(robot.rotation_at) if robot.action_type == "absolute" else DELTAS

@@ -90,6 +90,14 @@ class Control(Robot):
         high=10.0,
         live=True,
     )
+    exploration_gain: float = parameter(
+        0.0,
+        "While no actor has been learned: so many times the reference's own motion is added to it, within residual_scale, in each dimension of the "
+        "action in half of the episodes. 2 where the VLA is slower than the arm may be. 0: noise alone.",
+        low=0.0,
+        high=10.0,
+        live=True,
+    )
     position_min: list[float] = parameter([], "Smallest command for each action name but rx, ry, rz, which rotation_limit limits.", unit="m or rad")
     position_max: list[float] = parameter([], "Largest command likewise.", unit="m or rad")
     velocity_limit: list[float] = parameter(

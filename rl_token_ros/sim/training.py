@@ -162,7 +162,7 @@ def evaluate(
     merged = {
         **given,
         **{node: {**given.get(node, {}), "seed": EVALUATION_SEED + seed} for node in WORLDS},
-        "control_node": {"rollout_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2},
+        "control_node": {"rollout_ramp": 0.0, **given.get("control_node", {}), "seed": seed, "exploration_sigma": sigma / 2, "exploration_gain": 0.0},
     }
     loop = variant.loop(parameter_file, merged)
     if blob:

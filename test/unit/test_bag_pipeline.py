@@ -107,7 +107,7 @@ class Run:
         self.pushes, self.tokens = pushes, tokens
         settings = small_robot.settings(
             **{"token_encoder": str(models["encoder"]), **changes},
-            mode="actor", exploration_sigma=0.5, replan_interval=2, rollout_ramp=0.5, rollback_seconds=0.3,
+            mode="actor", exploration_sigma=0.5, exploration_gain=2.0, replan_interval=2, rollout_ramp=0.5, rollback_seconds=0.3,
             state_timeout=0.1, chunk_timeout=0.3, hold_timeout=0.3, episode_time_limit=3.0, weights_change_limit=2.0,
         )  # fmt: skip
         self.pipeline = Pipeline(settings, lambda error: None)
@@ -156,6 +156,8 @@ class Run:
         identity = small_robot.identity(encoder_sha256=self.pipeline.encoder.sha256, vla_sha256=self.pipeline.encoder.vla_sha256)
         tensors = {name: self.random.normal(0, 0.1, shape).astype(np.float32) for name, shape in small_robot.architecture().shapes().items()}
         tensors["input_scale"] = np.abs(tensors["input_scale"])
+        if self.random.random() < 0.3:  # these change nothing
+            tensors["w2"][:], tensors["b2"][:] = 0.0, 0.0
         blob = actor_weights.encode(small_robot.make_weights(self.version, identity=identity, tensors=tensors, created_ns=1))
         dimension = M["std_msgs/msg/MultiArrayLayout"]([], 0)
         self._write("actor/weights", M["std_msgs/msg/UInt8MultiArray"](dimension, np.frombuffer(blob, np.uint8)))

@@ -14,6 +14,8 @@ from rl_token_ros.policy.actor import ResidualActor
 from rl_token_ros.policy.exploration import Exploration
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.policy.rollout import Rollout
+from rl_token_ros.robot import action_space
+from rl_token_ros.robot.action_space import ActionSpace
 
 SCALE = np.array([0.0008, 0.002, 1e-5])
 ACTOR = ResidualActor(TOKEN, 9, CHUNK, 3, layers=2)
@@ -85,3 +87,60 @@ def test_grown_noise_goes_on_from_a_record():
     other = noise_of(4.0, 0, begun=7)[1]
     other.resume(1, 45)
     np.testing.assert_array_equal(other.draw(), noise.draw())
+
+
+def quicker(gain, begun, window, weights=None):
+    """[2 chunks, A]: residuals of the first steps of two chunks, as shares of the bound, and the policy."""
+    made = small_robot.settings(exploration_gain=gain, exploration_sigma=0.0)
+    ACTOR.weights = None
+    rollout = Rollout(ACTOR, small_robot.settings(rollout_ramp=0.0))
+    rollout.offer(weights or small_robot.make_weights(1))
+    rollout.take(acting=True)
+    policy = ResidualPolicy(rollout, SCALE, Exploration(made), 1, action_space.of_actions(made))
+    policy.begin(begun)
+    actions = [policy.act(np.zeros(TOKEN, np.float32), np.zeros(9, np.float32), window) for _ in range(2)]
+    return (np.array(actions) - window[0]) / SCALE, policy
+
+
+def nothing_learned():
+    weights = small_robot.make_weights(1)
+    weights.tensors["w2"][:], weights.tensors["b2"][:] = 0.0, 0.0
+    return weights
+
+
+def test_before_the_first_actor_half_of_the_episodes_have_more_of_the_bases_motion_in_each_dimension():
+    """Twice the mean of the chunk in the one, nothing in the other, never more than the bound; the same within an episode."""
+    window = np.linspace(0.5, 1.5, CHUNK)[:, None] * SCALE * [0.2, -0.3, 5.0]  # mean: 0.2, -0.3, 5 times the bound
+    seen = np.array([quicker(2.0, begun, window, nothing_learned())[0] for begun in range(1, 41)])
+    np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
+    for dimension, more in enumerate([0.4, -0.6, 1.0]):
+        values = seen[:, 0, dimension].round(9)
+        assert set(values) == {0.0, more}
+        assert 10 <= np.count_nonzero(values) <= 30
+    assert len({tuple(episode) for episode in seen[:, 0]}) == 8  # each dimension for itself
+    np.testing.assert_array_equal(quicker(0.0, 5, window, nothing_learned())[0], 0.0)
+
+
+def test_an_actor_that_has_learned_something_is_not_made_quicker():
+    window = np.tile(SCALE * 0.5, (CHUNK, 1))
+    weights = nothing_learned()
+    weights.tensors["b2"][:] = np.arctanh(0.25)
+    np.testing.assert_allclose(quicker(2.0, 1, window, weights)[0], 0.25, atol=1e-6)
+
+
+def test_more_of_the_bases_motion_is_found_again_from_a_record_and_leaves_the_noise_as_it_was():
+    window = np.tile(SCALE * 0.5, (CHUNK, 1))
+    policy = quicker(2.0, 3, window, nothing_learned())[1]
+    other = quicker(2.0, 4, window, nothing_learned())[1]
+    other.exploration.resume(3, 2)
+    np.testing.assert_array_equal(other.exploration.more_of(SCALE), policy.exploration.more_of(SCALE))
+    plain, gained = (Exploration(small_robot.settings(exploration_gain=gain, exploration_sigma=0.4)) for gain in (0.0, 2.0))
+    for noise in (plain, gained):
+        noise.begin(3)
+    np.testing.assert_array_equal([plain.draw() for _ in range(3)], [gained.draw() for _ in range(3)])
+
+
+def test_the_motion_of_positions_is_their_way_and_of_deltas_their_mean():
+    window = np.array([[0.0, 1.0], [0.1, 1.0], [0.4, 0.8]])
+    np.testing.assert_allclose(ActionSpace().motion(window), [0.4, -0.2])
+    np.testing.assert_allclose(ActionSpace(deltas=True).motion(window), [0.5 / 3, 2.8 / 3])

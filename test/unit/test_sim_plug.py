@@ -164,7 +164,7 @@ def test_the_learner_has_the_settings_of_the_peg():
     learners = [{**robot["/**/learner_node"]["ros__parameters"], "run_directory": ""} for robot in (peg, plug)]
     assert learners[0] == learners[1]
     shared = ("control_rate", "chunk_dt", "chunk_length", "token_size")
-    acting = ("mode", "replan_interval", "exploration_sigma", "exploration_correlation", "exploration_late", "episode_time_limit")
+    acting = ("mode", "replan_interval", "exploration_sigma", "exploration_correlation", "exploration_late", "exploration_gain", "episode_time_limit")
     for node, names in (("/**", shared), ("/**/control_node", acting)):
         assert {name: peg[node]["ros__parameters"][name] for name in names} == {name: plug[node]["ros__parameters"][name] for name in names}
 
