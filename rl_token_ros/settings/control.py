@@ -93,7 +93,7 @@ class Control(Robot):
     exploration_gain: float = parameter(
         0.0,
         "While no actor has been learned: so many times the reference's own motion is added to it, within residual_scale, in each dimension of the "
-        "action in half of the episodes. 2 where the VLA is slower than the arm may be. 0: noise alone.",
+        "action in half of the episodes. Worth trying, with 2, where practice begins worse than a VLA that is slow. 0: noise alone.",
         low=0.0,
         high=10.0,
         live=True,
