@@ -6,6 +6,7 @@ No pickle anywhere. A receiver lets weights in only after :func:`decode` (format
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -99,6 +100,12 @@ class ActorWeights:
     tensors: dict[str, np.ndarray] = field(repr=False)
     created_ns: int = 0  # system clock at the export, to measure push to use
     run: str = ""  # of the learner, within which versions count up
+
+    @functools.cached_property
+    def changes_nothing(self) -> bool:
+        """Whether the residual is 0 whatever is seen, as before a learner's first update."""
+        last = self.architecture.layers
+        return not self.tensors[f"w{last}"].any() and not self.tensors[f"b{last}"].any()
 
 
 def encode(weights: ActorWeights) -> bytes:

@@ -79,7 +79,7 @@ class ResidualPolicy:
         self.residual = self.rollout.run(self.observation)
         if self._plan is None or self._executed >= self.replan_interval:
             share = self.residual + self.exploration.draw()
-            if not self.residual.any():  # weights that change nothing: no actor has been learned yet
+            if self.actor.weights is not None and self.actor.weights.changes_nothing:  # no actor has been learned yet
                 share += self.exploration.more_of(self.space.motion(window) / self.scale)
             self._plan = self.space.moved(self.centre(window), self.scale * np.clip(share, -1.0, 1.0))
             self._executed, self.version = 0, self.actor.version

@@ -388,16 +388,16 @@ def test_only_steps_that_used_what_was_changed_differ(runs, tmp_path):
     folder, _ = runs[0]
     bag = Bag(folder)
     poses = list(bag.read({"/ee_pose"}))
-    victim = header_stamp_ns(poses[len(poses) // 2].data)
+    victims = {header_stamp_ns(record.data) for record in poses[:: len(poses) // 10]}  # some while an actor acts that looks at the pose
     with BagWriter(tmp_path / "broken") as writer:
         for record in bag.read():
             data = record.data
-            if record.topic == "/ee_pose" and header_stamp_ns(data) == victim:
-                data = bytes(STORE.serialize_cdr(pose(victim, HOME + 0.05), TYPES["ee_pose"]))
+            if record.topic == "/ee_pose" and (stamp := header_stamp_ns(data)) in victims:
+                data = bytes(STORE.serialize_cdr(pose(stamp, HOME + 0.05), TYPES["ee_pose"]))
             writer.write(record.topic, bag.topics[record.topic].type, record.stamp_ns, data)
     steps, _ = replayed(tmp_path / "broken")
     differ = [step.row for step in steps if step.differs]
-    assert differ and all(row.inputs["ee_pose"] == victim for row in differ)
+    assert differ and all(row.inputs["ee_pose"] in victims for row in differ)
 
 
 def test_a_row_survives_its_bytes():

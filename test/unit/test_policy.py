@@ -89,12 +89,12 @@ def test_grown_noise_goes_on_from_a_record():
     np.testing.assert_array_equal(other.draw(), noise.draw())
 
 
-def quicker(gain, begun, window, weights=None):
+def quicker(gain, begun, window, weights, ramp=0.0):
     """[2 chunks, A]: residuals of the first steps of two chunks, as shares of the bound, and the policy."""
     made = small_robot.settings(exploration_gain=gain, exploration_sigma=0.0)
     ACTOR.weights = None
-    rollout = Rollout(ACTOR, small_robot.settings(rollout_ramp=0.0))
-    rollout.offer(weights or small_robot.make_weights(1))
+    rollout = Rollout(ACTOR, small_robot.settings(rollout_ramp=ramp))
+    rollout.offer(weights)
     rollout.take(acting=True)
     policy = ResidualPolicy(rollout, SCALE, Exploration(made), 1, action_space.of_actions(made))
     policy.begin(begun)
@@ -102,36 +102,35 @@ def quicker(gain, begun, window, weights=None):
     return (np.array(actions) - window[0]) / SCALE, policy
 
 
-def nothing_learned():
-    weights = small_robot.make_weights(1)
-    weights.tensors["w2"][:], weights.tensors["b2"][:] = 0.0, 0.0
-    return weights
-
-
 def test_before_the_first_actor_half_of_the_episodes_have_more_of_the_bases_motion_in_each_dimension():
     """Twice the mean of the chunk in the one, nothing in the other, never more than the bound; the same within an episode."""
     window = np.linspace(0.5, 1.5, CHUNK)[:, None] * SCALE * [0.2, -0.3, 5.0]  # mean: 0.2, -0.3, 5 times the bound
-    seen = np.array([quicker(2.0, begun, window, nothing_learned())[0] for begun in range(1, 41)])
+    seen = np.array([quicker(2.0, begun, window, small_robot.make_weights(1))[0] for begun in range(1, 41)])
     np.testing.assert_array_equal(seen[:, 0], seen[:, 1])
     for dimension, more in enumerate([0.4, -0.6, 1.0]):
         values = seen[:, 0, dimension].round(9)
         assert set(values) == {0.0, more}
         assert 10 <= np.count_nonzero(values) <= 30
     assert len({tuple(episode) for episode in seen[:, 0]}) == 8  # each dimension for itself
-    np.testing.assert_array_equal(quicker(0.0, 5, window, nothing_learned())[0], 0.0)
+    np.testing.assert_array_equal(quicker(0.0, 5, window, small_robot.make_weights(1))[0], 0.0)
 
 
 def test_an_actor_that_has_learned_something_is_not_made_quicker():
     window = np.tile(SCALE * 0.5, (CHUNK, 1))
-    weights = nothing_learned()
-    weights.tensors["b2"][:] = np.arctanh(0.25)
-    np.testing.assert_allclose(quicker(2.0, 1, window, weights)[0], 0.25, atol=1e-6)
+    np.testing.assert_allclose(quicker(2.0, 1, window, small_robot.make_weights(1, residual=0.25))[0], 0.25, atol=1e-6)
+
+
+def test_nor_while_its_share_still_grows_from_nothing():
+    """A ramp begins with a residual of 0, at every episode."""
+    window = np.tile(SCALE * 0.5, (CHUNK, 1))
+    for begun in range(1, 9):
+        assert (quicker(2.0, begun, window, small_robot.make_weights(1, residual=0.25), ramp=1.0)[0] == 0.0).all()
 
 
 def test_more_of_the_bases_motion_is_found_again_from_a_record_and_leaves_the_noise_as_it_was():
     window = np.tile(SCALE * 0.5, (CHUNK, 1))
-    policy = quicker(2.0, 3, window, nothing_learned())[1]
-    other = quicker(2.0, 4, window, nothing_learned())[1]
+    policy = quicker(2.0, 3, window, small_robot.make_weights(1))[1]
+    other = quicker(2.0, 4, window, small_robot.make_weights(1))[1]
     other.exploration.resume(3, 2)
     np.testing.assert_array_equal(other.exploration.more_of(SCALE), policy.exploration.more_of(SCALE))
     plain, gained = (Exploration(small_robot.settings(exploration_gain=gain, exploration_sigma=0.4)) for gain in (0.0, 2.0))
