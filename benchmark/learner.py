@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from rl_token_ros.learning.batch import Batch
 from rl_token_ros.learning.learner import Learner
-from rl_token_ros.learning.replay_buffer import Batch
 from rl_token_ros.learning.td3 import ACTOR_DELAY, choose_device
 from rl_token_ros.settings import parameters
 from rl_token_ros.settings.learner import Learner as Settings

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rl_token_ros.cloning.network import EMBEDDING, PATCH
-from rl_token_ros.learning.replay_buffer import Batch
+from rl_token_ros.learning.batch import Batch
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy.residual_policy import ResidualPolicy
 from rl_token_ros.settings.sim_task import SimParameters

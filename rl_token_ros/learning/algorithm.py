@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rl_token_ros.learning.replay_buffer import Batch
+from rl_token_ros.learning.batch import Batch
 from rl_token_ros.policy.actor_weights import Architecture
 from rl_token_ros.settings.learner import Learner as Settings
 

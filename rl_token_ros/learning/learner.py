@@ -20,9 +20,10 @@ import numpy as np
 from rl_token_ros.interfaces import replay_table
 from rl_token_ros.learning import checkpoint
 from rl_token_ros.learning.algorithm import MakeAlgorithm, Tensors
+from rl_token_ros.learning.batch import Batch
 from rl_token_ros.learning.best_actor import BestActor
 from rl_token_ros.learning.journal_span import JournalSpan, Read
-from rl_token_ros.learning.replay_buffer import Batch, ReplayBuffer
+from rl_token_ros.learning.replay_buffer import ReplayBuffer
 from rl_token_ros.learning.robots import Episodes
 from rl_token_ros.learning.td3 import Td3
 from rl_token_ros.policy.actor_weights import ActorWeights, Architecture, Identity

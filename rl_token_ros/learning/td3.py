@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch
 
 from rl_token_ros.learning.algorithm import Tensors
+from rl_token_ros.learning.batch import RESIDUAL_LIMIT, Batch
 from rl_token_ros.learning.critic import FORMS
 from rl_token_ros.learning.networks import Actor, Adam
-from rl_token_ros.learning.replay_buffer import RESIDUAL_LIMIT, Batch
 from rl_token_ros.learning.temporal_basis import TemporalBasis
 from rl_token_ros.policy.actor_weights import Architecture
 from rl_token_ros.settings.learner import Learner

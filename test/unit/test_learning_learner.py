@@ -10,8 +10,8 @@ from learning_helpers import PROPRIO, SHA, episodes, make_rows, small_settings
 
 from rl_token_ros.interfaces.codes import Ended, Source
 from rl_token_ros.learning import checkpoint
+from rl_token_ros.learning.batch import Batch
 from rl_token_ros.learning.learner import Learner
-from rl_token_ros.learning.replay_buffer import Batch
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.settings.parameters import ParameterError
 

@@ -5,7 +5,8 @@ import pytest
 from learning_helpers import PROPRIO, dtype_of, episodes, make_rows, small_settings
 
 from rl_token_ros.interfaces.codes import Ended, Source
-from rl_token_ros.learning.replay_buffer import Batch, ReplayBuffer
+from rl_token_ros.learning.batch import Batch
+from rl_token_ros.learning.replay_buffer import ReplayBuffer
 from rl_token_ros.settings.parameters import ParameterError
 
 GAMMA, STRIDE = 0.9, 2

@@ -19,7 +19,8 @@ from rl_token_ros.control.chunk import Chunk
 from rl_token_ros.control.command import Command
 from rl_token_ros.control.controller import Controller
 from rl_token_ros.interfaces.codes import Source
-from rl_token_ros.learning.replay_buffer import Batch, ReplayBuffer
+from rl_token_ros.learning.batch import Batch
+from rl_token_ros.learning.replay_buffer import ReplayBuffer
 from rl_token_ros.nodes.command_writer import CommandWriter
 from rl_token_ros.operator.teleoperation import Teleoperation
 from rl_token_ros.policy.actor import ResidualActor

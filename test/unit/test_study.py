@@ -12,8 +12,8 @@ pytest.importorskip("torch")
 
 from rl_token_ros.evaluation.scores import ScoredEpisode
 from rl_token_ros.interfaces.codes import Ended
+from rl_token_ros.learning.batch import Batch
 from rl_token_ros.learning.learner import Learner
-from rl_token_ros.learning.replay_buffer import Batch
 from rl_token_ros.policy import actor_weights
 from rl_token_ros.settings import node_settings
 from rl_token_ros.settings.files import config_file
